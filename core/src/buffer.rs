@@ -1,0 +1,321 @@
+//! Memory that may be lent to a kernel.
+//!
+//! A driver writes only into [`Buffer`]s and reads only from [`SharedBuffer`]s. It owns them while
+//! an I/O is in flight, so nobody can reuse the memory too early: not even when everybody who
+//! wanted the result has gone away. Dropping one gives its memory back to where it came from.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smallvec::SmallVec;
+
+use crate::{Error, Result};
+
+/// The alignment in bytes of every arena, and of every block of a [`BufferPool`] whose length is a
+/// multiple of it: what direct I/O asks for.
+pub const ALIGNMENT: usize = 4096;
+
+/// Buffers of one vectored read, filled in order.
+pub type Buffers = SmallVec<[Buffer; 1]>;
+
+/// Buffers of one vectored write, written in order.
+pub type SharedBuffers = SmallVec<[SharedBuffer; 1]>;
+
+/// Where a buffer's memory goes when nobody uses it any more.
+///
+/// The home keeps the memory alive: it must not be unmapped before the home is dropped.
+pub trait Home: Send + Sync {
+    /// Takes back what was lent under `token`.
+    fn give_back(&self, token: u64);
+}
+
+/// Bytes that only the holder can reach.
+pub struct Buffer {
+    start: NonNull<u8>,
+    len: usize,
+    /// `None` once the memory was taken over for good, by [`Buffer::into_token`].
+    home: Option<Arc<dyn Home>>,
+    token: u64,
+}
+
+// SAFETY: a buffer is the only way to its bytes (the contract of `Buffer::from_raw`), so it may be
+// moved to, and read from, any thread like a `Box<[u8]>`.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// A buffer over memory that belongs to `home`.
+    ///
+    /// # Safety
+    ///
+    /// 1. `start..start + len` is initialised memory that stays mapped as long as `home` lives.
+    /// 2. Nothing else reads or writes it until `home` was given back `token`.
+    pub unsafe fn from_raw(
+        start: NonNull<u8>,
+        len: usize,
+        home: Arc<dyn Home>,
+        token: u64,
+    ) -> Buffer {
+        Buffer { start, len, home: Some(home), token }
+    }
+
+    /// The token that the home knows this memory by.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Gives up the buffer *without* giving its memory back: the home has another use for it.
+    pub fn into_token(mut self) -> u64 {
+        self.home = None;
+        self.token
+    }
+
+    /// Gives up the right to change the bytes.
+    pub fn share(mut self) -> SharedBuffer {
+        SharedBuffer { start: self.start, len: self.len, home: self.home.take(), token: self.token }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(self.token);
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: (1) and (2) of `from_raw`; `&self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: (1) and (2) of `from_raw`; `&mut self` keeps everybody else out.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes, token {})", self.len, self.token)
+    }
+}
+
+/// Bytes that nobody changes while this exists.
+pub struct SharedBuffer {
+    start: NonNull<u8>,
+    len: usize,
+    home: Option<Arc<dyn Home>>,
+    token: u64,
+}
+
+// SAFETY: the bytes do not change (the contract of `SharedBuffer::from_raw`).
+unsafe impl Send for SharedBuffer {}
+// SAFETY: as above.
+unsafe impl Sync for SharedBuffer {}
+
+impl SharedBuffer {
+    /// A shared buffer over memory that belongs to `home`.
+    ///
+    /// # Safety
+    ///
+    /// 1. `start..start + len` is initialised memory that stays mapped as long as `home` lives.
+    /// 2. Nothing writes it until `home` was given back `token`.
+    pub unsafe fn from_raw(
+        start: NonNull<u8>,
+        len: usize,
+        home: Arc<dyn Home>,
+        token: u64,
+    ) -> SharedBuffer {
+        SharedBuffer { start, len, home: Some(home), token }
+    }
+}
+
+impl Drop for SharedBuffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(self.token);
+        }
+    }
+}
+
+impl Deref for SharedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: (1) and (2) of `from_raw`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl fmt::Debug for SharedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedBuffer({} bytes, token {})", self.len, self.token)
+    }
+}
+
+/// One anonymous mapping: zeroed, page-aligned, taken from the operating system page by page as it
+/// is first touched.
+pub struct Arena {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: an arena hands out no references itself; see `Buffer` and `SharedBuffer`.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Maps `len` bytes. With `huge`, the operating system is asked for huge pages, which makes a
+    /// random access in a large arena cheaper.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if the mapping is refused.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is 0.
+    pub fn new(len: usize, huge: bool) -> Result<Arena> {
+        assert!(len > 0, "an arena of no bytes");
+        // SAFETY: a fresh anonymous mapping touches no memory of ours.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Error::OutOfMemory { len });
+        }
+        let start = NonNull::new(start.cast::<u8>()).ok_or(Error::OutOfMemory { len })?;
+        #[cfg(target_os = "linux")]
+        if huge {
+            // SAFETY: the range is the mapping just made; the advice changes no contents. A kernel
+            // without huge pages refuses it, which costs nothing but speed.
+            unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = huge;
+        Ok(Arena { start, len })
+    }
+
+    /// The first byte.
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The length in bytes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the range is the mapping made in `new`. Every buffer over it kept its home, and
+        // with it this arena, alive, so none is left.
+        let result = unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert_eq!(result, 0, "munmap of a mapping of {} bytes", self.len);
+    }
+}
+
+/// A fixed number of equal blocks, handed out as [`Buffer`]s and taken back when those are dropped.
+pub struct BufferPool {
+    arena: Arena,
+    block_len: usize,
+    /// The blocks that nobody holds; the last one given back is the next to go, while it is warm.
+    free: Mutex<Vec<u32>>,
+}
+
+impl BufferPool {
+    /// `count` blocks of `block_len` bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for them.
+    pub fn new(count: u32, block_len: usize) -> Result<Arc<BufferPool>> {
+        let len =
+            block_len.checked_mul(count as usize).ok_or(Error::OutOfMemory { len: usize::MAX })?;
+        let arena = Arena::new(len, false)?;
+        Ok(Arc::new(BufferPool { arena, block_len, free: Mutex::new((0..count).rev().collect()) }))
+    }
+
+    /// A block that nobody holds, with arbitrary contents; `None` if all are out.
+    pub fn take(self: &Arc<Self>) -> Option<Buffer> {
+        let index = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let offset = index as usize * self.block_len;
+        // SAFETY: the block lies within the arena, whose length is `count * block_len`.
+        let start = unsafe { self.arena.start.add(offset) };
+        let home: Arc<dyn Home> = self.clone();
+        // SAFETY: (1) the pool owns the arena. (2) the index came off the free list and goes back
+        // there only through `give_back`.
+        Some(unsafe { Buffer::from_raw(start, self.block_len, home, u64::from(index)) })
+    }
+
+    /// How many blocks nobody holds.
+    pub fn free_count(&self) -> usize {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Home for BufferPool {
+    fn give_back(&self, token: u64) {
+        let index = u32::try_from(token).expect("the token is a block index");
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_come_back_when_dropped_and_do_not_overlap() {
+        let pool = BufferPool::new(3, ALIGNMENT).unwrap();
+        let mut taken: Vec<Buffer> = std::iter::from_fn(|| pool.take()).collect();
+        assert_eq!(taken.len(), 3);
+        for (fill, buffer) in (1..).zip(&mut taken) {
+            assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
+            buffer.fill(fill);
+        }
+        for (fill, buffer) in (1..).zip(&taken) {
+            assert!(buffer.iter().all(|byte| *byte == fill));
+        }
+        let shared = taken.pop().unwrap().share();
+        taken.clear();
+        assert_eq!(pool.free_count(), 2, "the shared one is still out");
+        drop(shared);
+        assert_eq!(pool.free_count(), 3);
+    }
+
+    #[test]
+    fn a_buffer_keeps_its_pool_alive() {
+        let pool = BufferPool::new(1, ALIGNMENT).unwrap();
+        let mut buffer = pool.take().unwrap();
+        drop(pool);
+        buffer.fill(7);
+        assert!(buffer.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        assert!(matches!(Arena::new(usize::MAX / 2, false), Err(Error::OutOfMemory { .. })));
+        assert!(BufferPool::new(u32::MAX, usize::MAX / 2).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! The side of an I/O driver that the engine cannot reach.
+
+use crate::Completion;
+
+/// Turns an I/O back-end: submits what was queued, and finishes what is done.
+///
+/// Only whoever opened the back-end has one of these. The engine has an [`crate::IO`] and is thus
+/// unable to wait, by construction.
+pub trait Driver: Send + Sync {
+    /// Submits what is queued and finishes what is done, without waiting. Returns how many
+    /// completions it finished.
+    ///
+    /// A back-end without a kernel to work for it (pread) performs queued requests here; it
+    /// returns after a bounded number.
+    fn poll(&self) -> usize;
+
+    /// Hands what is queued to whoever performs it, and returns at once. Finishes nothing where
+    /// it can be avoided.
+    fn submit(&self);
+
+    /// Works, or waits for others that work, until something has changed: `until` is finished, or
+    /// any other completion was finished, or [`Driver::interrupt`] was called. May return early.
+    ///
+    /// Any number of threads may wait together, for the same completion or for different ones;
+    /// none misses the end of its own. A wait for a completion that nobody will finish lasts
+    /// until something else happens.
+    fn wait(&self, until: &Completion);
+
+    /// Waits until nothing is queued or in flight.
+    fn quiesce(&self);
+
+    /// Makes every thread in [`Driver::wait`] return, now or, if none is there, the next one.
+    fn interrupt(&self);
+
+    /// How many requests are queued or in flight.
+    fn in_flight(&self) -> usize;
+
+    /// A file descriptor that polls as readable when there is something to reap *or to submit*,
+    /// for event loops. [`Driver::poll`] clears it. `None` where the platform has no such thing.
+    fn event_fd(&self) -> Option<std::os::fd::RawFd>;
+
+    /// How many threads in [`Driver::wait`] add to this back-end's depth: 1 where the kernel works
+    /// on many requests at once.
+    fn useful_threads(&self) -> usize;
+
+    /// The back-end's name: `uring`, `pread`, `memory`.
+    fn name(&self) -> &'static str;
+}

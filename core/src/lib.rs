@@ -1,0 +1,41 @@
+//! The asynchronous I/O model of yieldb: what an operation waits for, and how it waits.
+//!
+//! Nothing here opens a file, knows a page, or blocks. The crate offers
+//!
+//! - [`Completion`]: a handle on something that will be over one day: an I/O, a group of them, a
+//!   signal raised by the engine, or an explicit yield;
+//! - [`CompletionGroup`]: one completion for many;
+//! - [`IOResult`] and [`IOCompletions`]: a result, or what to wait for before asking again;
+//! - [`StateTransition`], [`Transition`], [`StateMachine`]: the idiom in which every operation of
+//!   the engine is written, and the one loop that runs them all;
+//! - [`IO`], [`File`], [`Driver`]: the contract between the engine and what performs its I/O;
+//! - [`Buffer`], [`SharedBuffer`], [`Arena`], [`BufferPool`]: memory that may be lent to a kernel;
+//! - [`Error`], [`IoError`]: what went wrong, with file, offset and length.
+//!
+//! The engine crates hold an [`IO`] and can only *submit*. Polling and waiting live on [`Driver`],
+//! which they never see.
+
+pub mod buffer;
+mod clock;
+mod completion;
+mod completion_group;
+mod driver;
+mod error;
+mod file;
+#[cfg(any(test, feature = "injection"))]
+pub mod injection;
+mod io;
+mod io_result;
+mod slots;
+mod state_machine;
+
+pub use buffer::{Arena, Buffer, BufferPool, Buffers, SharedBuffer, SharedBuffers};
+pub use clock::{Clock, MonotonicClock};
+pub use completion::{Canceller, Completion, CompletionKind, Sink, WeakCompletion};
+pub use completion_group::{AnyCompletion, CompletionGroup};
+pub use driver::Driver;
+pub use error::{Error, IoError, Operation, Result};
+pub use file::{File, LockKind};
+pub use io::{Create, IO, OpenOptions};
+pub use io_result::{IOCompletions, IOResult};
+pub use state_machine::{StateMachine, StateTransition, Transition};

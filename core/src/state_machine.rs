@@ -1,0 +1,150 @@
+//! Operations as states and the transitions between them, and the one loop that runs them.
+//!
+//! A wait is a transition: to wait, a transition names the state in which the operation goes on,
+//! and the state that it left is gone. So nothing is ever executed twice, and a wait without a
+//! next state does not compile.
+
+use std::any;
+use std::fmt;
+
+use crate::{Completion, IOCompletions, IOResult};
+
+/// How many transitions an operation may make in one step without a wait. One that is still not
+/// done yields explicitly, so that it cannot hold an executor's thread.
+pub const MAX_TRANSITIONS_PER_STEP: u32 = 1024;
+
+/// What one transition decided.
+#[must_use = "a transition that is dropped loses the operation's state"]
+pub enum Transition<T: StateTransition + ?Sized> {
+    /// Go on at once, in this state.
+    Next(T::State),
+    /// Wait for the I/O, then go on in this state.
+    Wait(T::State, Completion),
+    /// The operation is over.
+    Done(T::Output),
+}
+
+/// An operation written as states and the transitions between them.
+///
+/// The fields of `Self` are what stays true for the whole operation; the fields of a `State`
+/// variant are what is true in that state only.
+pub trait StateTransition {
+    /// Where the operation stands.
+    type State: fmt::Debug;
+    /// What the operation works on, lent for one step.
+    type Context: ?Sized;
+    /// What the operation comes to.
+    type Output;
+    /// Why it may fail.
+    type Error;
+
+    /// Leaves `state`, which is given up for good: the only way to be called again is to return
+    /// the state to be called with.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the operation.
+    fn transition(
+        &mut self,
+        state: Self::State,
+        context: &Self::Context,
+    ) -> Result<Transition<Self>, Self::Error>;
+}
+
+/// A state machine under way.
+#[must_use = "an operation does nothing until it is stepped"]
+pub struct StateMachine<T: StateTransition> {
+    machine: T,
+    progress: Progress<T::State>,
+}
+
+/// How far a machine is.
+enum Progress<S> {
+    /// The next step leaves this state.
+    Ready(S),
+    /// The next step that finds the I/O finished leaves this state.
+    Waiting(S, Completion),
+    /// The output has been handed out.
+    Finished,
+    /// A transition failed or panicked and took its state with it.
+    Failed,
+}
+
+impl<T: StateTransition> StateMachine<T> {
+    /// A machine that will begin in `state`.
+    pub fn new(machine: T, state: T::State) -> Self {
+        StateMachine { machine, progress: Progress::Ready(state) }
+    }
+
+    /// Runs transitions until one must wait, or the last one is done.
+    ///
+    /// Stepping while the I/O is in flight is harmless: it returns the same completion again and
+    /// runs nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a transition failed with. The operation is then over.
+    ///
+    /// # Panics
+    ///
+    /// If the operation is already over.
+    pub fn step(&mut self, context: &T::Context) -> Result<IOResult<T::Output>, T::Error> {
+        let (mut state, mut resumed) = match std::mem::replace(&mut self.progress, Progress::Failed)
+        {
+            Progress::Ready(state) => (state, false),
+            Progress::Waiting(state, io) if io.is_explicit_yield() => (state, true),
+            Progress::Waiting(state, io) if io.finished() => (state, false),
+            Progress::Waiting(state, io) => return Ok(self.wait(state, io)),
+            Progress::Finished => panic!("{} stepped after it finished", any::type_name::<T>()),
+            Progress::Failed => panic!("{} stepped after it failed", any::type_name::<T>()),
+        };
+        for _ in 0..MAX_TRANSITIONS_PER_STEP {
+            if must_yield(&mut resumed) {
+                return Ok(self.wait(state, Completion::new_yield()));
+            }
+            state = match self.machine.transition(state, context)? {
+                Transition::Next(next) => next,
+                Transition::Wait(next, io) if io.finished() => next,
+                Transition::Wait(next, io) => return Ok(self.wait(next, io)),
+                Transition::Done(output) => {
+                    self.progress = Progress::Finished;
+                    return Ok(IOResult::Done(output));
+                }
+            };
+        }
+        Ok(self.wait(state, Completion::new_yield()))
+    }
+
+    /// The operation itself, for what its owner may ask of it between steps.
+    pub fn machine(&self) -> &T {
+        &self.machine
+    }
+
+    fn wait(&mut self, state: T::State, io: Completion) -> IOResult<T::Output> {
+        self.progress = Progress::Waiting(state, io.clone());
+        IOResult::IO(IOCompletions::Single(io))
+    }
+}
+
+impl<T: StateTransition> fmt::Debug for StateMachine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.progress {
+            Progress::Ready(state) => write!(f, "ready in {state:?}"),
+            Progress::Waiting(state, io) => write!(f, "waiting in {state:?} for {io:?}"),
+            Progress::Finished => f.write_str("finished"),
+            Progress::Failed => f.write_str("failed"),
+        }
+    }
+}
+
+/// Does the yield test want a yield in front of the next transition? After one that it forced, the
+/// transition runs, so a schedule that yields everywhere still makes progress.
+#[cfg(any(test, feature = "injection"))]
+fn must_yield(resumed: &mut bool) -> bool {
+    !std::mem::take(resumed) && crate::injection::at_gate()
+}
+
+#[cfg(not(any(test, feature = "injection")))]
+fn must_yield(_resumed: &mut bool) -> bool {
+    false
+}
