@@ -1,1 +1,1 @@
-//! placeholder
+//! An embedded, transactional, ordered key-value store that never blocks the thread that uses it.

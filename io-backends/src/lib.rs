@@ -1,1 +1,35 @@
-//! placeholder
+//! The drivers of yieldb: what performs the I/O that the engine submits.
+//!
+//! | back-end | how |
+//! |---|---|
+//! | [`memory`] | vectors, at once or in a seeded order; for tests |
+
+pub mod memory;
+mod request;
+mod transfer;
+
+use std::sync::Arc;
+
+use yieldb_core::{Driver, IO};
+
+pub use memory::MemoryDisk;
+pub use transfer::RawHook;
+
+/// A back-end: the side that the engine submits to, and the side that is turned.
+#[derive(Clone)]
+pub struct Backend {
+    /// Where requests are submitted.
+    pub io: Arc<dyn IO>,
+    /// What performs them.
+    pub driver: Arc<dyn Driver>,
+    /// Which one it is: `uring`, `pread` or `memory`.
+    pub name: &'static str,
+    /// Why this one.
+    pub why: String,
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.why)
+    }
+}

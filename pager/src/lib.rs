@@ -1,1 +1,37 @@
-//! placeholder
+//! Pages, cache, space, versions and checkpoints of yieldb. Knows no key.
+//!
+//! ```text
+//!   Pager --- Cache          which pages are in memory
+//!         |-- Ledger         which numbers are used, by which versions
+//!         |-- WriterQueue    whose turn it is to write
+//!         '-- Checkpoint     the version that is being made durable
+//! ```
+//!
+//! A write transaction makes its pages in a [`WriteSet`], which nobody else sees. A commit hands
+//! it over to the engine: the pages are *published*, written to places that nothing durable refers
+//! to, synced, and named by the superblock.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod cache;
+mod error;
+mod ledger;
+pub mod ops;
+pub mod page_format;
+mod page_id;
+mod pager;
+pub mod reuse;
+pub mod space;
+mod stamp;
+pub mod superblock;
+mod version;
+pub mod write_set;
+pub mod writer_queue;
+
+pub use cache::{PinnedPage, Resident};
+pub use error::{Error, Result};
+pub use ledger::SpaceUse;
+pub use page_id::{PageId, PageRef, PageSize};
+pub use pager::{MIN_FRAMES, Pager};
+pub use stamp::Stamp;
+pub use version::{Root, RootSet, VersionPin};
+pub use write_set::WriteSet;

@@ -1,0 +1,205 @@
+//! Writing whole nodes from lists of what is to be in them.
+
+use yieldb_pager::page_format;
+
+use super::key::KeyRef;
+use super::layout::{
+    CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
+    LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, head_of, rest_of, set_heap_start, set_prefix, set_u16,
+    set_u32, set_u64,
+};
+use super::view::{InteriorView, LeafView, child_offset};
+
+/// An entry that a leaf is to have.
+#[derive(Clone, Copy, Debug)]
+pub struct LeafEntry<'a> {
+    /// The key.
+    pub key: KeyRef<'a>,
+    /// The value.
+    pub value: &'a [u8],
+}
+
+impl<'a> LeafEntry<'a> {
+    /// All entries of a leaf, in order.
+    pub fn all(view: &LeafView<'a>) -> impl Iterator<Item = LeafEntry<'a>> + use<'a> {
+        let view = *view;
+        (0..view.count())
+            .map(move |index| LeafEntry { key: view.key(index), value: view.value(index) })
+    }
+}
+
+/// What an interior node is to have: one child more than separators.
+#[derive(Clone, Debug, Default)]
+pub struct InteriorList<'a> {
+    /// The references to the children.
+    pub children: Vec<u64>,
+    /// The separators between them.
+    pub separators: Vec<KeyRef<'a>>,
+}
+
+impl<'a> InteriorList<'a> {
+    /// What a node has.
+    pub fn of(view: &InteriorView<'a>) -> InteriorList<'a> {
+        InteriorList {
+            children: (0..=view.count()).map(|index| view.child(index)).collect(),
+            separators: (0..view.count()).map(|index| view.separator(index)).collect(),
+        }
+    }
+
+    /// Adds what another list has, behind `separator`.
+    pub fn append(&mut self, separator: KeyRef<'a>, other: InteriorList<'a>) {
+        self.separators.push(separator);
+        self.separators.extend(other.separators);
+        self.children.extend(other.children);
+    }
+}
+
+/// The length of the prefix that a node with these sorted keys stores: what the first and the last
+/// have in common, or nothing where that would not make the node smaller.
+fn prefix_len<'k, 'a: 'k>(
+    keys: impl DoubleEndedIterator<Item = &'k KeyRef<'a>> + Clone,
+    rest_len: impl Fn(usize) -> usize,
+) -> usize {
+    let (Some(first), Some(last)) = (keys.clone().next(), keys.clone().next_back()) else {
+        return 0;
+    };
+    let common = first.common_prefix_len(last);
+    if common == 0 {
+        return 0;
+    }
+    let with: usize = keys.clone().map(|key| rest_len(key.len() - common)).sum();
+    let without: usize = keys.map(|key| rest_len(key.len())).sum();
+    if common + with < without { common } else { 0 }
+}
+
+/// The length in bytes of what a leaf stores of a suffix outside its head.
+fn leaf_rest_len(suffix_len: usize) -> usize {
+    suffix_len.saturating_sub(HEAD_LEN)
+}
+
+/// The length in bytes of the record of a separator's suffix.
+fn separator_record_len(suffix_len: usize) -> usize {
+    match suffix_len.checked_sub(HEAD_LEN) {
+        None | Some(0) => 0,
+        Some(rest) => INTERIOR_RECORD_HEADER_LEN + rest,
+    }
+}
+
+/// The length in bytes of a leaf with these entries, header included.
+pub fn leaf_len(entries: &[LeafEntry<'_>]) -> usize {
+    let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);
+    let records: usize = entries
+        .iter()
+        .map(|entry| leaf_rest_len(entry.key.len() - prefix_len) + entry.value.len())
+        .sum();
+    HEADER_LEN + (LEAF_SLOT_LEN + LEAF_RECORD_HEADER_LEN) * entries.len() + records + prefix_len
+}
+
+/// The length in bytes of an interior node with these separators, header included.
+pub fn interior_len(separators: &[KeyRef<'_>]) -> usize {
+    let prefix_len = prefix_len(separators.iter(), separator_record_len);
+    let records: usize =
+        separators.iter().map(|key| separator_record_len(key.len() - prefix_len)).sum();
+    INTERIOR_HEADS + INTERIOR_SLOT_LEN * separators.len() + records + prefix_len
+}
+
+/// Writes a leaf with these entries, which are sorted.
+///
+/// # Panics
+///
+/// If they do not fit: see [`leaf_len`].
+pub fn build_leaf(page: &mut [u8], entries: &[LeafEntry<'_>]) {
+    assert!(leaf_len(entries) <= page.len(), "{} entries do not fit a leaf", entries.len());
+    let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);
+    let mut heap = begin(page, page_format::LEAF, 0, entries.len());
+    heap -= write_prefix(page, entries.first().map(|entry| entry.key), prefix_len);
+    let mut suffix = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        suffix.resize(entry.key.len() - prefix_len, 0);
+        entry.key.copy_tail(prefix_len, &mut suffix);
+        heap -= leaf_record_len(&suffix, entry.value);
+        write_leaf_record(page, heap, &suffix, entry.value);
+        set_u32(page, HEADER_LEN + HEAD_LEN * index, head_of(&suffix));
+        set_u16(page, HEADER_LEN + HEAD_LEN * entries.len() + 2 * index, heap);
+    }
+    set_heap_start(page, heap);
+}
+
+/// Writes an interior node with these children and separators, which are sorted.
+///
+/// # Panics
+///
+/// If they do not fit (see [`interior_len`]), or there is not one child more than separators.
+pub fn build_interior(page: &mut [u8], level: u8, children: &[u64], separators: &[KeyRef<'_>]) {
+    let count = separators.len();
+    assert_eq!(children.len(), count + 1, "a separator stands between each two children");
+    assert!(interior_len(separators) <= page.len(), "{count} separators do not fit a node");
+    let prefix_len = prefix_len(separators.iter(), separator_record_len);
+    let mut heap = begin(page, page_format::INTERIOR, level, count);
+    heap -= write_prefix(page, separators.first().copied(), prefix_len);
+    let mut suffix = Vec::new();
+    for (index, key) in separators.iter().enumerate() {
+        suffix.resize(key.len() - prefix_len, 0);
+        key.copy_tail(prefix_len, &mut suffix);
+        let slot = write_separator(page, &mut heap, &suffix);
+        set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(&suffix));
+        set_u16(page, INTERIOR_HEADS + HEAD_LEN * count + 2 * index, slot);
+    }
+    for (index, child) in children.iter().enumerate() {
+        set_u64(page, child_offset(count, index), *child);
+    }
+    set_heap_start(page, heap);
+}
+
+/// Clears the page and writes its header. Returns the end of the heap.
+fn begin(page: &mut [u8], kind: u8, level: u8, count: usize) -> usize {
+    page.fill(0);
+    let count = u16::try_from(count).expect("a page has fewer slots than bytes");
+    page_format::set_kind(page, kind, level, count);
+    page.len()
+}
+
+/// Writes the prefix of `key` and returns its length.
+fn write_prefix(page: &mut [u8], key: Option<KeyRef<'_>>, prefix_len: usize) -> usize {
+    if let Some(key) = key {
+        let mut prefix = key.to_vec();
+        prefix.truncate(prefix_len);
+        set_prefix(page, &prefix);
+    }
+    prefix_len
+}
+
+/// The length of a leaf's record.
+pub(super) fn leaf_record_len(suffix: &[u8], value: &[u8]) -> usize {
+    LEAF_RECORD_HEADER_LEN + rest_of(suffix).len() + value.len()
+}
+
+/// Writes a leaf's record.
+pub(super) fn write_leaf_record(page: &mut [u8], offset: usize, suffix: &[u8], value: &[u8]) {
+    set_u16(page, offset, suffix.len());
+    set_u16(page, offset + 2, value.len());
+    let rest = rest_of(suffix);
+    let start = offset + LEAF_RECORD_HEADER_LEN;
+    page[start..start + rest.len()].copy_from_slice(rest);
+    page[start + rest.len()..start + rest.len() + value.len()].copy_from_slice(value);
+}
+
+/// Writes a separator's record below `heap`, if it needs one, and returns what its slot says.
+pub(super) fn write_separator(page: &mut [u8], heap: &mut usize, suffix: &[u8]) -> usize {
+    let len = separator_record_len(suffix.len());
+    if len == 0 {
+        return suffix.len();
+    }
+    *heap -= len;
+    set_u16(page, *heap, suffix.len());
+    let start = *heap + INTERIOR_RECORD_HEADER_LEN;
+    page[start..*heap + len].copy_from_slice(rest_of(suffix));
+    *heap
+}
+
+/// The length that a separator takes of the heap.
+pub(super) fn separator_len(suffix: &[u8]) -> usize {
+    separator_record_len(suffix.len())
+}
+
+const _: () = assert!(CHILD_LEN == 8, "children are written as 64-bit integers");

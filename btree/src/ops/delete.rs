@@ -1,0 +1,73 @@
+//! Removing one entry.
+
+use smallvec::SmallVec;
+use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_pager::ops::fetch::{Fetch, fetch};
+use yieldb_pager::{Pager, PinnedPage};
+
+use crate::edit::Change;
+use crate::transaction::{Attempt, Transaction, TreeName};
+use crate::{Error, Result};
+
+/// Removes the entry with one key, if there is one.
+///
+/// ```text
+///   begin -> Change --- made ------------> done
+///             ^ ^|'---- short: waits in Change
+///             | ''----- missing -> Fetching
+///             '----------------------'
+/// ```
+///
+/// An abandoned run has changed nothing, or everything that it was to change.
+#[derive(Debug)]
+pub struct Delete<'t, K> {
+    transaction: &'t mut Transaction,
+    key: K,
+    /// The pages fetched so far: they stay until the change has seen them.
+    pins: SmallVec<[PinnedPage; 4]>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub enum State {
+    /// Try the change over the pages in memory.
+    Change,
+    /// A page that it missed is being fetched.
+    Fetching(StateMachine<Fetch>),
+}
+
+/// Begins to remove an entry.
+pub(crate) fn delete<K: AsRef<[u8]>>(
+    transaction: &mut Transaction,
+    key: K,
+) -> StateMachine<Delete<'_, K>> {
+    StateMachine::new(Delete { transaction, key, pins: SmallVec::new() }, State::Change)
+}
+
+impl<K: AsRef<[u8]>> StateTransition for Delete<'_, K> {
+    type State = State;
+    type Context = Pager;
+    /// Was there an entry?
+    type Output = bool;
+    type Error = Error;
+
+    fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
+        Ok(match state {
+            State::Change => {
+                let change = Change::Delete { key: self.key.as_ref() };
+                match self.transaction.attempt(TreeName::Main, change)? {
+                    Attempt::Done { existed } => Transition::Done(existed),
+                    Attempt::Wait(io) => Transition::Wait(State::Change, io),
+                    Attempt::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
+                }
+            }
+            State::Fetching(mut fetch) => match fetch.step(pager)? {
+                IOResult::IO(io) => Transition::Wait(State::Fetching(fetch), io.into()),
+                IOResult::Done(page) => {
+                    self.pins.push(page);
+                    Transition::Next(State::Change)
+                }
+            },
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Moving a cursor by one entry.
+
+use std::marker::PhantomData;
+
+use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_pager::Pager;
+use yieldb_pager::ops::fetch::{Fetch, fetch};
+
+use crate::cursor::{Cursor, Direction, Entry};
+use crate::pages::Walk;
+use crate::{Error, Result};
+
+/// Moves a cursor by one entry.
+///
+/// ```text
+///   begin -> Move --- there ---------> done
+///             ^ '---- missing -> Fetching
+///             '---------------------'
+/// ```
+///
+/// An abandoned run has moved the cursor or has not; nothing else is left behind.
+#[derive(Debug)]
+pub struct Next<'c, 'a> {
+    direction: Direction,
+    /// The cursor itself is in the state.
+    cursor: PhantomData<&'c mut Cursor<'a>>,
+}
+
+/// How far it is. Each state has the cursor, which the entry that comes out borrows.
+#[derive(Debug)]
+pub enum State<'c, 'a> {
+    /// Try the move over the pages in memory.
+    Move(&'c mut Cursor<'a>),
+    /// A page that it missed is being fetched.
+    Fetching(&'c mut Cursor<'a>, StateMachine<Fetch>),
+}
+
+/// Begins to move `cursor`.
+pub(crate) fn next<'c, 'a>(
+    cursor: &'c mut Cursor<'a>,
+    direction: Direction,
+) -> StateMachine<Next<'c, 'a>> {
+    StateMachine::new(Next { direction, cursor: PhantomData }, State::Move(cursor))
+}
+
+impl<'c, 'a> StateTransition for Next<'c, 'a> {
+    type State = State<'c, 'a>;
+    type Context = Pager;
+    /// The entry that the cursor is on now; `None` past the last one in its direction.
+    type Output = Option<Entry<'c>>;
+    type Error = Error;
+
+    fn transition(&mut self, state: State<'c, 'a>, pager: &Pager) -> Result<Transition<Self>> {
+        Ok(match state {
+            State::Move(cursor) => match cursor.advance(pager, self.direction)? {
+                Walk::Found(()) => Transition::Done(cursor.entry()),
+                Walk::Missing(page) => Transition::Next(State::Fetching(cursor, fetch(page))),
+            },
+            State::Fetching(cursor, mut fetch) => match fetch.step(pager)? {
+                IOResult::IO(io) => Transition::Wait(State::Fetching(cursor, fetch), io.into()),
+                IOResult::Done(page) => {
+                    cursor.hold(page);
+                    Transition::Next(State::Move(cursor))
+                }
+            },
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! The pages that an operation sees: a version's, and on top of them those of the transaction
+//! that it belongs to.
+
+use yieldb_pager::page_format::level_of;
+use yieldb_pager::{PageRef, PinnedPage, Resident, Root, WriteSet};
+
+use crate::node::{InteriorView, LeafView};
+use crate::{Result, error};
+
+/// What a restartable read comes to.
+#[derive(Debug)]
+pub(crate) enum Walk<T> {
+    /// The answer.
+    Found(T),
+    /// A page is not in memory; fetch it and walk again.
+    Missing(PageRef),
+}
+
+/// Unwraps the page that a walk needs, or ends the walk with what is missing.
+macro_rules! resident_or_return {
+    ($pages:expr, $page:expr) => {{
+        let page = $page;
+        match $pages.page(page)? {
+            Some(bytes) => bytes,
+            None => return Ok($crate::pages::Walk::Missing(page)),
+        }
+    }};
+}
+pub(crate) use resident_or_return;
+
+/// Where reads of a tree begin, and what they see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    /// The tree.
+    pub root: Root,
+    /// The pages of the transaction that reads, if it is one.
+    pub private: Option<&'a WriteSet>,
+}
+
+/// The pages in memory, for one step.
+pub(crate) struct Pages<'a> {
+    pub private: Option<&'a WriteSet>,
+    pub resident: Resident<'a>,
+}
+
+impl Pages<'_> {
+    /// The bytes of a page, if they are in memory.
+    pub fn page(&self, page: PageRef) -> Result<Option<&[u8]>> {
+        if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
+            return Ok(Some(bytes));
+        }
+        Ok(self.resident.page(page)?)
+    }
+
+    /// A page in memory that stays there, unless it is private.
+    pub fn pin(&self, page: PageRef) -> Option<PinnedPage> {
+        self.resident.pin(page)
+    }
+}
+
+/// A node in memory.
+pub(crate) enum Node<'p> {
+    Leaf(LeafView<'p>),
+    Interior(InteriorView<'p>),
+}
+
+/// The view of a node that its parent says is on `level`.
+pub(crate) fn node<'p>(bytes: &'p [u8], page: PageRef, level: u8) -> Result<Node<'p>> {
+    if level_of(bytes) != level {
+        return Err(error::corrupt(page, "it is not on the level that its parent says"));
+    }
+    Ok(if level == 0 {
+        Node::Leaf(LeafView::new(bytes))
+    } else {
+        Node::Interior(InteriorView::new(bytes))
+    })
+}

@@ -1,0 +1,51 @@
+//! Which page makes room: the clock algorithm (Corbato 1968) with counters of two bits.
+
+use std::sync::atomic::Ordering;
+
+use super::frames::{RESIDENT, RETIRED};
+use super::{Cache, Slow};
+use crate::PageRef;
+
+/// The heat of a page that was just used, and that of an interior node from the beginning.
+pub(super) const HOT: u8 = 3;
+/// The heat of a leaf that was just read: one round of the clock, unless it is used again.
+pub(super) const COOL: u8 = 1;
+
+/// How many pages make room at a time.
+const BATCH: usize = 16;
+
+impl Cache {
+    /// Takes up to [`BATCH`] pages out of memory that are neither pinned nor dirty, the coldest
+    /// ones: each round of the clock cools all pages, and those without heat go. Their frames are
+    /// retired. Cost: at most as many rounds as there are degrees of heat.
+    pub(super) fn evict(&self, slow: &mut Slow) {
+        let mut evicted = 0;
+        for _ in 0..u64::from(self.frames.count()) * (u64::from(HOT) + 1) {
+            let frame = slow.hand;
+            slow.hand = (slow.hand + 1) % self.frames.count();
+            let meta = &self.frames.meta[frame as usize];
+            // Exactly resident: not pinned, not dirty, not retired.
+            if meta.state.load(Ordering::SeqCst) != RESIDENT {
+                continue;
+            }
+            let heat = meta.heat.load(Ordering::Relaxed);
+            if heat > 0 {
+                meta.heat.store(heat - 1, Ordering::Relaxed);
+                continue;
+            }
+            let out =
+                meta.state.compare_exchange(RESIDENT, RETIRED, Ordering::SeqCst, Ordering::Relaxed);
+            if out.is_err() {
+                continue;
+            }
+            let page = PageRef::from_u64(meta.page.load(Ordering::SeqCst)).page();
+            self.table.remove(page);
+            self.retire(slow, frame);
+            self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+            evicted += 1;
+            if evicted == BATCH {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! When nobody can be looking at a frame any more (epoch-based reclamation, Fraser 2004).
+//!
+//! A reader announces the epoch in which it begins. A frame is taken out of the table first, and
+//! then *retired*: that ends an epoch. It may be used again when every reader that is still at work
+//! began in a later epoch, since such a reader cannot have found it in the table.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// How many readers can be told apart. More of them at one time only delay reuse.
+const SLOTS: usize = 64;
+
+/// The value of a slot that nobody uses.
+const IDLE: u64 = 0;
+
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot(AtomicU64);
+
+/// The current epoch, and those in which readers began.
+#[derive(Debug)]
+pub(super) struct Epochs {
+    current: AtomicU64,
+    slots: [Slot; SLOTS],
+    /// Readers that found no slot. As long as there is one, nothing is reused.
+    crowd: AtomicUsize,
+}
+
+/// A reader at work.
+#[derive(Debug)]
+pub(super) struct Guard<'a> {
+    epochs: &'a Epochs,
+    /// `None` for one in the crowd.
+    slot: Option<usize>,
+}
+
+impl Epochs {
+    pub fn new() -> Epochs {
+        Epochs {
+            current: AtomicU64::new(IDLE + 1),
+            slots: [const { Slot(AtomicU64::new(IDLE)) }; SLOTS],
+            crowd: AtomicUsize::new(0),
+        }
+    }
+
+    /// Begins to read.
+    #[inline]
+    pub fn enter(&self) -> Guard<'_> {
+        let epoch = self.current.load(Ordering::SeqCst);
+        let first = thread_index();
+        for step in 0..SLOTS {
+            let slot = (first + step) % SLOTS;
+            // Sequentially consistent with the table: a reader that a scan did not see yet cannot
+            // see what was taken out of the table before that scan.
+            let claim = self.slots[slot].0.compare_exchange(
+                IDLE,
+                epoch,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            );
+            if claim.is_ok() {
+                return Guard { epochs: self, slot: Some(slot) };
+            }
+        }
+        self.crowd.fetch_add(1, Ordering::SeqCst);
+        Guard { epochs: self, slot: None }
+    }
+
+    /// Ends an epoch, and returns the one that ended. What was taken out of the table before this
+    /// may be reused once [`Epochs::oldest`] is later.
+    pub fn end(&self) -> u64 {
+        self.current.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// The epoch in which the oldest reader at work began; the current one if there is none.
+    pub fn oldest(&self) -> u64 {
+        let current = self.current.load(Ordering::SeqCst);
+        if self.crowd.load(Ordering::SeqCst) > 0 {
+            return IDLE;
+        }
+        let epochs = self.slots.iter().map(|slot| slot.0.load(Ordering::SeqCst));
+        epochs.filter(|epoch| *epoch != IDLE).min().unwrap_or(current).min(current)
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        match self.slot {
+            Some(slot) => self.epochs.slots[slot].0.store(IDLE, Ordering::Release),
+            None => {
+                self.epochs.crowd.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// A small number of this thread's own.
+#[inline]
+fn thread_index() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static INDEX: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    INDEX.with(|index| *index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_retired_waits_for_those_who_began_before() {
+        let epochs = Epochs::new();
+        let before = epochs.enter();
+        let ended = epochs.end();
+        assert!(epochs.oldest() <= ended, "a reader from before is at work");
+        let behind = epochs.enter();
+        drop(before);
+        assert!(epochs.oldest() > ended);
+        drop(behind);
+        assert!(epochs.oldest() > ended);
+    }
+
+    #[test]
+    fn more_readers_than_slots_keep_everything_from_reuse() {
+        let epochs = Epochs::new();
+        let guards: Vec<Guard<'_>> = (0..SLOTS + 2).map(|_| epochs.enter()).collect();
+        let ended = epochs.end();
+        assert!(epochs.oldest() <= ended);
+        drop(guards);
+        assert!(epochs.oldest() > ended);
+    }
+}

@@ -1,0 +1,115 @@
+//! The memory of the cache, and what is known of each frame. All of the pager's `unsafe` is here.
+//!
+//! A frame's state is one word:
+//!
+//! ```text
+//!   | retired | loading | resident | dirty | pins: 28 bits |
+//!
+//!   free --take--> lent as a Buffer --publish--> resident --evict, forget--> retired --> free
+//!     |                                             ^                           ^
+//!     '-------read--------> loading ---verified-----'                           |
+//!                              '------refused-----------------------------------'
+//! ```
+//!
+//! The rules that make reading safe: (1) a resident page never changes. (2) A frame leaves
+//! *resident* only with no pins left or by being retired; a retired frame is free when its last pin
+//! is gone *and* its epoch is over. (3) Only a free frame is lent as a [`Buffer`].
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+use yieldb_core::buffer::Home;
+use yieldb_core::{Arena, Buffer, Result, SharedBuffer};
+
+/// The frame is no page's any more, and is free when its last pin is gone.
+pub(super) const RETIRED: u32 = 1 << 31;
+/// A page is being read into the frame.
+pub(super) const LOADING: u32 = 1 << 30;
+/// The frame has a page that is in the table.
+pub(super) const RESIDENT: u32 = 1 << 29;
+/// The page has not reached the file.
+pub(super) const DIRTY: u32 = 1 << 28;
+/// The pins.
+pub(super) const PINS: u32 = DIRTY - 1;
+
+/// The memory of the cache: equal frames in one arena, touched as they are first used.
+pub(super) struct Frames {
+    arena: Arena,
+    page_len: usize,
+    pub meta: Box<[FrameMeta]>,
+}
+
+/// What is known of one frame.
+#[derive(Debug, Default)]
+pub(super) struct FrameMeta {
+    /// See the module's documentation.
+    pub state: AtomicU32,
+    /// How often the page was used of late, 0 to 3.
+    pub heat: AtomicU8,
+    /// The name of the page in the frame.
+    pub page: AtomicU64,
+}
+
+impl Frames {
+    pub fn new(count: u32, page_len: usize) -> Result<Frames> {
+        let len = (count as usize)
+            .checked_mul(page_len)
+            .ok_or(yieldb_core::Error::OutOfMemory { len: usize::MAX })?;
+        let arena = Arena::new(len, true)?;
+        let meta = (0..count).map(|_| FrameMeta::default()).collect();
+        Ok(Frames { arena, page_len, meta })
+    }
+
+    pub fn count(&self) -> u32 {
+        self.meta.len() as u32
+    }
+
+    /// The bytes of a resident page.
+    ///
+    /// The caller holds a pin on the frame, or an epoch guard under which it was found in the
+    /// table, for as long as it uses the bytes.
+    #[inline]
+    pub fn bytes(&self, frame: u32) -> &[u8] {
+        // SAFETY: `start` is in the arena for a whole page. By rules (1) to (3) nobody writes a
+        // frame that is pinned, or that somebody under an epoch guard found in the table.
+        unsafe { std::slice::from_raw_parts(self.start(frame).as_ptr(), self.page_len) }
+    }
+
+    /// The memory of a free frame, which is the holder's own until `home` has it back.
+    pub fn lend_exclusively(&self, frame: u32, home: Arc<dyn Home>) -> Buffer {
+        // SAFETY: 1. the home owns this arena. 2. By rule (3) the frame is nobody else's, and it
+        // is not free again before the home is given it back.
+        unsafe { Buffer::from_raw(self.start(frame), self.page_len, home, u64::from(frame)) }
+    }
+
+    /// The memory of a pinned page, to be written to the file.
+    pub fn lend_shared(&self, frame: u32, home: Arc<dyn Home>, token: u64) -> SharedBuffer {
+        // SAFETY: 1. the home owns this arena. 2. The page is pinned until the home is given back
+        // the token, and by rule (1) it does not change.
+        unsafe { SharedBuffer::from_raw(self.start(frame), self.page_len, home, token) }
+    }
+
+    #[inline]
+    fn start(&self, frame: u32) -> NonNull<u8> {
+        assert!((frame as usize) < self.meta.len(), "frame {frame} of {}", self.meta.len());
+        // SAFETY: the arena has `meta.len()` frames of `page_len` bytes.
+        unsafe { self.arena.start().add(frame as usize * self.page_len) }
+    }
+}
+
+/// Zeroed integers that the operating system provides page by page as they are touched.
+pub(super) fn zeroed_atomics(count: usize) -> Box<[AtomicU32]> {
+    let layout = Layout::array::<AtomicU32>(count).expect("a table smaller than memory");
+    assert!(count > 0, "an allocation of nothing");
+    // SAFETY: the layout is not empty.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<AtomicU32>();
+    if start.is_null() {
+        handle_alloc_error(layout);
+    }
+    // SAFETY: the allocation has room for `count` integers, zero is a value of theirs, and it was
+    // made with the layout that the box will free it with.
+    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
+}

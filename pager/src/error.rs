@@ -1,0 +1,68 @@
+//! What can go wrong with pages and their file.
+
+use yieldb_core as core;
+
+use crate::superblock::OpenError;
+
+/// A result of the pager.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation on pages failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The I/O failed.
+    #[error(transparent)]
+    Io(core::Error),
+    /// A page is not what its reader may rely on.
+    #[error("page {page} is damaged: {what}")]
+    Corrupt {
+        /// The page's number.
+        page: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The file as a whole cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Another process, or another handle of this one, has the file open in a way that excludes
+    /// this one.
+    #[error("the database is in use: {holder}")]
+    Locked {
+        /// What the other one is doing.
+        holder: &'static str,
+    },
+    /// A write was asked of a database that was opened for reading only.
+    #[error("the database was opened for reading only")]
+    ReadOnly,
+    /// A sync or a superblock write failed earlier, so what is durable is unknown. Opening the
+    /// database again finds out.
+    #[error("the database is poisoned by an earlier failure: {cause}; open it again to recover")]
+    Poisoned {
+        /// The failure.
+        cause: core::Error,
+    },
+    /// The cache is too small to work in.
+    #[error("a cache of {bytes} bytes is too small, {min} is the least for this page size")]
+    CacheTooSmall {
+        /// What was asked for, in bytes.
+        bytes: u64,
+        /// The least for the file's page size, in bytes.
+        min: u64,
+    },
+    /// An earlier failure of a write in the same transaction; it can only be given up.
+    #[error("the transaction is doomed by an earlier failure: {cause}")]
+    Doomed {
+        /// The failure.
+        cause: core::Error,
+    },
+}
+
+impl From<core::Error> for Error {
+    fn from(error: core::Error) -> Self {
+        if let core::Error::Rejected { number, what } = error {
+            return Error::Corrupt { page: number, what };
+        }
+        Error::Io(error)
+    }
+}

@@ -1,0 +1,248 @@
+//! Which page numbers are used, and by which versions: the space map, the pins, and the newest
+//! durable checkpoint, changed together under one lock.
+
+use std::sync::Arc;
+
+use yieldb_core::{Buffer, BufferPool, Completion};
+
+use crate::cache::Cache;
+use crate::reuse::Reuse;
+use crate::space::Space;
+use crate::space::map::{MapShape, encode_page};
+use crate::superblock::{Superblock, reserved_page_count};
+use crate::version::RootSet;
+use crate::write_set::WriteSet;
+use crate::{PageId, PageRef, Result, Stamp, page_format};
+
+/// Which page numbers are used, and by which versions.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    space: Space,
+    reuse: Reuse,
+    /// The newest stamp that was given out.
+    stamp: Stamp,
+    newest: Arc<RootSet>,
+    /// The durable checkpoint. Its moment is pinned.
+    durable: Superblock,
+    /// The slot that was written first when the durable checkpoint was made; the next one begins
+    /// with the other.
+    slot: usize,
+    /// The pages of the durable checkpoint's space map, with their births.
+    map: Vec<(PageId, Stamp)>,
+    /// Numbers that are free when an I/O on them is finished.
+    busy: Vec<(Completion, Vec<PageId>)>,
+}
+
+/// What a checkpoint is going to write.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What both slots will say.
+    pub superblock: Superblock,
+    /// The slot that is written first: the one that is not the newer one now.
+    pub first_slot: usize,
+    /// The pages of the new space map.
+    pub map: Vec<PageId>,
+}
+
+/// What is known of the pages in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceUse {
+    /// How many pages the file has, used or not.
+    pub pages: u64,
+    /// How many are used: by the newest version, by older ones that are pinned, or by the
+    /// transaction under way.
+    pub used: u64,
+    /// How many of those only pinned older versions use.
+    pub held: u64,
+    /// How many pins there are, that of the durable checkpoint included.
+    pub pins: usize,
+}
+
+impl Ledger {
+    /// The ledger of a file whose durable checkpoint is `durable`.
+    pub fn new(durable: Superblock, slot: usize, space: Space, map: &[PageRef]) -> Ledger {
+        let mut reuse = Reuse::default();
+        reuse.pin(durable.moment);
+        let newest = RootSet {
+            version: durable.version,
+            moment: durable.moment,
+            catalogue: durable.catalogue,
+            main: Default::default(),
+        };
+        Ledger {
+            space,
+            reuse,
+            stamp: Stamp::new(durable.session, 0),
+            newest: Arc::new(newest),
+            // Born before this session: any moment before the durable one will do.
+            map: map.iter().map(|page| (page.page(), Stamp::default())).collect(),
+            durable,
+            slot,
+            busy: Vec::new(),
+        }
+    }
+
+    pub fn newest(&self) -> &Arc<RootSet> {
+        &self.newest
+    }
+
+    pub fn durable(&self) -> &Superblock {
+        &self.durable
+    }
+
+    /// Replaces the newest roots by the same version's with more known about them.
+    pub fn learn_roots(&mut self, roots: RootSet) {
+        let known = (self.newest.version, self.newest.moment, self.newest.catalogue);
+        assert_eq!(
+            known,
+            (roots.version, roots.moment, roots.catalogue),
+            "another version's roots"
+        );
+        self.newest = Arc::new(roots);
+    }
+
+    pub fn pin(&mut self, moment: Stamp) {
+        self.reuse.pin(moment);
+    }
+
+    pub fn unpin(&mut self, moment: Stamp, cache: &Cache) {
+        let mut freed = Vec::new();
+        self.reuse.unpin(moment, |page| freed.push(page));
+        for page in freed {
+            self.free(page, cache);
+        }
+    }
+
+    /// A stamp that no page has.
+    pub fn next_stamp(&mut self) -> Stamp {
+        self.stamp = self.stamp.next();
+        self.stamp
+    }
+
+    pub fn allocate(&mut self) -> PageId {
+        self.space.allocate()
+    }
+
+    /// Frees a number that nothing refers to: at once, or when the read of it that somebody gave
+    /// up on is finished.
+    pub fn free(&mut self, page: PageId, cache: &Cache) {
+        match cache.forget(page) {
+            None => self.space.free(page),
+            Some(read) => self.free_after(read, vec![page]),
+        }
+    }
+
+    /// Frees numbers that nothing refers to once `io`, which works on them, is finished.
+    pub fn free_after(&mut self, io: Completion, pages: Vec<PageId>) {
+        self.busy.push((io, pages));
+    }
+
+    /// Frees the numbers whose I/O is finished by now.
+    pub fn settle(&mut self, cache: &Cache) {
+        let (over, busy) = self.busy.drain(..).partition(|(io, _)| io.finished());
+        self.busy = busy;
+        let over: Vec<(Completion, Vec<PageId>)> = over;
+        for page in over.into_iter().flat_map(|(_, pages)| pages) {
+            self.free(page, cache);
+        }
+    }
+
+    /// Plans a checkpoint of a transaction: gives the version its number and its moment, and the
+    /// new space map its pages.
+    pub fn plan(&mut self, set: &WriteSet, roots: &RootSet) -> (Plan, Space) {
+        let page_size = self.durable.page_size;
+        // What the new version does not reach: it is free in the file, whoever still needs it here.
+        let dead = set.dead().iter().chain(&self.map).map(|(page, _)| *page);
+        let busy = self.busy.iter().flat_map(|(_, pages)| pages).copied();
+        let unreached = self.reuse.held().chain(dead).chain(busy).chain(set.reserved());
+        let mut image = self.space.without(unreached);
+        let mut map = Vec::new();
+        // A page of the map may be the one that makes the map longer.
+        while (map.len() as u64) < MapShape::of(page_size, image.page_count()).page_count() {
+            let page = self.space.allocate();
+            image.mark(page);
+            map.push(page);
+        }
+        let superblock = Superblock {
+            checkpoint: self.durable.checkpoint + 1,
+            version: roots.version + 1,
+            moment: set.stamp(),
+            catalogue: roots.catalogue,
+            space: map.last().map(|root| PageRef::new(*root, set.stamp())),
+            space_level: MapShape::of(page_size, image.page_count()).root_level(),
+            page_count: image.page_count(),
+            ..self.durable.clone()
+        };
+        (Plan { superblock, first_slot: 1 - self.slot, map }, image)
+    }
+
+    /// Undoes a plan of which nothing became durable.
+    pub fn abandon(&mut self, plan: Plan, cache: &Cache) {
+        for page in plan.map {
+            self.free(page, cache);
+        }
+    }
+
+    /// Makes a plan that is durable the newest version.
+    pub fn conclude(
+        &mut self,
+        plan: Plan,
+        roots: RootSet,
+        dead: &[(PageId, Stamp)],
+        cache: &Cache,
+    ) {
+        let death = plan.superblock.moment;
+        let before = self.durable.moment;
+        let map = plan.map.into_iter().map(|page| (page, death)).collect();
+        let old_map = std::mem::replace(&mut self.map, map);
+        self.reuse.pin(death);
+        for (page, birth) in dead.iter().chain(&old_map) {
+            if self.reuse.retire(*page, *birth, death) {
+                self.free(*page, cache);
+            }
+        }
+        self.newest =
+            Arc::new(RootSet { version: plan.superblock.version, moment: death, ..roots });
+        self.durable = plan.superblock;
+        self.slot = plan.first_slot;
+        self.unpin(before, cache);
+    }
+
+    /// What is known of the pages in use.
+    pub fn space_use(&self) -> SpaceUse {
+        SpaceUse {
+            pages: self.space.page_count(),
+            used: self.space.used_count(),
+            held: self.reuse.held_count() as u64,
+            pins: self.reuse.pin_count(),
+        }
+    }
+}
+
+impl Plan {
+    /// Writes the sealed pages of the new space map, `image`, into buffers.
+    ///
+    /// # Errors
+    ///
+    /// [`yieldb_core::Error::OutOfMemory`].
+    pub fn encode_map(&self, image: &Space) -> Result<Vec<(PageId, Buffer)>> {
+        let page_size = self.superblock.page_size;
+        let stamp = self.superblock.moment;
+        let shape = MapShape::of(page_size, image.page_count());
+        let names: Vec<PageRef> = self.map.iter().map(|page| PageRef::new(*page, stamp)).collect();
+        let pool = BufferPool::new(self.map.len() as u32, page_size.bytes())?;
+        let pages = self.map.iter().enumerate().map(|(at, id)| {
+            let mut buffer = pool.take().expect("the pool has a buffer for each page");
+            encode_page(image, shape, &names, at, &mut buffer);
+            page_format::seal(&mut buffer, *id, stamp);
+            (*id, buffer)
+        });
+        Ok(pages.collect())
+    }
+}
+
+/// The space map of a file that has nothing but its superblock.
+pub(crate) fn empty_space(superblock: &Superblock) -> Space {
+    Space::new(reserved_page_count(superblock.page_size))
+}

@@ -1,0 +1,213 @@
+//! Making a version durable, and the file's newest.
+
+use std::sync::{Arc, OnceLock};
+
+use smallvec::smallvec;
+use yieldb_core::{Completion, CompletionGroup, StateMachine, StateTransition, Transition};
+
+use crate::ledger::Plan;
+use crate::superblock::{SLOT_LEN, SLOT_OFFSETS};
+use crate::version::RootSet;
+use crate::write_set::WriteSet;
+use crate::writer_queue::WriterTurn;
+use crate::{Error, Pager, Result};
+
+/// What a checkpoint is to make durable.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The pages of the transaction.
+    pub set: WriteSet,
+    /// The trees of the new version. Its number and moment are the checkpoint's to give.
+    pub roots: RootSet,
+    /// The right to write ends with the checkpoint.
+    pub turn: WriterTurn,
+    /// Where the result goes.
+    pub ticket: Arc<Ticket>,
+}
+
+/// The result of a checkpoint, for whoever waits for it.
+#[derive(Debug)]
+pub struct Ticket {
+    result: OnceLock<Result<u64>>,
+    finished: Completion,
+}
+
+impl Default for Ticket {
+    fn default() -> Self {
+        Ticket { result: OnceLock::new(), finished: Completion::signal() }
+    }
+}
+
+impl Ticket {
+    /// Finished when the checkpoint is over, well or badly.
+    pub fn completion(&self) -> Completion {
+        self.finished.clone()
+    }
+
+    /// The version that is durable now, or why it is not; `None` before the end.
+    pub fn result(&self) -> Option<Result<u64>> {
+        self.result.get().cloned()
+    }
+
+    pub(crate) fn finish(&self, result: Result<u64>) {
+        let first = self.result.set(result).is_ok();
+        debug_assert!(first, "a checkpoint ends once");
+        self.finished.succeed(0);
+    }
+}
+
+/// Makes a version durable, and the file's newest. The engine owns it: it goes on when whoever
+/// asked for it has gone away.
+///
+/// ```text
+///   begin -> Publish --> Writing --> Syncing --> WritingSlot(1) --> WritingSlot(2) --> done
+///               |           |           |              |                  |
+///               v           v           v              v                  v
+///            given up    given up    poisoned       poisoned           poisoned
+/// ```
+///
+/// Given up: nothing durable has changed, and the transaction is undone. Poisoned: the new version
+/// may or may not be what the next open finds.
+///
+/// An abandoned run (the process ends) leaves the version before, or from the first slot's write
+/// on perhaps the new one; nothing is acknowledged before both slots name it.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    job: Option<Job>,
+    ticket: Arc<Ticket>,
+}
+
+/// How far a checkpoint is.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// The transaction's pages are private.
+    Publish,
+    /// They and the new space map are on their way to places that nothing durable refers to.
+    Writing(Plan, Completion),
+    /// All of them are written, and become durable.
+    Syncing(Plan, Completion),
+    /// They are durable; a slot that names them is written.
+    WritingSlot(Plan, Slot, Completion),
+}
+
+/// Which of the superblock's slots is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    /// The one that does not hold the checkpoint before.
+    First,
+    /// The other one, so that damage to one slot loses nothing.
+    Second,
+}
+
+/// The machine of a job.
+pub(crate) fn begin(job: Job) -> StateMachine<Checkpoint> {
+    let ticket = job.ticket.clone();
+    StateMachine::new(Checkpoint { job: Some(job), ticket }, State::Publish)
+}
+
+impl Checkpoint {
+    /// Where the result goes.
+    pub fn ticket(&self) -> &Arc<Ticket> {
+        &self.ticket
+    }
+}
+
+impl StateTransition for Checkpoint {
+    type State = State;
+    type Context = Pager;
+    type Output = u64;
+    type Error = Error;
+
+    fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
+        Ok(match state {
+            State::Publish => {
+                let (plan, writes) = self.publish(pager)?;
+                Transition::Wait(State::Writing(plan, writes.clone()), writes)
+            }
+            State::Writing(plan, writes) => {
+                if let Some(error) = writes.get_error() {
+                    return Err(self.give_up(pager, plan, error.into()));
+                }
+                let sync = Completion::sync();
+                pager.file().sync_data(sync.clone());
+                Transition::Wait(State::Syncing(plan, sync.clone()), sync)
+            }
+            State::Syncing(plan, sync) => {
+                check(pager, &sync)?;
+                write_slot(pager, plan, Slot::First)
+            }
+            State::WritingSlot(plan, Slot::First, write) => {
+                check(pager, &write)?;
+                write_slot(pager, plan, Slot::Second)
+            }
+            State::WritingSlot(plan, Slot::Second, write) => {
+                check(pager, &write)?;
+                let version = plan.superblock.version;
+                self.conclude(pager, plan);
+                Transition::Done(version)
+            }
+        })
+    }
+}
+
+impl Checkpoint {
+    /// Publishes the transaction's pages, plans the space map, and starts writing both.
+    fn publish(&mut self, pager: &Pager) -> Result<(Plan, Completion)> {
+        let job = self.job.as_mut().expect("a job that is published is not over");
+        let pages = job.set.publish(pager);
+        let (plan, image) = pager.ledger().plan(&job.set, &job.roots);
+        let map = match plan.encode_map(&image) {
+            Ok(map) => map,
+            Err(error) => return Err(self.give_up(pager, plan, error)),
+        };
+        let mut group = CompletionGroup::silent();
+        group.add(&pager.write_out(&pages));
+        for (id, buffer) in map {
+            let write = Completion::write(smallvec![buffer.share()]);
+            group.add(&write);
+            pager.file().write(pager.offset_of(id), false, write);
+        }
+        Ok((plan, group.build()))
+    }
+
+    /// Undoes the transaction: nothing durable refers to its pages.
+    fn give_up(&mut self, pager: &Pager, plan: Plan, error: Error) -> Error {
+        let mut job = self.job.take().expect("a job that is given up is not over");
+        job.set.give_up(pager);
+        pager.ledger().abandon(plan, pager.cache());
+        error
+    }
+
+    /// Makes the new version the newest.
+    fn conclude(&mut self, pager: &Pager, plan: Plan) {
+        let Job { set, roots, turn, ticket: _ } =
+            self.job.take().expect("a job that is concluded is not over");
+        let mut ledger = pager.ledger();
+        ledger.conclude(plan, roots, set.dead(), pager.cache());
+        drop(ledger);
+        set.keep(pager);
+        drop(turn);
+    }
+}
+
+/// Starts writing one slot of the superblock, durably.
+fn write_slot(pager: &Pager, plan: Plan, slot: Slot) -> Transition<Checkpoint> {
+    let index = match slot {
+        Slot::First => plan.first_slot,
+        Slot::Second => 1 - plan.first_slot,
+    };
+    let mut block = pager.superblocks().take().expect("one checkpoint writes one slot at a time");
+    plan.superblock.encode(&mut block);
+    debug_assert_eq!(block.len(), SLOT_LEN);
+    let write = Completion::write(smallvec![block.share()]);
+    pager.file().write(SLOT_OFFSETS[index], true, write.clone());
+    Transition::Wait(State::WritingSlot(plan, slot, write.clone()), write)
+}
+
+/// A failed sync or slot leaves it open which version is durable.
+fn check(pager: &Pager, io: &Completion) -> Result<()> {
+    match io.get_error() {
+        None => Ok(()),
+        Some(error) => Err(pager.poison(error)),
+    }
+}

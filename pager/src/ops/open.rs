@@ -1,0 +1,362 @@
+//! Opening a database file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use smallvec::smallvec;
+use yieldb_core::{
+    BufferPool, Completion, Create, File, IO, LockKind, OpenOptions, StateMachine, StateTransition,
+    Transition,
+};
+
+use crate::cache::{Cache, CheckPage, Joined, PendingRead};
+use crate::ledger::{Ledger, empty_space};
+use crate::pager::{MIN_FRAMES, Parts};
+use crate::space::map::MapLoader;
+use crate::superblock::{
+    Chosen, OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, choose, reserved_page_count,
+};
+use crate::{Error, PageRef, PageSize, Pager, Result, Root, Stamp};
+
+/// How a file is opened.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The page length of a file that is created.
+    pub page_size: PageSize,
+    /// How much memory pages may take, in bytes.
+    pub cache_len: u64,
+    /// Is the file only to be read?
+    pub read_only: bool,
+    /// What if there is no such file, or there is one?
+    pub create: Create,
+    /// The id of a database that is created; `None` for a random one.
+    pub database_id: Option<[u8; 16]>,
+    /// Go past the operating system's cache, where that can be done.
+    pub direct: bool,
+    /// What nodes must be like.
+    pub check: CheckPage,
+}
+
+/// Opens a file, or creates it.
+///
+/// ```text
+///   begin -> Open --> Opening --> ReadingSlots ---- to be written ----> Preparing
+///                        |           |   |                                ^   |
+///                        |  empty    |   | read only                      |   v
+///                        |           v   |                                |  WritingSlot, twice
+///                        '-----> Truncating ------------------------------'   |
+///                                        |                                    v
+///                           done <-- ReadingMap <------------------ SyncingDirectory
+/// ```
+///
+/// A file that is to be written is not trusted to be more than a cache's contents: before
+/// anything else it is synced, and both slots are written with a session number that no page has.
+/// A new file's length is set first, then the same.
+///
+/// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
+/// next creation finishes.
+pub struct Open {
+    io: Arc<dyn IO>,
+    path: PathBuf,
+    settings: Settings,
+    /// Two blocks of a superblock's length.
+    superblocks: Arc<BufferPool>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing is known of the file.
+    Open,
+    /// The file is being opened.
+    Opening(Completion),
+    /// Its two slots are being read.
+    ReadingSlots(OpenFile, Completion),
+    /// A new file gets its length.
+    Truncating(Known, Completion),
+    /// What may only be in a cache becomes durable.
+    Preparing(Known, Completion),
+    /// A slot becomes durable that says the session's number.
+    WritingSlot(Known, Slot, Completion),
+    /// The file's directory entry becomes durable.
+    SyncingDirectory(Known, Completion),
+    /// A page of the space map is being read.
+    ReadingMap(Box<Unfinished>, PendingRead),
+}
+
+/// Which slot is being written.
+#[derive(Clone, Copy, Debug)]
+pub enum Slot {
+    /// The one that did not count.
+    First,
+    /// The one that did.
+    Second,
+}
+
+/// The file, open and locked.
+#[derive(Clone)]
+pub struct OpenFile(Arc<dyn File>);
+
+/// The file, and the superblock that counts.
+#[derive(Debug)]
+pub struct Known {
+    file: OpenFile,
+    superblock: Superblock,
+    /// The slot that counts.
+    slot: usize,
+}
+
+/// A pager whose space map is not complete.
+#[derive(Debug)]
+pub struct Unfinished {
+    chosen: Known,
+    cache: Arc<Cache>,
+    loader: MapLoader,
+}
+
+/// Begins to open the file at `path`.
+///
+/// # Errors
+///
+/// [`yieldb_core::Error::OutOfMemory`].
+pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
+    let superblocks = BufferPool::new(2, SLOT_LEN)?;
+    let machine = Open { io, path: path.to_path_buf(), settings, superblocks };
+    Ok(StateMachine::new(machine, State::Open))
+}
+
+impl StateTransition for Open {
+    type State = State;
+    type Context = ();
+    type Output = Arc<Pager>;
+    type Error = Error;
+
+    fn transition(&mut self, state: State, _context: &()) -> Result<Transition<Self>> {
+        Ok(match state {
+            State::Open => {
+                let io = Completion::open();
+                self.io.open(&self.path, self.options(), io.clone());
+                Transition::Wait(State::Opening(io.clone()), io)
+            }
+            State::Opening(io) => {
+                io.result().expect("the open is finished")?;
+                let file = io.take_file().expect("an open that succeeded has a file");
+                self.lock(&*file)?;
+                if file.size()? == 0 { self.create(file)? } else { self.read_slots(file) }
+            }
+            State::ReadingSlots(file, io) => {
+                let read = io.result().expect("the read is finished")?;
+                self.choose(file, &io, read)?
+            }
+            State::Truncating(chosen, io) => {
+                io.result().expect("the truncation is finished")?;
+                self.prepare(chosen)
+            }
+            State::Preparing(chosen, io) => {
+                io.result().expect("the sync is finished")?;
+                self.write_slot(chosen, Slot::First)
+            }
+            State::WritingSlot(chosen, Slot::First, io) => {
+                io.result().expect("the write is finished")?;
+                self.write_slot(chosen, Slot::Second)
+            }
+            State::WritingSlot(mut chosen, Slot::Second, io) => {
+                io.result().expect("the write is finished")?;
+                chosen.slot = 1 - chosen.slot;
+                self.sync_directory(chosen)
+            }
+            State::SyncingDirectory(chosen, io) => {
+                io.result().expect("the sync is finished")?;
+                self.begin_map(chosen)?
+            }
+            State::ReadingMap(mut unfinished, read) => {
+                let page = read.take()?;
+                let number = unfinished.loader.next().map_or(0, |page| page.page().as_u64());
+                let accepted = unfinished.loader.accept(&page);
+                accepted.map_err(|what| Error::Corrupt { page: number, what })?;
+                self.read_map(unfinished)?
+            }
+        })
+    }
+}
+
+impl Open {
+    fn options(&self) -> OpenOptions {
+        let Settings { read_only, create, direct, .. } = self.settings;
+        OpenOptions { write: !read_only, create, direct }
+    }
+
+    /// Locks the file: for one that writes, or for many that read.
+    fn lock(&self, file: &dyn File) -> Result<()> {
+        let (kind, holder) = if self.settings.read_only {
+            (LockKind::Shared, "it is open for writing")
+        } else {
+            (LockKind::Exclusive, "it is open already")
+        };
+        if file.try_lock(kind)? { Ok(()) } else { Err(Error::Locked { holder }) }
+    }
+
+    /// Gives an empty file its first superblock, if it is to be created.
+    fn create(&self, file: Arc<dyn File>) -> Result<Transition<Self>> {
+        if self.settings.create == Create::Never || self.settings.read_only {
+            return Err(OpenError::Foreign { what: "it is empty" }.into());
+        }
+        let page_size = self.settings.page_size;
+        let database_id = self.settings.database_id.unwrap_or_else(|| {
+            let mut id = [0; 16];
+            self.io.random(&mut id);
+            id
+        });
+        let superblock = Superblock {
+            page_size,
+            database_id,
+            checkpoint: 0,
+            version: 0,
+            moment: Stamp::default(),
+            session: 0,
+            catalogue: Root::default(),
+            space: None,
+            space_level: 0,
+            page_count: reserved_page_count(page_size),
+        };
+        let io = Completion::truncate();
+        file.truncate(superblock.page_count * page_size.bytes() as u64, io.clone());
+        let chosen = Known { file: OpenFile(file), superblock, slot: 1 };
+        Ok(Transition::Wait(State::Truncating(chosen, io.clone()), io))
+    }
+
+    fn read_slots(&self, file: Arc<dyn File>) -> Transition<Self> {
+        let slots = SLOT_OFFSETS.map(|_| self.superblocks.take());
+        let slots = slots.into_iter().map(|slot| slot.expect("nobody else takes them")).collect();
+        let io = Completion::read(slots);
+        file.read(0, io.clone());
+        Transition::Wait(State::ReadingSlots(OpenFile(file), io.clone()), io)
+    }
+
+    /// Looks at the slots.
+    fn choose(&self, file: OpenFile, io: &Completion, read: usize) -> Result<Transition<Self>> {
+        let mut slots = io.take_buffers();
+        // What lies behind the end of the file is as if it were zero.
+        for (slot, offset) in slots.iter_mut().zip(SLOT_OFFSETS) {
+            slot[read.saturating_sub(offset as usize).min(SLOT_LEN)..].fill(0);
+        }
+        let file_len = file.0.size()?;
+        let unwritten = slots.iter().all(|slot| slot.iter().all(|byte| *byte == 0));
+        if unwritten && file_len <= PageSize::MAX.bytes() as u64 {
+            // A creation that was cut short behind its first step; nothing was ever in it.
+            return self.create(file.0);
+        }
+        let Chosen { superblock, slot, .. } = choose([&slots[0], &slots[1]], file_len)?;
+        drop(slots);
+        let chosen = Known { file, superblock, slot };
+        if self.settings.read_only { self.begin_map(chosen) } else { Ok(self.prepare(chosen)) }
+    }
+
+    /// Makes durable what an earlier process may have left in a cache.
+    fn prepare(&self, chosen: Known) -> Transition<Self> {
+        let io = Completion::sync();
+        chosen.file.0.sync_data(io.clone());
+        Transition::Wait(State::Preparing(chosen, io.clone()), io)
+    }
+
+    /// Writes a slot, durably; the first one names the new session.
+    fn write_slot(&self, mut chosen: Known, slot: Slot) -> Transition<Self> {
+        let offset = match slot {
+            Slot::First => {
+                chosen.superblock.session += 1;
+                chosen.superblock.checkpoint += 1;
+                SLOT_OFFSETS[1 - chosen.slot]
+            }
+            Slot::Second => SLOT_OFFSETS[chosen.slot],
+        };
+        let mut block = self.superblocks.take().expect("one slot is written at a time");
+        chosen.superblock.encode(&mut block);
+        let io = Completion::write(smallvec![block.share()]);
+        chosen.file.0.write(offset, true, io.clone());
+        Transition::Wait(State::WritingSlot(chosen, slot, io.clone()), io)
+    }
+
+    fn sync_directory(&self, chosen: Known) -> Transition<Self> {
+        let directory = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let io = Completion::directory();
+        self.io.sync_directory(directory, io.clone());
+        Transition::Wait(State::SyncingDirectory(chosen, io.clone()), io)
+    }
+
+    /// Makes the cache, and begins to read the space map.
+    fn begin_map(&self, chosen: Known) -> Result<Transition<Self>> {
+        let superblock = &chosen.superblock;
+        let page_len = superblock.page_size.bytes() as u64;
+        let Settings { cache_len, check, .. } = self.settings;
+        let min = MIN_FRAMES as u64 * page_len;
+        if cache_len < min {
+            return Err(Error::CacheTooSmall { bytes: cache_len, min });
+        }
+        let frame_count = (cache_len / page_len).min(1 << 28) as usize;
+        let cache = Cache::new(superblock.page_size, frame_count, check)?;
+        let Some(root) = superblock.space else {
+            let space = empty_space(superblock);
+            let ledger = Ledger::new(superblock.clone(), chosen.slot, space, &[]);
+            return Ok(Transition::Done(self.pager(chosen, cache, ledger)));
+        };
+        let loader = MapLoader::new(
+            superblock.page_size,
+            superblock.page_count,
+            root,
+            superblock.space_level,
+        );
+        let loader = loader.map_err(|what| OpenError::Damaged { what })?;
+        self.read_map(Box::new(Unfinished { chosen, cache, loader }))
+    }
+
+    /// Reads the next page of the space map; if there is none, everything is known.
+    fn read_map(&self, unfinished: Box<Unfinished>) -> Result<Transition<Self>> {
+        if let Some(page) = unfinished.loader.next() {
+            return match unfinished.cache.join_read(&*unfinished.chosen.file.0, page)? {
+                Joined::Reading(read) => {
+                    let io = read.completion();
+                    Ok(Transition::Wait(State::ReadingMap(unfinished, read), io))
+                }
+                Joined::Hit(_) | Joined::Later(_) => Err(corrupt(page, "it is named twice")),
+            };
+        }
+        let Unfinished { chosen, cache, loader } = *unfinished;
+        let superblock = chosen.superblock.clone();
+        let (space, map) = loader
+            .finish(reserved_page_count(superblock.page_size))
+            .map_err(|what| OpenError::Damaged { what })?;
+        let ledger = Ledger::new(superblock, chosen.slot, space, &map);
+        Ok(Transition::Done(self.pager(chosen, cache, ledger)))
+    }
+
+    fn pager(&self, chosen: Known, cache: Arc<Cache>, ledger: Ledger) -> Arc<Pager> {
+        Pager::new(Parts {
+            io: self.io.clone(),
+            file: chosen.file.0,
+            page_size: chosen.superblock.page_size,
+            read_only: self.settings.read_only,
+            cache,
+            superblocks: self.superblocks.clone(),
+            ledger,
+        })
+    }
+}
+
+fn corrupt(page: PageRef, what: &'static str) -> Error {
+    Error::Corrupt { page: page.page().as_u64(), what }
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "opening {}", self.path.display())
+    }
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.path().display())
+    }
+}

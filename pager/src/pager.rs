@@ -1,0 +1,369 @@
+//! The pager: one database file's pages, versions and checkpoints.
+//!
+//! What it knows is in four places, each behind its own short lock or none: the cache (which pages
+//! are in memory), the ledger (which numbers are used, by which versions), the writer's queue, and
+//! the checkpoint under way. No lock is held across a submission or a call of a waker, but for the
+//! checkpoint's own, which is only ever tried.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+
+use yieldb_core::{
+    BufferPool, Buffers, Completion, CompletionGroup, Error as IoFailure, File, IO, IOResult,
+    SharedBuffers, Sink, StateMachine,
+};
+
+use crate::cache::{Cache, Resident};
+use crate::ledger::{Ledger, SpaceUse};
+use crate::ops::checkpoint::{self, Checkpoint, Job, Ticket};
+use crate::superblock::Superblock;
+use crate::version::{RootSet, VersionPin};
+use crate::write_set::WriteSet;
+use crate::writer_queue::{WriterQueue, WriterTurn};
+use crate::{Error, PageId, PageSize, Result, Stamp};
+
+/// The longest write that neighbouring pages are merged into, in bytes.
+const MAX_WRITE_LEN: usize = 256 * 1024;
+
+/// The least number of pages that a cache can work with: a transaction's share of them holds the
+/// deepest change of a tree.
+pub const MIN_FRAMES: usize = 64;
+
+/// One database file's pages, versions and checkpoints. Shared by everything that works on it.
+pub struct Pager {
+    io: Arc<dyn IO>,
+    file: Arc<dyn File>,
+    page_size: PageSize,
+    read_only: bool,
+    cache: Arc<Cache>,
+    cleaner: Arc<Cleaner>,
+    /// Two blocks of a superblock's length.
+    superblocks: Arc<BufferPool>,
+    queue: Arc<WriterQueue>,
+    ledger: Mutex<Ledger>,
+    jobs: Mutex<VecDeque<Job>>,
+    checkpoint: Mutex<Option<StateMachine<Checkpoint>>>,
+    /// How many jobs are queued or under way.
+    active: AtomicUsize,
+    /// Somebody has news for the checkpoint while another one is stepping it.
+    turn_wanted: AtomicBool,
+    poisoned: OnceLock<IoFailure>,
+}
+
+/// What a pager is made of, once the file is open and its space map read.
+pub(crate) struct Parts {
+    pub io: Arc<dyn IO>,
+    pub file: Arc<dyn File>,
+    pub page_size: PageSize,
+    pub read_only: bool,
+    pub cache: Arc<Cache>,
+    pub superblocks: Arc<BufferPool>,
+    pub ledger: Ledger,
+}
+
+impl Pager {
+    pub(crate) fn new(parts: Parts) -> Arc<Pager> {
+        let cleaner = Arc::new(Cleaner { cache: parts.cache.clone() });
+        Arc::new(Pager {
+            io: parts.io,
+            file: parts.file,
+            page_size: parts.page_size,
+            read_only: parts.read_only,
+            cache: parts.cache,
+            cleaner,
+            superblocks: parts.superblocks,
+            queue: Arc::default(),
+            ledger: Mutex::new(parts.ledger),
+            jobs: Mutex::default(),
+            checkpoint: Mutex::default(),
+            active: AtomicUsize::new(0),
+            turn_wanted: AtomicBool::new(false),
+            poisoned: OnceLock::new(),
+        })
+    }
+
+    // Reading.
+
+    /// The pages that are in memory, for as long as the guard lives. Never held across a wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn resident(&self) -> Result<Resident<'_>> {
+        self.check_usable()?;
+        Ok(self.cache.resident())
+    }
+
+    /// The page cache.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// The file that the pages are in.
+    pub fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    /// What the file was opened with.
+    pub fn io(&self) -> &dyn IO {
+        &*self.io
+    }
+
+    /// The length of a page.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// Was the file opened for reading only?
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The newest acknowledged version, pinned.
+    pub fn newest(self: &Arc<Self>) -> VersionPin {
+        let mut ledger = self.ledger();
+        let roots = ledger.newest().clone();
+        ledger.pin(roots.moment);
+        drop(ledger);
+        VersionPin::new(self.clone(), roots)
+    }
+
+    /// Replaces the newest roots by the same version's with more known about them.
+    ///
+    /// For opening: the roots of trees are found through the catalogue, which the pager cannot
+    /// read.
+    ///
+    /// # Panics
+    ///
+    /// If it is another version.
+    pub fn learn_roots(&self, roots: RootSet) {
+        self.ledger().learn_roots(roots);
+    }
+
+    /// Counts one more pin on `moment`.
+    pub(crate) fn pin_moment(&self, moment: Stamp) {
+        self.ledger().pin(moment);
+    }
+
+    /// Counts one pin on `moment` less; pages that only it held are free then.
+    pub(crate) fn unpin_moment(&self, moment: Stamp) {
+        let mut ledger = self.ledger();
+        ledger.unpin(moment, &self.cache);
+    }
+
+    // Writing.
+
+    /// The queue for the writer's turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::Poisoned`].
+    pub fn writers(&self) -> Result<&Arc<WriterQueue>> {
+        self.check_usable()?;
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(&self.queue) }
+    }
+
+    /// An empty write set, for the one who has the writer's turn.
+    pub fn begin_write_set(&self) -> WriteSet {
+        let mut ledger = self.ledger();
+        ledger.settle(&self.cache);
+        WriteSet::new(ledger.next_stamp())
+    }
+
+    /// A stamp that no page has.
+    pub(crate) fn next_stamp(&self) -> Stamp {
+        self.ledger().next_stamp()
+    }
+
+    /// How many pages a transaction may keep in memory before it writes them out.
+    pub(crate) fn private_limit(&self) -> usize {
+        self.cache.frame_count() / 2
+    }
+
+    /// Adds `count` unused page numbers to `numbers`, the lowest ones last.
+    pub(crate) fn allocate(&self, count: usize, numbers: &mut Vec<PageId>) {
+        if count == 0 {
+            return;
+        }
+        let first = numbers.len();
+        let mut ledger = self.ledger();
+        numbers.extend((0..count).map(|_| ledger.allocate()));
+        numbers[first..].reverse();
+    }
+
+    /// Frees numbers that nothing refers to.
+    pub(crate) fn free(&self, pages: impl IntoIterator<Item = PageId>) {
+        let mut ledger = self.ledger();
+        for page in pages {
+            ledger.free(page, &self.cache);
+        }
+    }
+
+    /// Frees numbers once `io`, which works on them, is finished.
+    pub(crate) fn free_after(&self, io: Completion, pages: Vec<PageId>) {
+        self.ledger().free_after(io, pages);
+    }
+
+    /// Writes published pages, given in order, to their places in the file, and marks those clean
+    /// that got there. Returns the end of all these writes.
+    pub(crate) fn write_out(&self, pages: &[PageId]) -> Completion {
+        let mut group = CompletionGroup::silent();
+        let page_len = self.page_size.bytes();
+        for run in runs(pages, MAX_WRITE_LEN / page_len) {
+            let buffers: SharedBuffers = run.iter().map(|page| self.cache.lend(*page)).collect();
+            let sink: Arc<dyn Sink> = self.cleaner.clone();
+            let write = Completion::write_into(buffers, sink, Cleaner::token(run));
+            group.add(&write);
+            self.file.write(self.offset_of(run[0]), false, write);
+        }
+        group.build()
+    }
+
+    /// Where a page is in the file, in bytes.
+    pub(crate) fn offset_of(&self, page: PageId) -> u64 {
+        page.as_u64() * self.page_size.bytes() as u64
+    }
+
+    /// Two buffers of a superblock's length belong to the checkpoint under way.
+    pub(crate) fn superblocks(&self) -> &Arc<BufferPool> {
+        &self.superblocks
+    }
+
+    /// What is known of the pages in use.
+    pub fn space_use(&self) -> SpaceUse {
+        self.ledger().space_use()
+    }
+
+    /// The superblock of the durable checkpoint.
+    pub fn superblock(&self) -> Superblock {
+        self.ledger().durable().clone()
+    }
+
+    /// The ledger of versions and numbers.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Checkpoints.
+
+    /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
+    ///
+    /// Any number of threads may call it at any time; one of them does the work, and none of the
+    /// others' news is lost.
+    pub fn turn(&self) {
+        while self.active.load(Ordering::SeqCst) > 0 {
+            self.turn_wanted.store(true, Ordering::SeqCst);
+            let mut current = match self.checkpoint.try_lock() {
+                Ok(current) => current,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.turn_wanted.store(false, Ordering::SeqCst);
+            self.run_jobs(&mut current);
+            drop(current);
+            if !self.turn_wanted.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn run_jobs(&self, current: &mut Option<StateMachine<Checkpoint>>) {
+        loop {
+            let machine = match current {
+                Some(machine) => machine,
+                None => {
+                    let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(job) = job else { return };
+                    current.insert(checkpoint::begin(job))
+                }
+            };
+            let ticket = machine.machine().ticket().clone();
+            let result = match machine.step(self) {
+                Ok(IOResult::IO(io)) if io.is_explicit_yield() => continue,
+                Ok(IOResult::IO(_)) => return,
+                Ok(IOResult::Done(version)) => Ok(version),
+                Err(error) => Err(error),
+            };
+            *current = None;
+            self.active.fetch_sub(1, Ordering::SeqCst);
+            ticket.finish(result);
+        }
+    }
+
+    /// Commits a transaction on behalf of the one who has the writer's turn. From here on the
+    /// engine owns it; see [`Ticket`] for the result.
+    pub fn commit(&self, set: WriteSet, roots: RootSet, turn: WriterTurn) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket::default());
+        self.active.fetch_add(1, Ordering::SeqCst);
+        let job = Job { set, roots, turn, ticket: ticket.clone() };
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        ticket
+    }
+
+    /// Is a checkpoint queued or under way?
+    pub fn is_busy(&self) -> bool {
+        self.active.load(Ordering::SeqCst) > 0
+    }
+
+    // Failure.
+
+    /// Makes every later call fail: what is durable is unknown.
+    pub(crate) fn poison(&self, cause: IoFailure) -> Error {
+        tracing::error!(file = %self.file.path().display(), %cause, "poisoned");
+        let cause = self.poisoned.get_or_init(|| cause).clone();
+        Error::Poisoned { cause }
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        match self.poisoned.get() {
+            None => Ok(()),
+            Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Pager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pager of {}", self.file.path().display())
+    }
+}
+
+/// Cuts `pages`, in order, into runs of at most `limit` neighbours.
+fn runs(pages: &[PageId], limit: usize) -> impl Iterator<Item = &[PageId]> {
+    pages
+        .chunk_by(|left, right| left.as_u64() + 1 == right.as_u64())
+        .flat_map(move |run| run.chunks(limit.max(1)))
+}
+
+/// Marks pages clean that have reached the file.
+struct Cleaner {
+    cache: Arc<Cache>,
+}
+
+impl Cleaner {
+    /// The bits of a token that hold the first page's number; the run's length is above them.
+    const NUMBER_BITS: u32 = 40;
+
+    fn token(run: &[PageId]) -> u64 {
+        run[0].as_u64() | (run.len() as u64) << Self::NUMBER_BITS
+    }
+}
+
+impl Sink for Cleaner {
+    fn finished(
+        &self,
+        token: u64,
+        result: yieldb_core::Result<usize>,
+        _buffers: Buffers,
+    ) -> yieldb_core::Result<usize> {
+        if result.is_ok() {
+            let first = token & ((1 << Self::NUMBER_BITS) - 1);
+            let count = token >> Self::NUMBER_BITS;
+            for page in (first..first + count).filter_map(PageId::from_u64) {
+                self.cache.mark_clean(page);
+            }
+        }
+        result
+    }
+}
