@@ -1,1 +1,51 @@
 //! An embedded, transactional, ordered key-value store that never blocks the thread that uses it.
+//!
+//! ```
+//! # fn main() -> yieldb::Result<()> {
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path().join("fruit.db");
+//! use yieldb::{Database, KeyRange};
+//!
+//! let database = Database::open(&path).wait()?;
+//! let mut transaction = database.begin().wait()?;
+//! transaction.put("apple", "red").wait()?;
+//! transaction.put("plum", "blue").wait()?;
+//! transaction.commit().wait()?;
+//!
+//! let snapshot = database.snapshot();
+//! assert_eq!(snapshot.get("apple").wait()?.as_deref(), Some(&b"red"[..]));
+//! let mut cursor = snapshot.cursor(KeyRange::all().from(b"b"));
+//! assert_eq!(cursor.next().wait()?.map(|entry| entry.key()), Some(&b"plum"[..]));
+//! # Ok(()) }
+//! ```
+//!
+//! Every operation is an [`Op`], which can be driven in three ways: `.wait()` on a thread, `.await`
+//! in any runtime, or `.step()` in a loop of one's own.
+
+mod database;
+mod driving;
+mod error;
+mod op;
+mod open;
+mod options;
+
+pub use database::{Cursor, Database, Info, Snapshot, WriteTransaction};
+pub use driving::DriverMode;
+pub use error::{Error, ErrorKind, Result};
+pub use op::Op;
+pub use options::Options;
+pub use yieldb_btree::{CheckProgress, Damage, Entry, KeyRange, Report, Value};
+pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
+pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
+pub use yieldb_pager::SpaceUse;
+
+/// The operations, as types: what [`Op`] is generic over.
+pub mod ops {
+    pub use crate::open::{Begin, Open};
+    pub use yieldb_btree::ops::check::Check;
+    pub use yieldb_btree::ops::commit::Commit;
+    pub use yieldb_btree::ops::delete::Delete;
+    pub use yieldb_btree::ops::get::Get;
+    pub use yieldb_btree::ops::next::Next;
+    pub use yieldb_btree::ops::put::Put;
+}

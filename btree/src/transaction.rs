@@ -9,12 +9,13 @@ use yieldb_pager::{PageRef, Pager, Root, RootSet, WriteSet};
 
 use crate::cursor::Cursor;
 use crate::edit::{self, Change};
+use crate::node::{max_entry_len, max_key_len};
 use crate::ops::commit::{Commit, commit};
 use crate::ops::delete::{Delete, delete};
 use crate::ops::get::{Get, get};
 use crate::ops::put::{Put, put};
 use crate::pages::{Reader, Walk};
-use crate::{KeyRange, Result, catalogue};
+use crate::{Error, KeyRange, Result, catalogue};
 
 /// A write transaction under way. One at a time: it holds the writer's turn.
 ///
@@ -51,7 +52,7 @@ pub(crate) enum Attempt {
 
 impl Transaction {
     /// A transaction on the newest version, for the one who has the turn.
-    pub(crate) fn new(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
+    pub fn new(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
         let roots = *pager.newest().roots();
         let set = pager.begin_write_set();
         Transaction { pager, turn: Some(turn), set, roots }
@@ -104,6 +105,7 @@ impl Transaction {
     /// Tries to change a tree: either the change is made, or nothing has changed and the answer
     /// says what stands in its way.
     pub(crate) fn attempt(&mut self, tree: TreeName, change: Change<'_>) -> Result<Attempt> {
+        self.check_lens(change)?;
         let root = self.root(tree);
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
             return Ok(Attempt::Wait(io));
@@ -115,6 +117,21 @@ impl Transaction {
                 Attempt::Done { existed: edited.existed }
             }
         })
+    }
+
+    /// Refuses what does not fit a node.
+    fn check_lens(&self, change: Change<'_>) -> Result<()> {
+        let Change::Put { key, value } = change else { return Ok(()) };
+        let page_len = self.pager.page_size().bytes();
+        let max = max_key_len(page_len);
+        if key.len() > max {
+            return Err(Error::KeyTooLong { len: key.len(), max });
+        }
+        let max = max_entry_len(page_len) - key.len();
+        if value.len() > max {
+            return Err(Error::ValueTooLong { len: value.len(), max });
+        }
+        Ok(())
     }
 
     /// Tries to write the roots of changed trees into the catalogue.

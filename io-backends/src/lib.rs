@@ -2,16 +2,24 @@
 //!
 //! | back-end | how |
 //! |---|---|
+//! | [`uring`] | io_uring: the kernel works on many requests at once |
+//! | [`pread`] | one system call after the other, by whoever drives |
 //! | [`memory`] | vectors, at once or in a seeded order; for tests |
 
+mod auto;
 pub mod memory;
+mod os_file;
+pub mod pread;
 mod request;
 mod transfer;
+#[cfg(target_os = "linux")]
+pub mod uring;
 
 use std::sync::Arc;
 
 use yieldb_core::{Driver, IO};
 
+pub use auto::{Choice, open};
 pub use memory::MemoryDisk;
 pub use transfer::RawHook;
 

@@ -45,7 +45,7 @@ pub struct Pager {
     jobs: Mutex<VecDeque<Job>>,
     checkpoint: Mutex<Option<StateMachine<Checkpoint>>>,
     /// How many jobs are queued or under way.
-    active: AtomicUsize,
+    active: Arc<AtomicUsize>,
     /// Somebody has news for the checkpoint while another one is stepping it.
     turn_wanted: AtomicBool,
     poisoned: OnceLock<IoFailure>,
@@ -77,7 +77,7 @@ impl Pager {
             ledger: Mutex::new(parts.ledger),
             jobs: Mutex::default(),
             checkpoint: Mutex::default(),
-            active: AtomicUsize::new(0),
+            active: Arc::default(),
             turn_wanted: AtomicBool::new(false),
             poisoned: OnceLock::new(),
         })
@@ -299,6 +299,12 @@ impl Pager {
         let job = Job { set, roots, turn, ticket: ticket.clone() };
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
         ticket
+    }
+
+    /// How many checkpoints are queued or under way: [`Pager::turn`] has nothing to do while this
+    /// is 0.
+    pub fn activity(&self) -> &Arc<AtomicUsize> {
+        &self.active
     }
 
     /// Is a checkpoint queued or under way?

@@ -1,0 +1,390 @@
+//! What the kernel works on: requests from their submission until their last completion.
+//!
+//! ```text
+//!   submit --> waiting for room --> in the kernel --> result -- all moved, or failed --> finished
+//!                    ^                                  '-- a part, an interruption --.
+//!                    '-----------------------------------------------------------------'
+//! ```
+//!
+//! A request owns everything that the kernel reads or writes on its behalf (buffers, paths, the
+//! file) until the kernel is done with it, whoever has stopped waiting.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use io_uring::{opcode, squeue, types};
+use yieldb_core::{
+    Buffers, Completion, Create, Error, File, OpenOptions, Operation, SharedBuffers,
+};
+
+use crate::os_file::OsFile;
+use crate::request::{Medium, failure, finish_read, operation_of, place};
+use crate::transfer::{After, Transfer, TransferKind};
+
+/// The most buffers that one system call takes.
+const MAX_IOVECS: usize = 1024;
+
+/// One request.
+pub(super) struct InFlight {
+    pub completion: Completion,
+    work: Work,
+    /// Somebody asked for an early end.
+    pub cancelled: bool,
+}
+
+/// What is to be done. A move is by far the most frequent, so it is not boxed.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Work {
+    Move(Move),
+    Sync { file: Arc<OsFile> },
+    Allocate { file: Arc<OsFile>, offset: u64, len: u64 },
+    Truncate { file: Arc<OsFile>, len: u64 },
+    Open { path: Name, options: OpenOptions, direct: bool },
+    Remove { path: Name },
+    Rename { from: Name, to: Name },
+    OpenDirectory { path: Name },
+    SyncDirectory { path: Name, directory: OwnedFd },
+}
+
+/// A read or a write.
+pub(super) struct Move {
+    file: Arc<OsFile>,
+    offset: u64,
+    durable: bool,
+    transfer: Transfer,
+    buffers: Memory,
+    /// Kept as long as the kernel may look at it.
+    iovecs: Vec<Iovec>,
+}
+
+/// The memory of a read or a write.
+enum Memory {
+    Read(Buffers),
+    Write(SharedBuffers),
+}
+
+/// A path as the kernel and as an error want it.
+pub(super) struct Name {
+    path: PathBuf,
+    bytes: CString,
+}
+
+#[repr(transparent)]
+struct Iovec(#[allow(dead_code)] libc::iovec);
+
+// SAFETY: the pointer is to memory of the buffers beside it, which may be sent.
+unsafe impl Send for Iovec {}
+
+/// How a request goes on after a result.
+pub(super) enum Next {
+    /// It is submitted again.
+    Again(InFlight),
+    /// It is over. To be finished where no lock is held.
+    Over(Over),
+}
+
+/// A request that is over.
+pub(super) struct Over {
+    completion: Completion,
+    end: End,
+}
+
+enum End {
+    Read(Buffers, std::result::Result<usize, yieldb_core::IoError>),
+    Opened(Arc<OsFile>),
+    Done(usize),
+    Failed(Error),
+}
+
+impl Name {
+    /// A name; `Err` with the error number for one that no file can have.
+    pub fn new(path: &Path) -> std::result::Result<Name, i32> {
+        let bytes = CString::new(path.as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+        Ok(Name { path: path.to_path_buf(), bytes })
+    }
+}
+
+impl InFlight {
+    pub fn new(work: Work, completion: Completion) -> InFlight {
+        InFlight { completion, work, cancelled: false }
+    }
+
+    /// A read or a write of all buffers of `completion`.
+    pub fn transfer(
+        file: Arc<OsFile>,
+        offset: u64,
+        kind: TransferKind,
+        durable: bool,
+        completion: Completion,
+    ) -> InFlight {
+        let (buffers, len) = match kind {
+            TransferKind::Read => {
+                let buffers = completion.take_buffers();
+                let len = buffers.iter().map(|buffer| buffer.len()).sum();
+                (Memory::Read(buffers), len)
+            }
+            TransferKind::Write => {
+                let buffers = completion.take_shared_buffers();
+                let len = buffers.iter().map(|buffer| buffer.len()).sum();
+                (Memory::Write(buffers), len)
+            }
+        };
+        let transfer = Transfer::new(kind, len, file.is_direct());
+        let iovecs = Vec::new();
+        let work = Move { file, offset, durable, transfer, buffers, iovecs };
+        InFlight::new(Work::Move(work), completion)
+    }
+
+    /// What the kernel is asked. Everything it points to is owned by this request.
+    pub fn entry(&mut self) -> squeue::Entry {
+        let cwd = types::Fd(libc::AT_FDCWD);
+        match &mut self.work {
+            Work::Move(work) => work.entry(),
+            Work::Sync { file } => data_sync(file.raw_fd()),
+            Work::Allocate { file, offset, len } => {
+                opcode::Fallocate::new(types::Fd(file.raw_fd()), *len).offset(*offset).build()
+            }
+            Work::Truncate { file, len } => {
+                opcode::Ftruncate::new(types::Fd(file.raw_fd()), *len).build()
+            }
+            Work::Open { path, options, direct } => {
+                let flags = open_flags(*options, *direct);
+                opcode::OpenAt::new(cwd, path.bytes.as_ptr()).flags(flags).mode(0o666).build()
+            }
+            Work::Remove { path } => opcode::UnlinkAt::new(cwd, path.bytes.as_ptr()).build(),
+            Work::Rename { from, to } => {
+                opcode::RenameAt::new(cwd, from.bytes.as_ptr(), cwd, to.bytes.as_ptr()).build()
+            }
+            Work::OpenDirectory { path } => {
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+                opcode::OpenAt::new(cwd, path.bytes.as_ptr()).flags(flags).build()
+            }
+            Work::SyncDirectory { directory, .. } => {
+                opcode::Fsync::new(types::Fd(directory.as_raw_fd())).build()
+            }
+        }
+    }
+
+    /// What the request is called, and where it stands, for the hook.
+    pub fn describe(&self) -> (Operation, u64, usize) {
+        match &self.work {
+            Work::Move(work) => {
+                let done = work.transfer.done();
+                let operation = operation_of(work.transfer.kind());
+                (operation, work.offset + done as u64, work.transfer.len() - done)
+            }
+            Work::Sync { .. } => (Operation::Sync, 0, 0),
+            Work::Allocate { offset, .. } => (Operation::Allocate, *offset, 0),
+            Work::Truncate { len, .. } => (Operation::Truncate, *len, 0),
+            Work::Open { .. } => (Operation::Open, 0, 0),
+            Work::Remove { .. } => (Operation::Remove, 0, 0),
+            Work::Rename { .. } => (Operation::Rename, 0, 0),
+            Work::OpenDirectory { .. } | Work::SyncDirectory { .. } => {
+                (Operation::SyncDirectory, 0, 0)
+            }
+        }
+    }
+
+    /// Takes the kernel's result.
+    pub fn after(mut self, result: i32) -> Next {
+        if let Work::Move(work) = &mut self.work {
+            return match work.transfer.after(result, self.cancelled) {
+                After::Continue => Next::Again(self),
+                After::Finished(len) => self.over(Ok(len)),
+                After::Failed(errno) => self.over(Err(errno)),
+            };
+        }
+        let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN)
+            || -result == libc::ECANCELED && !self.cancelled;
+        if interrupted {
+            return Next::Again(self);
+        }
+        if result < 0 {
+            return self.failed(-result);
+        }
+        let InFlight { completion, work, cancelled } = self;
+        match work {
+            Work::Open { path, direct, .. } => {
+                // SAFETY: the descriptor was just opened for this request and is nobody else's.
+                let descriptor = unsafe { OwnedFd::from_raw_fd(result) };
+                let end = opened(descriptor, &path.path, direct);
+                Next::Over(Over { completion, end })
+            }
+            Work::OpenDirectory { path } => {
+                // SAFETY: the descriptor was just opened for this request and is nobody else's.
+                let directory = unsafe { OwnedFd::from_raw_fd(result) };
+                let work = Work::SyncDirectory { path, directory };
+                Next::Again(InFlight { completion, work, cancelled })
+            }
+            Work::Move(_)
+            | Work::Sync { .. }
+            | Work::Allocate { .. }
+            | Work::Truncate { .. }
+            | Work::Remove { .. }
+            | Work::Rename { .. }
+            | Work::SyncDirectory { .. } => Next::Over(Over { completion, end: End::Done(0) }),
+        }
+    }
+
+    /// What failed with `errno`, unless there is another way.
+    fn failed(mut self, errno: i32) -> Next {
+        if let Work::Open { direct, .. } = &mut self.work
+            && *direct
+            && errno == libc::EINVAL
+        {
+            // A file system that cannot go past the cache says so.
+            *direct = false;
+            return Next::Again(self);
+        }
+        self.over(Err(errno))
+    }
+
+    fn over(self, result: std::result::Result<usize, i32>) -> Next {
+        let (operation, ..) = self.describe();
+        let InFlight { completion, work, cancelled } = self;
+        let cancelled = cancelled && result == Err(libc::ECANCELED);
+        let (path, offset, len, done, buffers) = match work {
+            Work::Move(work) => {
+                let Move { file, offset, transfer, buffers, .. } = work;
+                let buffers = match buffers {
+                    Memory::Read(buffers) => Some(buffers),
+                    Memory::Write(_) => None,
+                };
+                (file.path().clone(), offset, transfer.len(), transfer.done(), buffers)
+            }
+            Work::Sync { file } => (file.path().clone(), 0, 0, 0, None),
+            Work::Allocate { file, offset, .. } => (file.path().clone(), offset, 0, 0, None),
+            Work::Truncate { file, len } => (file.path().clone(), len, 0, 0, None),
+            Work::Open { path, .. }
+            | Work::Remove { path }
+            | Work::Rename { from: path, .. }
+            | Work::OpenDirectory { path }
+            | Work::SyncDirectory { path, .. } => (path.path.into(), 0, 0, 0, None),
+        };
+        let result = result.map_err(|errno| failure(operation, &path, offset, len, done, errno));
+        let end = match (result, buffers) {
+            (Err(_), _) if cancelled => End::Failed(Error::Cancelled),
+            (result, Some(buffers)) => End::Read(buffers, result),
+            (Ok(len), None) => End::Done(len),
+            (Err(error), None) => End::Failed(error.into()),
+        };
+        Next::Over(Over { completion, end })
+    }
+}
+
+impl Over {
+    /// Tells everybody. Sinks, callbacks and wakers run inside. `file` makes a handle of what was
+    /// opened, if the ring is still there.
+    pub fn finish(self, file: impl FnOnce(Arc<OsFile>) -> Option<Arc<dyn File>>) {
+        let completion = self.completion;
+        match self.end {
+            End::Read(buffers, result) => finish_read(&completion, buffers, result),
+            End::Opened(opened) => match file(opened) {
+                Some(file) => {
+                    completion.succeed_open(file);
+                }
+                None => {
+                    completion.fail(Error::Abandoned);
+                }
+            },
+            End::Done(len) => {
+                completion.succeed(len);
+            }
+            End::Failed(error) => {
+                completion.fail(error);
+            }
+        }
+    }
+}
+
+impl Move {
+    fn entry(&mut self) -> squeue::Entry {
+        let file = types::Fd(self.file.raw_fd());
+        let done = self.transfer.done();
+        let offset = self.offset + done as u64;
+        let flags = if self.durable { libc::RWF_DSYNC } else { 0 };
+        self.iovecs.clear();
+        match &mut self.buffers {
+            Memory::Read(buffers) if buffers.len() == 1 => {
+                let (start, len) = tail_mut(&mut buffers[0], done);
+                opcode::Read::new(file, start, len).offset(offset).build()
+            }
+            Memory::Write(buffers) if buffers.len() == 1 => {
+                let (start, len) = tail(&buffers[0], done);
+                opcode::Write::new(file, start, len).offset(offset).rw_flags(flags).build()
+            }
+            Memory::Read(buffers) => {
+                let lens = buffers.iter().map(|buffer| buffer.len());
+                let (first, mut skip) = if buffers.is_empty() { (0, 0) } else { place(lens, done) };
+                for buffer in buffers.iter_mut().skip(first).take(MAX_IOVECS) {
+                    let (start, len) = tail_mut(buffer, std::mem::take(&mut skip));
+                    self.iovecs.push(iovec(start, len));
+                }
+                let (start, count) = self.iovecs();
+                opcode::Readv::new(file, start, count).offset(offset).build()
+            }
+            Memory::Write(buffers) => {
+                let lens = buffers.iter().map(|buffer| buffer.len());
+                let (first, mut skip) = if buffers.is_empty() { (0, 0) } else { place(lens, done) };
+                for buffer in buffers.iter().skip(first).take(MAX_IOVECS) {
+                    let (start, len) = tail(buffer, std::mem::take(&mut skip));
+                    self.iovecs.push(iovec(start.cast_mut(), len));
+                }
+                let (start, count) = self.iovecs();
+                opcode::Writev::new(file, start, count).offset(offset).rw_flags(flags).build()
+            }
+        }
+    }
+
+    fn iovecs(&self) -> (*const libc::iovec, u32) {
+        (self.iovecs.as_ptr().cast(), self.iovecs.len() as u32)
+    }
+}
+
+fn tail_mut(buffer: &mut [u8], from: usize) -> (*mut u8, u32) {
+    let tail = &mut buffer[from..];
+    (tail.as_mut_ptr(), u32::try_from(tail.len()).unwrap_or(u32::MAX & !4095))
+}
+
+fn tail(buffer: &[u8], from: usize) -> (*const u8, u32) {
+    let tail = &buffer[from..];
+    (tail.as_ptr(), u32::try_from(tail.len()).unwrap_or(u32::MAX & !4095))
+}
+
+fn iovec(start: *mut u8, len: u32) -> Iovec {
+    Iovec(libc::iovec { iov_base: start.cast(), iov_len: len as usize })
+}
+
+fn data_sync(fd: RawFd) -> squeue::Entry {
+    opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build()
+}
+
+fn open_flags(options: OpenOptions, direct: bool) -> i32 {
+    let access = if options.write { libc::O_RDWR } else { libc::O_RDONLY };
+    let create = match options.create {
+        Create::Never => 0,
+        Create::IfMissing => libc::O_CREAT,
+        Create::New => libc::O_CREAT | libc::O_EXCL,
+    };
+    // Not to wait for the other end of a named pipe.
+    let rest = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    access | create | rest | if direct { libc::O_DIRECT } else { 0 }
+}
+
+/// What an open comes to, once there is a descriptor.
+fn opened(descriptor: OwnedFd, path: &Path, direct: bool) -> End {
+    let file = std::fs::File::from(descriptor);
+    match file.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            End::Failed(failure(Operation::Open, path, 0, 0, 0, libc::EISDIR).into())
+        }
+        Ok(_) => End::Opened(Arc::new(OsFile::new(file, path, direct))),
+        Err(error) => {
+            let errno = crate::os_file::errno(error);
+            End::Failed(failure(Operation::Open, path, 0, 0, 0, errno).into())
+        }
+    }
+}

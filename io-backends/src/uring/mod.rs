@@ -1,0 +1,486 @@
+//! The io_uring back-end: one ring, any number of threads.
+//!
+//! Requests go into the submission queue under a short mutex, and into a list beside it when it is
+//! full; they are handed to the kernel together, by whoever drives. Completions are taken out under
+//! another one, and finished where no lock is held, so that sinks and wakers may submit. See
+//! [`lead`] for who waits, and [`in_flight`] for what the kernel works on.
+#![allow(unsafe_code)]
+
+mod in_flight;
+mod lead;
+mod probe;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use io_uring::{IoUring, opcode, squeue, types};
+use rustix::event::{EventfdFlags, eventfd};
+use smallvec::SmallVec;
+use yieldb_core::{
+    Canceller, Clock, Completion, Driver, File, IO, LockKind, MonotonicClock, OpenOptions,
+    Operation, Result,
+};
+
+use crate::Backend;
+use crate::os_file::{OsFile, random};
+use crate::request::{Medium, failure};
+use crate::transfer::{RawHook, TransferKind};
+use in_flight::{InFlight, Name, Next, Over, Work};
+use lead::{Lead, Parker};
+
+/// The token of the poll on the wake event.
+const WAKE: u64 = u64::MAX;
+/// The token of requests to cancel others; their own results mean nothing.
+const CANCEL: u64 = u64::MAX - 1;
+
+/// How many completions are taken out of the queue at a time.
+const REAP_BATCH: usize = 64;
+
+/// The io_uring back-end. `why` is what a user is told when he asks for the reason.
+///
+/// # Errors
+///
+/// Why there is no ring: `EPERM` where a container forbids it, `ENOSYS` or `EOPNOTSUPP` on an old
+/// kernel, `EMFILE` when there are no more descriptors.
+pub fn uring(why: impl Into<String>) -> io::Result<Backend> {
+    with_hook(why, None)
+}
+
+/// The same, with a hook on the results of each request.
+///
+/// # Errors
+///
+/// As [`uring`].
+pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::Result<Backend> {
+    let (uring, wake_event, event) = (probe::ring()?, new_event()?, new_event()?);
+    let ring = Arc::new_cyclic(|own| Ring {
+        own: own.clone(),
+        uring,
+        queue: Mutex::default(),
+        reap: Mutex::new(()),
+        in_flight: AtomicUsize::new(0),
+        lead: Lead::default(),
+        wake_event,
+        event,
+        event_wanted: AtomicBool::new(false),
+        hook,
+        clock: MonotonicClock::default(),
+    });
+    ring.arm_wake_event(&mut ring.queue());
+    let handle = Arc::new(Handle(ring));
+    Ok(Backend { io: handle.clone(), driver: handle, name: "uring", why: why.into() })
+}
+
+fn new_event() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
+}
+
+/// The ring, and the requests in it.
+struct Ring {
+    own: Weak<Ring>,
+    uring: IoUring,
+    /// Guards the submission queue as well.
+    queue: Mutex<Queue>,
+    /// Guards the completion queue.
+    reap: Mutex<()>,
+    in_flight: AtomicUsize,
+    lead: Lead,
+    /// Written to get the lead out of the kernel.
+    wake_event: OwnedFd,
+    /// Readable when there is something to reap or to submit, for loops of the user's own.
+    event: OwnedFd,
+    event_wanted: AtomicBool,
+    hook: Option<Arc<dyn RawHook>>,
+    clock: MonotonicClock,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// A request's token is its index.
+    requests: Vec<Option<InFlight>>,
+    free: Vec<u32>,
+    /// Entries that found no room in the submission queue.
+    backlog: VecDeque<squeue::Entry>,
+}
+
+impl Ring {
+    fn submit_request(self: &Arc<Self>, mut request: InFlight) {
+        let canceller: Weak<Ring> = Arc::downgrade(self);
+        request.cancelled = !request.completion.accept(canceller);
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let mut queue = self.queue();
+        let token = queue.free.pop().unwrap_or_else(|| {
+            queue.requests.push(None);
+            queue.requests.len() as u32 - 1
+        });
+        self.enqueue(&mut queue, token, request);
+        drop(queue);
+        self.ring_event();
+    }
+
+    /// Puts a request into the submission queue, or behind it.
+    fn enqueue(&self, queue: &mut Queue, token: u32, mut request: InFlight) {
+        let entry = request.entry().user_data(u64::from(token));
+        queue.requests[token as usize] = Some(request);
+        self.push(queue, entry);
+    }
+
+    fn push(&self, queue: &mut Queue, entry: squeue::Entry) {
+        // SAFETY: the submission queue is touched only with the queue's mutex held.
+        let mut submission = unsafe { self.uring.submission_shared() };
+        // SAFETY: what the entry points to is owned by the request with its token, which stays in
+        // `requests` until the kernel's last completion for it; a poll points to nothing.
+        let pushed = queue.backlog.is_empty() && unsafe { submission.push(&entry) }.is_ok();
+        if !pushed {
+            queue.backlog.push_back(entry);
+        }
+    }
+
+    /// Hands to the kernel what is queued.
+    fn submit(&self) {
+        let mut queue = self.queue();
+        loop {
+            // SAFETY: the submission queue is touched only with the queue's mutex held.
+            let mut submission = unsafe { self.uring.submission_shared() };
+            while let Some(entry) = queue.backlog.pop_front() {
+                // SAFETY: as in `push`.
+                if unsafe { submission.push(&entry) }.is_err() {
+                    queue.backlog.push_front(entry);
+                    break;
+                }
+            }
+            submission.sync();
+            if submission.is_empty() {
+                return;
+            }
+            drop(submission);
+            match self.uring.submit() {
+                Ok(_) if queue.backlog.is_empty() => return,
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                // The completion queue is full, or the kernel is short of memory for now: what is
+                // queued stays queued, and goes out when somebody has reaped.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Finishes what the kernel is done with. Returns how many requests that were.
+    fn reap(&self) -> usize {
+        let mut finished = 0;
+        loop {
+            let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
+            {
+                let _guard = match self.reap.try_lock() {
+                    Ok(guard) => guard,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    // Somebody else is at it, and finishes what he finds.
+                    Err(TryLockError::WouldBlock) => return finished,
+                };
+                // SAFETY: the completion queue is touched only with the reap mutex held.
+                let mut completions = unsafe { self.uring.completion_shared() };
+                completions.sync();
+                let taken = completions.by_ref().take(REAP_BATCH);
+                results.extend(taken.map(|entry| (entry.user_data(), entry.result())));
+            }
+            if results.is_empty() {
+                return finished;
+            }
+            finished += self.take_results(&results);
+        }
+    }
+
+    fn take_results(&self, results: &[(u64, i32)]) -> usize {
+        let mut over: SmallVec<[Over; REAP_BATCH]> = SmallVec::new();
+        let mut again = false;
+        let mut queue = self.queue();
+        for (token, result) in results.iter().copied() {
+            if token == CANCEL {
+                continue;
+            }
+            if token == WAKE {
+                let mut counter = [0; 8];
+                // Two kicks may have come as one.
+                let _read = rustix::io::read(&self.wake_event, &mut counter).is_ok();
+                self.arm_wake_event(&mut queue);
+                again = true;
+                continue;
+            }
+            let request = queue.requests[token as usize].take();
+            let request = request.expect("the kernel completes what was submitted, once");
+            let result = match &self.hook {
+                None => result,
+                Some(hook) => {
+                    let (operation, offset, len) = request.describe();
+                    hook.raw(operation, offset, len, result)
+                }
+            };
+            match request.after(result) {
+                Next::Again(request) => {
+                    self.enqueue(&mut queue, token as u32, request);
+                    again = true;
+                }
+                Next::Over(end) => {
+                    queue.free.push(token as u32);
+                    over.push(end);
+                }
+            }
+        }
+        drop(queue);
+        if again {
+            self.submit();
+        }
+        let finished = over.len();
+        for end in over {
+            end.finish(|file| {
+                let ring = self.own.upgrade()?;
+                Some(Arc::new(UringFile { ring, file }))
+            });
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+        finished
+    }
+
+    /// Waits in the kernel until there is a completion.
+    fn wait_in_kernel(&self) {
+        let submitter = self.uring.submitter();
+        let get_events = 1; // IORING_ENTER_GETEVENTS
+        // SAFETY: nothing is submitted by this call and no signal mask is given; it only waits.
+        let result = unsafe { submitter.enter::<libc::sigset_t>(0, 1, get_events, None) };
+        // An interruption is as good as a completion: the caller looks again.
+        drop(result);
+    }
+
+    /// Asks the kernel to tell when the wake event is written.
+    fn arm_wake_event(&self, queue: &mut Queue) {
+        let fd = types::Fd(self.wake_event.as_raw_fd());
+        let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
+        self.push(queue, poll);
+    }
+
+    /// Gets the lead out of the kernel.
+    fn kick(&self) {
+        // A full counter wakes as well.
+        let _written = rustix::io::write(&self.wake_event, &1_u64.to_ne_bytes()).is_ok();
+    }
+
+    /// Makes the user's event readable, if he has asked for it.
+    fn ring_event(&self) {
+        if self.event_wanted.load(Ordering::Relaxed) {
+            let _written = rustix::io::write(&self.event, &1_u64.to_ne_bytes()).is_ok();
+        }
+    }
+
+    fn quiesce(&self) {
+        while self.in_flight.load(Ordering::SeqCst) > 0 {
+            self.submit();
+            if self.reap() == 0 && self.in_flight.load(Ordering::SeqCst) > 0 {
+                self.kick();
+                self.wait_in_kernel();
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may still be writing into buffers that the requests own.
+        self.quiesce();
+    }
+}
+
+impl Canceller for Ring {
+    fn cancel(&self, completion: &Completion) {
+        let mut queue = self.queue();
+        let token = queue.requests.iter_mut().position(|request| {
+            let found =
+                request.as_mut().filter(|request| request.completion.id() == completion.id());
+            found.map(|request| request.cancelled = true).is_some()
+        });
+        if let Some(token) = token {
+            let cancel = opcode::AsyncCancel::new(token as u64).build().user_data(CANCEL);
+            self.push(&mut queue, cancel);
+            drop(queue);
+            self.submit();
+        }
+    }
+}
+
+/// Both sides of the back-end.
+struct Handle(Arc<Ring>);
+
+impl Handle {
+    /// Submits what has names in it.
+    fn submit_named(
+        &self,
+        operation: Operation,
+        path: &Path,
+        work: std::result::Result<Work, i32>,
+        completion: Completion,
+    ) {
+        match work {
+            Ok(work) => self.0.submit_request(InFlight::new(work, completion)),
+            Err(errno) => {
+                completion.fail(failure(operation, path, 0, 0, 0, errno));
+            }
+        }
+    }
+}
+
+impl Clock for Handle {
+    fn now(&self) -> Duration {
+        self.0.clock.now()
+    }
+}
+
+impl IO for Handle {
+    fn open(&self, path: &Path, options: OpenOptions, completion: Completion) {
+        let direct = options.direct;
+        let work = Name::new(path).map(|path| Work::Open { path, options, direct });
+        self.submit_named(Operation::Open, path, work, completion);
+    }
+
+    fn remove(&self, path: &Path, completion: Completion) {
+        let work = Name::new(path).map(|path| Work::Remove { path });
+        self.submit_named(Operation::Remove, path, work, completion);
+    }
+
+    fn rename(&self, from: &Path, to: &Path, completion: Completion) {
+        let names = Name::new(from).and_then(|from| Ok((from, Name::new(to)?)));
+        let work = names.map(|(from, to)| Work::Rename { from, to });
+        self.submit_named(Operation::Rename, from, work, completion);
+    }
+
+    fn sync_directory(&self, directory: &Path, completion: Completion) {
+        let work = Name::new(directory).map(|path| Work::OpenDirectory { path });
+        self.submit_named(Operation::SyncDirectory, directory, work, completion);
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        random(bytes);
+    }
+}
+
+impl Driver for Handle {
+    fn poll(&self) -> usize {
+        if self.0.event_wanted.load(Ordering::Relaxed) {
+            let mut counter = [0; 8];
+            let _read = rustix::io::read(&self.0.event, &mut counter).is_ok();
+        }
+        self.0.submit();
+        self.0.reap()
+    }
+
+    fn submit(&self) {
+        self.0.submit();
+    }
+
+    fn wait(&self, until: &Completion) {
+        self.0.submit();
+        if self.0.reap() > 0 {
+            return;
+        }
+        let (parker, waker) = Parker::of_this_thread(&self.0);
+        // Its end wakes this thread, whoever brings it about.
+        if until.register(&waker) {
+            self.0.lead.wait(&parker, || self.0.wait_in_kernel());
+            self.0.reap();
+        }
+    }
+
+    fn quiesce(&self) {
+        self.0.quiesce();
+    }
+
+    fn interrupt(&self) {
+        self.0.lead.interrupt();
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.in_flight.load(Ordering::SeqCst)
+    }
+
+    fn event_fd(&self) -> Option<RawFd> {
+        if !self.0.event_wanted.swap(true, Ordering::SeqCst) {
+            self.0.uring.submitter().register_eventfd(self.0.event.as_raw_fd()).ok()?;
+            // What was submitted before is news.
+            self.0.ring_event();
+        }
+        Some(self.0.event.as_raw_fd())
+    }
+
+    fn useful_threads(&self) -> usize {
+        1
+    }
+
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+}
+
+/// An open file.
+struct UringFile {
+    ring: Arc<Ring>,
+    file: Arc<OsFile>,
+}
+
+impl UringFile {
+    fn submit(&self, work: Work, completion: Completion) {
+        self.ring.submit_request(InFlight::new(work, completion));
+    }
+
+    fn error(&self, operation: Operation, errno: i32) -> yieldb_core::Error {
+        failure(operation, self.file.path(), 0, 0, 0, errno).into()
+    }
+}
+
+impl File for UringFile {
+    fn read(&self, offset: u64, completion: Completion) {
+        let file = self.file.clone();
+        let request = InFlight::transfer(file, offset, TransferKind::Read, false, completion);
+        self.ring.submit_request(request);
+    }
+
+    fn write(&self, offset: u64, durable: bool, completion: Completion) {
+        let file = self.file.clone();
+        let request = InFlight::transfer(file, offset, TransferKind::Write, durable, completion);
+        self.ring.submit_request(request);
+    }
+
+    fn sync_data(&self, completion: Completion) {
+        self.submit(Work::Sync { file: self.file.clone() }, completion);
+    }
+
+    fn allocate(&self, offset: u64, len: u64, completion: Completion) {
+        self.submit(Work::Allocate { file: self.file.clone(), offset, len }, completion);
+    }
+
+    fn truncate(&self, len: u64, completion: Completion) {
+        self.submit(Work::Truncate { file: self.file.clone(), len }, completion);
+    }
+
+    fn size(&self) -> Result<u64> {
+        self.file.size().map_err(|errno| self.error(Operation::Size, errno))
+    }
+
+    fn try_lock(&self, kind: LockKind) -> Result<bool> {
+        self.file.try_lock(kind).map_err(|errno| self.error(Operation::Lock, errno))
+    }
+
+    fn is_direct(&self) -> bool {
+        self.file.is_direct()
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+}

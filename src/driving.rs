@@ -1,0 +1,175 @@
+//! Who turns the driver, and with it the engine's own machines.
+//!
+//! ```text
+//!   step   submits only; whoever steps also turns the engine's machines
+//!   wait   drives until its own operation is over
+//!   await  a thread of the database's own drives, started at the first pending poll,
+//!          unless the user does
+//! ```
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+
+use yieldb_core::{Completion, Driver};
+use yieldb_io_backends::Backend;
+use yieldb_pager::Pager;
+
+/// Who turns the driver when an operation is awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverMode {
+    /// Threads of the database's own, started when the first operation has to wait.
+    #[default]
+    Automatic,
+    /// The user, with [`crate::Database::turn`]. The database starts no thread.
+    Manual,
+}
+
+/// A driver, and the engine that it is turned for. Dropping it stops its threads, and waits for
+/// none of them.
+pub(crate) struct Driving {
+    backend: Backend,
+    mode: DriverMode,
+    engine: Arc<Engine>,
+    /// Have the threads been started? Guards their start.
+    threads: Mutex<bool>,
+    /// The same, for the many polls that need no lock to know.
+    started: AtomicBool,
+    stop: Arc<AtomicBool>,
+}
+
+/// The engine whose machines are turned, once the database is open.
+#[derive(Default)]
+struct Engine {
+    slot: OnceLock<Attached>,
+}
+
+struct Attached {
+    /// Weak: a driver thread keeps no database open.
+    pager: Weak<Pager>,
+    /// 0 as long as there is nothing to turn.
+    activity: Arc<AtomicUsize>,
+}
+
+impl Engine {
+    #[inline]
+    fn turn(&self) {
+        if let Some(attached) = self.slot.get()
+            && attached.activity.load(Ordering::SeqCst) > 0
+            && let Some(pager) = attached.pager.upgrade()
+        {
+            pager.turn();
+        }
+    }
+}
+
+impl Driving {
+    pub fn new(backend: Backend, mode: DriverMode) -> Arc<Driving> {
+        Arc::new(Driving {
+            backend,
+            mode,
+            engine: Arc::default(),
+            threads: Mutex::new(false),
+            started: AtomicBool::new(false),
+            stop: Arc::default(),
+        })
+    }
+
+    /// The back-end that is driven.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Names the engine whose machines are turned from now on.
+    pub fn attach(&self, pager: &Arc<Pager>) {
+        let attached =
+            Attached { pager: Arc::downgrade(pager), activity: pager.activity().clone() };
+        let first = self.engine.slot.set(attached).is_ok();
+        debug_assert!(first, "a driver is turned for one engine");
+    }
+
+    /// Lets the engine's own machines go on.
+    #[inline]
+    pub fn turn_engine(&self) {
+        self.engine.turn();
+    }
+
+    /// Sends out what was submitted.
+    pub fn submit(&self) {
+        self.backend.driver.submit();
+    }
+
+    /// Does what can be done without waiting. Returns how many I/Os it finished.
+    pub fn turn(&self) -> usize {
+        self.engine.turn();
+        let finished = self.backend.driver.poll();
+        self.engine.turn();
+        self.backend.driver.submit();
+        finished
+    }
+
+    /// Drives until `io` is finished, or something else has happened.
+    pub fn wait(&self, io: &Completion) {
+        self.backend.driver.wait(io);
+    }
+
+    /// Sees to it that somebody drives what was submitted.
+    pub fn see_to_it(&self) {
+        self.backend.driver.submit();
+        if self.mode == DriverMode::Automatic && !self.started.load(Ordering::Acquire) {
+            self.start_threads();
+        }
+    }
+
+    fn start_threads(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *threads, true) {
+            return;
+        }
+        for index in 0..self.backend.driver.useful_threads() {
+            let driver = self.backend.driver.clone();
+            let (engine, stop) = (self.engine.clone(), self.stop.clone());
+            let started = thread::Builder::new()
+                .name(format!("yieldb-driver-{index}"))
+                .spawn(move || drive(&*driver, &engine, &stop));
+            match started {
+                Ok(_detached) => {}
+                // With one thread less there is less depth; with none nobody would drive.
+                Err(error) if index > 0 => {
+                    tracing::warn!(%error, "fewer driver threads than would be useful");
+                    break;
+                }
+                Err(error) => panic!("no thread to drive the I/O: {error}"),
+            }
+        }
+        self.started.store(true, Ordering::Release);
+    }
+}
+
+/// What a driver thread does until it is told to stop.
+fn drive(driver: &dyn Driver, engine: &Engine, stop: &AtomicBool) {
+    // Nobody finishes it: the driver returns when anything else has happened.
+    let never = Completion::signal();
+    while !stop.load(Ordering::SeqCst) {
+        driver.wait(&never);
+        engine.turn();
+        driver.submit();
+    }
+    // For the thread beside this one that was not in the driver when all were told.
+    driver.interrupt();
+}
+
+impl std::fmt::Debug for Driving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {:?}", self.mode, self.backend)
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if self.started.load(Ordering::SeqCst) {
+            self.backend.driver.interrupt();
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use yieldb_btree as btree;
+use yieldb_core as core;
+use yieldb_pager as pager;
+use yieldb_pager::superblock::OpenError;
+
+/// A result of the database.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database could not be opened.
+    #[error("{}: {cause}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: btree::Error,
+    },
+    /// The operation on an open database failed.
+    #[error(transparent)]
+    Operation(btree::Error),
+    /// There is no driver for the I/O.
+    #[error("no driver for the I/O: {}", io::Error::from_raw_os_error(*errno))]
+    NoDriver {
+        /// The operating system's error number.
+        errno: i32,
+    },
+    /// The page size is not a power of two from 4,096 to 65,536 bytes.
+    #[error("a page size of {bytes} bytes is impossible: 4096, 8192, 16384, 32768 or 65536")]
+    PageSize {
+        /// What was asked for.
+        bytes: u32,
+    },
+}
+
+/// What kind of thing went wrong, for callers that act by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller asked for something impossible: a key that is too long, a write on a database
+    /// that was opened for reading.
+    Usage,
+    /// The file, or a page of it, is damaged.
+    Damaged,
+    /// Another process or handle has the file open in a way that excludes this one.
+    Locked,
+    /// The operating system refused or failed: no such file, no permission, no room, an I/O error.
+    System,
+    /// The file is not a yieldb file, or one of a format that this version does not read.
+    Foreign,
+    /// The outcome of an earlier failure must be found out by opening the database again.
+    Poisoned,
+}
+
+impl Error {
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Open { cause, .. } | Error::Operation(cause) => kind_of(cause),
+            Error::NoDriver { .. } => ErrorKind::System,
+            Error::PageSize { .. } => ErrorKind::Usage,
+        }
+    }
+
+    /// The operating system's error number, if it is one of its errors.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Open { cause: btree::Error::Pager(pager::Error::Io(cause)), .. }
+            | Error::Operation(btree::Error::Pager(pager::Error::Io(cause))) => cause.errno(),
+            Error::NoDriver { errno } => Some(*errno),
+            Error::Open { .. } | Error::Operation(_) | Error::PageSize { .. } => None,
+        }
+    }
+
+    /// The number of the damaged page, if it is known.
+    pub fn damaged_page(&self) -> Option<u64> {
+        match self {
+            Error::Open {
+                cause: btree::Error::Pager(pager::Error::Corrupt { page, .. }), ..
+            }
+            | Error::Operation(btree::Error::Pager(pager::Error::Corrupt { page, .. })) => {
+                Some(*page)
+            }
+            Error::Open { .. }
+            | Error::Operation(_)
+            | Error::NoDriver { .. }
+            | Error::PageSize { .. } => None,
+        }
+    }
+}
+
+fn kind_of(error: &btree::Error) -> ErrorKind {
+    match error {
+        btree::Error::KeyTooLong { .. } | btree::Error::ValueTooLong { .. } => ErrorKind::Usage,
+        btree::Error::Pager(error) => match error {
+            pager::Error::Corrupt { .. } => ErrorKind::Damaged,
+            pager::Error::Open(OpenError::Damaged { .. } | OpenError::Cut { .. }) => {
+                ErrorKind::Damaged
+            }
+            pager::Error::Open(_) => ErrorKind::Foreign,
+            pager::Error::Locked { .. } => ErrorKind::Locked,
+            pager::Error::ReadOnly | pager::Error::CacheTooSmall { .. } => ErrorKind::Usage,
+            pager::Error::Poisoned { .. } => ErrorKind::Poisoned,
+            pager::Error::Io(core::Error::Rejected { .. }) => ErrorKind::Damaged,
+            _ => ErrorKind::System,
+        },
+        _ => ErrorKind::System,
+    }
+}
+
+impl From<btree::Error> for Error {
+    fn from(error: btree::Error) -> Self {
+        Error::Operation(error)
+    }
+}

@@ -1,0 +1,119 @@
+//! Opening a database, and getting the writer's turn: operations that end with a handle.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use yieldb_btree::ops::begin as tree_begin;
+use yieldb_btree::ops::open as tree_open;
+use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_pager::Pager;
+use yieldb_pager::ops::open::Settings;
+
+use crate::database::{Database, WriteTransaction};
+use crate::driving::Driving;
+use crate::{Error, Result};
+
+/// Opens a database.
+///
+/// ```text
+///   begin -> Opening --> done
+///   refused from the beginning: Refused
+/// ```
+///
+/// An abandoned run leaves a file that can be opened.
+#[derive(Debug)]
+pub struct Open {
+    path: PathBuf,
+}
+
+/// How far it is.
+pub enum OpenState {
+    /// The file is being opened, and its trees found.
+    Opening(StateMachine<tree_open::Open>, Handle),
+    /// The options were impossible.
+    Refused(Error),
+}
+
+/// What drives the database that is being opened.
+pub struct Handle(Arc<Driving>);
+
+impl fmt::Debug for OpenState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenState::Opening(opening, _) => opening.fmt(f),
+            OpenState::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Begins to open the file at `path`.
+pub(crate) fn open(path: &Path, settings: Settings, driving: Arc<Driving>) -> StateMachine<Open> {
+    let state = match tree_open::open(driving.backend().io.clone(), path, settings) {
+        Ok(opening) => OpenState::Opening(opening, Handle(driving)),
+        Err(error) => OpenState::Refused(error.into()),
+    };
+    StateMachine::new(Open { path: path.to_path_buf() }, state)
+}
+
+/// An operation that fails with `error`.
+pub(crate) fn refuse(error: Error) -> StateMachine<Open> {
+    StateMachine::new(Open { path: PathBuf::new() }, OpenState::Refused(error))
+}
+
+impl StateTransition for Open {
+    type State = OpenState;
+    type Context = ();
+    type Output = Database;
+    type Error = Error;
+
+    fn transition(&mut self, state: OpenState, _context: &()) -> Result<Transition<Self>> {
+        match state {
+            OpenState::Refused(error) => Err(error),
+            OpenState::Opening(mut opening, handle) => {
+                let result = opening
+                    .step(&())
+                    .map_err(|cause| Error::Open { path: self.path.clone(), cause })?;
+                Ok(match result {
+                    IOResult::IO(io) => {
+                        Transition::Wait(OpenState::Opening(opening, handle), io.into())
+                    }
+                    IOResult::Done(pager) => Transition::Done(Database::new(pager, handle.0)),
+                })
+            }
+        }
+    }
+}
+
+/// Waits for the writer's turn and begins a transaction.
+///
+/// An abandoned run leaves the queue, and passes the turn on if it had come.
+pub struct Begin {
+    driving: Arc<Driving>,
+}
+
+/// Waiting for the turn.
+#[derive(Debug)]
+pub struct Beginning(StateMachine<tree_begin::Begin>);
+
+/// Begins to wait for the writer's turn.
+pub(crate) fn begin(pager: Arc<Pager>, driving: Arc<Driving>) -> StateMachine<Begin> {
+    StateMachine::new(Begin { driving }, Beginning(tree_begin::begin(pager)))
+}
+
+impl StateTransition for Begin {
+    type State = Beginning;
+    type Context = Pager;
+    type Output = WriteTransaction;
+    type Error = Error;
+
+    fn transition(&mut self, state: Beginning, pager: &Pager) -> Result<Transition<Self>> {
+        let Beginning(mut begin) = state;
+        Ok(match begin.step(pager)? {
+            IOResult::IO(io) => Transition::Wait(Beginning(begin), io.into()),
+            IOResult::Done(transaction) => {
+                Transition::Done(WriteTransaction::new(transaction, self.driving.clone()))
+            }
+        })
+    }
+}

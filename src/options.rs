@@ -1,0 +1,186 @@
+//! How a database is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use yieldb_btree::node::check_node;
+use yieldb_core::Create;
+use yieldb_io_backends::{Backend, Choice};
+use yieldb_pager::ops::open::Settings;
+use yieldb_pager::{MIN_FRAMES, PageSize};
+
+use crate::driving::{DriverMode, Driving};
+use crate::op::{Held, Op};
+use crate::open::{self, Open};
+use crate::{Error, Result};
+
+/// How a database is opened.
+///
+/// ```
+/// # fn main() -> yieldb::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("some.db");
+/// use yieldb::{Create, Options};
+///
+/// let options = Options::new().create(Create::New).page_size(8192).cache_bytes(16 << 20);
+/// let database = options.open(&path).wait()?;
+/// assert_eq!(database.info().page_size, 8192);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options open nothing by themselves"]
+pub struct Options {
+    page_size: u32,
+    cache_bytes: Option<u64>,
+    read_only: bool,
+    create: Create,
+    database_id: Option<[u8; 16]>,
+    direct: bool,
+    io: Io,
+    driver: DriverMode,
+}
+
+#[derive(Clone, Debug)]
+enum Io {
+    Choice(Choice),
+    Backend(Backend),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// The usual: an existing file or a new one, 4 KiB pages, a quarter of the memory for the
+    /// cache, io_uring where it can be had.
+    pub fn new() -> Options {
+        Options {
+            page_size: PageSize::MIN.as_u32(),
+            cache_bytes: None,
+            read_only: false,
+            create: Create::IfMissing,
+            database_id: None,
+            direct: true,
+            io: Io::Choice(Choice::Auto),
+            driver: DriverMode::Automatic,
+        }
+    }
+
+    /// The page size in bytes of a database that is created: 4,096 (the default) to 65,536, a
+    /// power of two. An existing one keeps its own.
+    pub fn page_size(mut self, bytes: u32) -> Options {
+        self.page_size = bytes;
+        self
+    }
+
+    /// How much memory pages may take, in bytes; taken as it is needed. The least is
+    /// [`Options::min_cache_bytes`]; the default is a quarter of the machine's memory.
+    pub fn cache_bytes(mut self, bytes: u64) -> Options {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// The least that [`Options::cache_bytes`] may be for a page size: 64 pages.
+    pub fn min_cache_bytes(page_size: u32) -> u64 {
+        MIN_FRAMES as u64 * u64::from(page_size)
+    }
+
+    /// Opens the database for reading only: beside other readers, and not beside a writer.
+    pub fn read_only(mut self, read_only: bool) -> Options {
+        self.read_only = read_only;
+        self
+    }
+
+    /// What if there is no such file, or there is one? The default creates a missing one.
+    pub fn create(mut self, create: Create) -> Options {
+        self.create = create;
+        self
+    }
+
+    /// The id of a database that is created; by default a random one. Two files made by the same
+    /// commits with the same id are the same, byte for byte.
+    pub fn database_id(mut self, id: [u8; 16]) -> Options {
+        self.database_id = Some(id);
+        self
+    }
+
+    /// Whether to go past the operating system's cache, which is the default where the file system
+    /// can do it. The database's own cache is then the only one.
+    pub fn direct(mut self, direct: bool) -> Options {
+        self.direct = direct;
+        self
+    }
+
+    /// Which back-end performs the I/O.
+    pub fn io(mut self, choice: Choice) -> Options {
+        self.io = Io::Choice(choice);
+        self
+    }
+
+    /// A back-end of one's own, or one that several databases share.
+    pub fn backend(mut self, backend: Backend) -> Options {
+        self.io = Io::Backend(backend);
+        self
+    }
+
+    /// Who drives operations that are awaited.
+    pub fn driver(mut self, mode: DriverMode) -> Options {
+        self.driver = mode;
+        self
+    }
+
+    /// Begins to open the database in the file at `path`.
+    ///
+    /// Opening for writing syncs the file and writes both superblocks, so that nothing is built on
+    /// what a power cut could still take. Dropping the operation leaves a file that can be opened.
+    ///
+    /// # Errors
+    ///
+    /// When driven: [`Error::Open`] with the reason; see [`Error::kind`].
+    pub fn open(self, path: impl AsRef<Path>) -> Op<'static, Open> {
+        let path = path.as_ref();
+        let (driving, opening) = match self.prepare() {
+            Ok((settings, backend)) => {
+                let driving = Driving::new(backend, self.driver);
+                let opening = open::open(path, settings, driving.clone());
+                (driving, opening)
+            }
+            Err(error) => {
+                let nobody = yieldb_io_backends::MemoryDisk::new().immediate();
+                (Driving::new(nobody, DriverMode::Manual), open::refuse(error))
+            }
+        };
+        Op::new(opening, Held::Owned(Arc::new(())), Held::Owned(driving))
+    }
+
+    fn prepare(&self) -> Result<(Settings, Backend)> {
+        let page_size =
+            PageSize::new(self.page_size).ok_or(Error::PageSize { bytes: self.page_size })?;
+        let backend = match &self.io {
+            Io::Backend(backend) => backend.clone(),
+            Io::Choice(choice) => yieldb_io_backends::open(*choice).map_err(|error| {
+                Error::NoDriver { errno: error.raw_os_error().unwrap_or_default() }
+            })?,
+        };
+        let settings = Settings {
+            page_size,
+            cache_len: self.cache_bytes.unwrap_or_else(quarter_of_memory),
+            read_only: self.read_only,
+            create: if self.read_only { Create::Never } else { self.create },
+            database_id: self.database_id,
+            direct: self.direct,
+            check: check_node,
+        };
+        Ok((settings, backend))
+    }
+}
+
+/// A quarter of the machine's memory in bytes, or 256 MiB where it cannot be found out.
+fn quarter_of_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib: Option<u64> = total.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map_or(256 << 20, |kib| kib * 1024 / 4)
+}

@@ -1,0 +1,224 @@
+//! The three ways to drive an operation, over every back-end.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use yieldb::{Choice, Create, Database, DriverMode, IOResult, KeyRange, MemoryDisk, Options};
+
+/// A way to open databases, by name.
+struct Place {
+    directory: TempDir,
+    options: Options,
+}
+
+fn places() -> Vec<(&'static str, Place)> {
+    let place = |options| Place { directory: tempfile::tempdir().unwrap(), options };
+    vec![
+        ("uring", place(Options::new().io(Choice::Auto))),
+        ("pread", place(Options::new().io(Choice::Pread))),
+        ("memory", place(Options::new().backend(MemoryDisk::new().immediate()))),
+        ("yielding", place(Options::new().backend(MemoryDisk::new().yielding(7)))),
+    ]
+}
+
+impl Place {
+    fn options(&self) -> Options {
+        self.options.clone().cache_bytes(Options::min_cache_bytes(4096))
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("some.db")
+    }
+}
+
+fn key(number: u32) -> Vec<u8> {
+    format!("key {:06}", number * 7919 % 1_000_000).into_bytes()
+}
+
+#[test]
+fn what_was_committed_is_read_by_waiting() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        for number in 0..5_000 {
+            assert!(!transaction.put(key(number), number.to_le_bytes()).wait().unwrap(), "{name}");
+        }
+        assert_eq!(transaction.commit().wait().unwrap(), 1);
+        let snapshot = database.snapshot();
+        for number in (0..5_000).step_by(7) {
+            let value = snapshot.get(key(number)).wait().unwrap();
+            assert_eq!(value.as_deref(), Some(&number.to_le_bytes()[..]), "{name}");
+        }
+        drop((snapshot, database));
+        let database = place.options().open(place.path()).wait().unwrap();
+        assert_eq!(database.snapshot().count(), 5_000);
+        let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
+        assert_eq!(report.damages, []);
+    }
+}
+
+#[test]
+fn what_was_committed_is_read_by_stepping() {
+    for (name, place) in places() {
+        let options = place.options().driver(DriverMode::Manual);
+        let mut open = options.open(place.path());
+        // Before there is a database, its operation is what can be driven: by waiting.
+        let database = match open.step().unwrap() {
+            IOResult::Done(database) => database,
+            IOResult::IO(_) => open.wait().unwrap(),
+        };
+        let drive = |result: &mut dyn FnMut() -> bool| {
+            while !result() {
+                database.turn();
+            }
+        };
+        let mut begin = database.begin();
+        let mut transaction = None;
+        drive(&mut || match begin.step().unwrap() {
+            IOResult::Done(begun) => transaction.insert(begun).count() == 0,
+            IOResult::IO(_) => false,
+        });
+        let mut transaction = transaction.unwrap();
+        for number in 0..1_000 {
+            let mut put = transaction.put(key(number), number.to_le_bytes());
+            drive(&mut || put.step().unwrap().is_done());
+        }
+        let mut commit = transaction.commit();
+        drive(&mut || commit.step().unwrap().is_done());
+        let snapshot = database.snapshot();
+        let mut cursor = snapshot.cursor(KeyRange::all());
+        let mut count = 0;
+        loop {
+            let mut next = cursor.next();
+            let mut found = false;
+            drive(&mut || match next.step().unwrap() {
+                IOResult::Done(entry) => {
+                    found = entry.is_some();
+                    true
+                }
+                IOResult::IO(_) => false,
+            });
+            if !found {
+                break;
+            }
+            count += 1;
+        }
+        assert_eq!(count, 1_000, "{name}");
+    }
+}
+
+async fn work(database: Database, from: u32) {
+    let mut transaction = database.begin().await.unwrap();
+    for number in from..from + 200 {
+        transaction.put(key(number), number.to_le_bytes()).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    let snapshot = database.snapshot();
+    for number in from..from + 200 {
+        let value = snapshot.get(key(number)).await.unwrap();
+        assert_eq!(value.as_deref(), Some(&number.to_le_bytes()[..]));
+    }
+}
+
+#[test]
+fn many_tasks_of_one_thread_take_turns() {
+    for (name, place) in places() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let database = place.options().open(place.path()).await.unwrap();
+            let tasks: Vec<_> =
+                (0..10).map(|task| tokio::spawn(work(database.clone(), task * 200))).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(database.snapshot().count(), 2_000, "{name}");
+        });
+    }
+}
+
+#[test]
+fn tasks_and_threads_share_a_database() {
+    for (name, place) in places() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let database = runtime.block_on(place.options().open(place.path())).unwrap();
+        let tasks: Vec<_> =
+            (0..4).map(|task| runtime.spawn(work(database.clone(), task * 200))).collect();
+        std::thread::scope(|scope| {
+            for thread in 4..8 {
+                let database = database.clone();
+                scope.spawn(move || {
+                    let mut transaction = database.begin().wait().unwrap();
+                    for number in thread * 200..thread * 200 + 200 {
+                        transaction.put(key(number), number.to_le_bytes()).wait().unwrap();
+                    }
+                    transaction.commit().wait().unwrap();
+                });
+            }
+        });
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+        assert_eq!(database.snapshot().count(), 1_600, "{name}");
+    }
+}
+
+#[test]
+fn an_operation_that_is_given_up_leaves_a_usable_database() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        for number in 0..3_000 {
+            transaction.put(key(number), [0; 100]).wait().unwrap();
+        }
+        let mut commit = transaction.commit();
+        let _first = commit.step().unwrap();
+        drop(commit);
+        // The commit goes on; the next turn comes when it is over.
+        let transaction = database.begin().wait().unwrap();
+        let waiting = database.begin();
+        drop(waiting);
+        assert!(database.try_begin().unwrap().is_none());
+        drop(transaction);
+        assert_eq!(database.snapshot().count(), 3_000, "{name}");
+        assert!(database.try_begin().unwrap().is_some());
+        for number in 0..3_000 {
+            let snapshot = database.snapshot();
+            let mut get = snapshot.get(key(number));
+            let _maybe_waiting = get.step().unwrap();
+        }
+        let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
+        assert_eq!(report.damages, []);
+    }
+}
+
+#[test]
+fn a_second_writer_is_kept_out_and_readers_share() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let second = place.options().open(place.path()).wait();
+        assert_eq!(second.unwrap_err().kind(), yieldb::ErrorKind::Locked, "{name}");
+        drop(database);
+        let reading = || place.options().read_only(true).open(place.path()).wait();
+        let (one, two) = (reading().unwrap(), reading().unwrap());
+        assert!(place.options().open(place.path()).wait().is_err());
+        assert_eq!(one.begin().wait().unwrap_err().kind(), yieldb::ErrorKind::Usage);
+        drop((one, two));
+        assert!(place.options().create(Create::New).open(place.path()).wait().is_err());
+        place.options().open(place.path()).wait().unwrap();
+    }
+}
+
+#[test]
+fn nothing_that_is_spawned_needs_the_thread_it_was_made_on() {
+    fn is_send<T: Send + 'static>(value: T) -> T {
+        value
+    }
+    let place = Place { directory: tempfile::tempdir().unwrap(), options: Options::new() };
+    let database = is_send(place.options().open(place.path())).wait().unwrap();
+    let transaction = is_send(is_send(database.begin()).wait().unwrap());
+    drop(is_send(transaction.commit()));
+    drop(is_send(work(database.clone(), 0)));
+    drop(is_send(database.snapshot()));
+    std::thread::sleep(Duration::from_millis(1));
+}
