@@ -53,12 +53,14 @@ struct Attached {
 
 impl Engine {
     #[inline]
-    fn turn(&self) {
+    fn turn(&self, driver: &dyn Driver) {
         if let Some(attached) = self.slot.get()
             && attached.activity.load(Ordering::SeqCst) > 0
             && let Some(pager) = attached.pager.upgrade()
+            && pager.turn()
         {
-            pager.turn();
+            // Whoever turned may have nothing of his own to wait for, and others may be asleep.
+            driver.submit();
         }
     }
 }
@@ -91,7 +93,7 @@ impl Driving {
     /// Lets the engine's own machines go on.
     #[inline]
     pub fn turn_engine(&self) {
-        self.engine.turn();
+        self.engine.turn(&*self.backend.driver);
     }
 
     /// Sends out what was submitted.
@@ -101,9 +103,9 @@ impl Driving {
 
     /// Does what can be done without waiting. Returns how many I/Os it finished.
     pub fn turn(&self) -> usize {
-        self.engine.turn();
+        self.turn_engine();
         let finished = self.backend.driver.poll();
-        self.engine.turn();
+        self.turn_engine();
         self.backend.driver.submit();
         finished
     }
@@ -152,7 +154,7 @@ fn drive(driver: &dyn Driver, engine: &Engine, stop: &AtomicBool) {
     let never = Completion::signal();
     while !stop.load(Ordering::SeqCst) {
         driver.wait(&never);
-        engine.turn();
+        engine.turn(driver);
         driver.submit();
     }
     // For the thread beside this one that was not in the driver when all were told.

@@ -250,22 +250,25 @@ impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
     ///
     /// Any number of threads may call it at any time; one of them does the work, and none of the
-    /// others' news is lost.
-    pub fn turn(&self) {
+    /// others' news is lost. `true` if this one did: there may be I/O to be sent out.
+    pub fn turn(&self) -> bool {
+        let mut worked = false;
         while self.active.load(Ordering::SeqCst) > 0 {
             self.turn_wanted.store(true, Ordering::SeqCst);
             let mut current = match self.checkpoint.try_lock() {
                 Ok(current) => current,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::WouldBlock) => break,
             };
+            worked = true;
             self.turn_wanted.store(false, Ordering::SeqCst);
             self.run_jobs(&mut current);
             drop(current);
             if !self.turn_wanted.load(Ordering::SeqCst) {
-                return;
+                break;
             }
         }
+        worked
     }
 
     fn run_jobs(&self, current: &mut Option<StateMachine<Checkpoint>>) {

@@ -64,7 +64,7 @@ impl StateTransition for Commit {
                     self.pins.clear();
                     let ticket = self.transaction.hand_over();
                     let over = ticket.completion();
-                    pager.turn();
+                    let _submitted = pager.turn();
                     Transition::Wait(State::Committing(ticket), over)
                 }
                 Attempt::Wait(io) => Transition::Wait(State::Record, io),

@@ -346,12 +346,12 @@ impl Move {
 
 fn tail_mut(buffer: &mut [u8], from: usize) -> (*mut u8, u32) {
     let tail = &mut buffer[from..];
-    (tail.as_mut_ptr(), u32::try_from(tail.len()).unwrap_or(u32::MAX & !4095))
+    (tail.as_mut_ptr(), u32::try_from(tail.len()).unwrap_or(!4095))
 }
 
 fn tail(buffer: &[u8], from: usize) -> (*const u8, u32) {
     let tail = &buffer[from..];
-    (tail.as_ptr(), u32::try_from(tail.len()).unwrap_or(u32::MAX & !4095))
+    (tail.as_ptr(), u32::try_from(tail.len()).unwrap_or(!4095))
 }
 
 fn iovec(start: *mut u8, len: u32) -> Iovec {

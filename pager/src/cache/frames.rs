@@ -59,8 +59,7 @@ impl Frames {
             .checked_mul(page_len)
             .ok_or(yieldb_core::Error::OutOfMemory { len: usize::MAX })?;
         let arena = Arena::new(len, true)?;
-        let meta = (0..count).map(|_| FrameMeta::default()).collect();
-        Ok(Frames { arena, page_len, meta })
+        Ok(Frames { arena, page_len, meta: zeroed(count as usize) })
     }
 
     pub fn count(&self) -> u32 {
@@ -100,16 +99,28 @@ impl Frames {
     }
 }
 
-/// Zeroed integers that the operating system provides page by page as they are touched.
-pub(super) fn zeroed_atomics(count: usize) -> Box<[AtomicU32]> {
-    let layout = Layout::array::<AtomicU32>(count).expect("a table smaller than memory");
-    assert!(count > 0, "an allocation of nothing");
+/// A type of which all bytes zero is a value.
+///
+/// # Safety
+///
+/// It is one.
+pub(super) unsafe trait Zero {}
+
+// SAFETY: zero is an integer.
+unsafe impl Zero for AtomicU32 {}
+// SAFETY: it consists of integers.
+unsafe impl Zero for FrameMeta {}
+
+/// Zeroes that the operating system provides page by page as they are touched.
+pub(super) fn zeroed<T: Zero>(count: usize) -> Box<[T]> {
+    let layout = Layout::array::<T>(count).expect("a table smaller than memory");
+    assert!(layout.size() > 0, "an allocation of nothing");
     // SAFETY: the layout is not empty.
-    let start = unsafe { alloc_zeroed(layout) }.cast::<AtomicU32>();
+    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
     if start.is_null() {
         handle_alloc_error(layout);
     }
-    // SAFETY: the allocation has room for `count` integers, zero is a value of theirs, and it was
-    // made with the layout that the box will free it with.
+    // SAFETY: the allocation has room for `count` values, zero is one of them, and it was made
+    // with the layout that the box will free it with.
     unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
 }

@@ -57,6 +57,8 @@ pub struct Cache {
 struct Slow {
     /// Frames that may be used; the one given back last is the next to go, while it is warm.
     free: Vec<u32>,
+    /// The first frame that was never used. It and those behind it have no memory yet.
+    unused: u32,
     /// Retired frames without pins, with the epochs that must be over.
     retired: VecDeque<(u64, u32)>,
     /// The frame that is next looked at for eviction.
@@ -115,8 +117,9 @@ impl Cache {
         assert!((1..=1 << 28).contains(&frame_count), "a cache of {frame_count} pages");
         let frames = Frames::new(frame_count as u32, page_size.bytes())?;
         let slow = Slow {
-            free: (0..frame_count as u32).rev().collect(),
-            retired: VecDeque::with_capacity(frame_count),
+            free: Vec::new(),
+            unused: 0,
+            retired: VecDeque::new(),
             hand: 0,
             in_flight: FxHashMap::default(),
             waiters: VecDeque::new(),
@@ -261,6 +264,10 @@ impl Cache {
         if slow.free.is_empty() {
             self.reclaim(slow);
         }
+        if slow.free.is_empty() && slow.unused < self.frames.count() {
+            slow.free.push(slow.unused);
+            slow.unused += 1;
+        }
         if slow.free.is_empty() {
             self.evict(slow);
             self.reclaim(slow);
@@ -329,7 +336,7 @@ impl Cache {
         let count = |is: fn(u32) -> bool| states.clone().filter(|state| is(*state)).count();
         CacheStats {
             frames: self.frame_count(),
-            free: slow.free.len() + slow.retired.len(),
+            free: slow.free.len() + slow.retired.len() + self.frame_count() - slow.unused as usize,
             resident: count(|state| state & RESIDENT != 0),
             dirty: count(|state| state & DIRTY != 0),
             pinned: count(|state| state & PINS != 0),

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::frames::zeroed_atomics;
+use super::frames::zeroed;
 use crate::PageId;
 
 /// The base-2 logarithm of the first chunk's length. Each chunk is as long as all before it
@@ -42,7 +42,7 @@ impl Table {
     pub fn insert(&self, page: PageId, frame: u32) {
         let (chunk, index) = place(page);
         let len = 1 << (FIRST_BITS + (chunk as u32).saturating_sub(1));
-        let entries = self.chunks[chunk].get_or_init(|| zeroed_atomics(len));
+        let entries = self.chunks[chunk].get_or_init(|| zeroed(len));
         let before = entries[index].swap(frame + 1, Ordering::SeqCst);
         assert_eq!(before, NOWHERE, "{page:?} is in two frames");
     }

@@ -1,0 +1,235 @@
+//! What can be asked for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::escape::Text;
+
+/// An embedded, transactional, ordered key-value store that never blocks.
+#[derive(Debug, Parser)]
+#[command(name = "yieldb", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What is true of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What is true of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// What performs the I/O
+    #[arg(long, global = true, value_enum, default_value_t = Io::Auto)]
+    pub io: Io,
+    /// Memory for pages, in bytes or with K, M, G [default: a quarter of the machine's]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size)]
+    pub cache: Option<u64>,
+    /// What a commit is acknowledged after
+    #[arg(long, global = true, value_enum, default_value_t = Durability::Sync)]
+    pub durability: Durability,
+    /// Refuse to change the file
+    #[arg(long, global = true)]
+    pub read_only: bool,
+    /// The tree to work on
+    #[arg(long, global = true, value_name = "NAME", default_value = "main")]
+    pub tree: String,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results only
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Say which driver is used, and why
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Keys and values are bytes as they are
+    #[arg(long, global = true, conflicts_with = "hex")]
+    pub raw: bool,
+    /// Keys and values are hexadecimal
+    #[arg(long, global = true)]
+    pub hex: bool,
+}
+
+/// What performs the I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// io_uring where it can be had, otherwise pread
+    Auto,
+    /// io_uring, or an error
+    Uring,
+    /// pread and pwrite
+    Pread,
+}
+
+/// What a commit is acknowledged after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// It survives a power cut
+    Sync,
+    /// It is applied (needs the log, which this version does not have)
+    Relaxed,
+}
+
+/// How entries are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// key, tab, value
+    #[default]
+    Tsv,
+    /// key,value with quotes where needed
+    Csv,
+    /// one JSON object a line
+    Ndjson,
+}
+
+/// The command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an empty database; refuses to overwrite
+    Create {
+        /// The database
+        file: PathBuf,
+        /// The page size in bytes: 4096, 8192, 16384, 32768 or 65536
+        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+        page_size: u32,
+    },
+    /// Store one entry, durably
+    Put {
+        /// The database
+        file: PathBuf,
+        /// The key
+        key: OsString,
+        /// The value
+        value: OsString,
+        /// Create the database if it is missing
+        #[arg(long)]
+        create: bool,
+    },
+    /// Print the value of a key; exit code 1 if there is none
+    Get {
+        /// The database
+        file: PathBuf,
+        /// The key
+        key: OsString,
+    },
+    /// Remove keys, and print how many were there; exit code 1 if none was
+    Delete {
+        /// The database
+        file: PathBuf,
+        /// The keys
+        #[arg(required = true)]
+        keys: Vec<OsString>,
+    },
+    /// Print entries in order
+    Scan {
+        /// The database
+        file: PathBuf,
+        /// Which of them
+        #[command(flatten)]
+        range: RangeArgs,
+        /// From the last to the first
+        #[arg(long)]
+        reverse: bool,
+        /// At most this many
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Keys only
+        #[arg(long)]
+        keys: bool,
+    },
+    /// Print the number of entries
+    Count {
+        /// The database
+        file: PathBuf,
+        /// Which of them
+        #[command(flatten)]
+        range: RangeArgs,
+    },
+    /// Store entries from a file or standard input
+    Load {
+        /// The database; created if missing
+        file: PathBuf,
+        /// The input [default: standard input]
+        input: Option<PathBuf>,
+        /// How the input is written
+        #[arg(long, value_enum, default_value_t = Format::Tsv)]
+        format: Format,
+        /// Entries a commit [default: all in one where the database is empty, else 10000]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        batch: Option<u64>,
+        /// The page size in bytes of a database that is created
+        #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+        page_size: u32,
+        /// The id of a database that is created, 32 hexadecimal digits [default: a random one]
+        #[arg(long, value_name = "HEX")]
+        database_id: Option<String>,
+    },
+    /// Print everything, in order
+    Dump {
+        /// The database
+        file: PathBuf,
+        /// How the output is written
+        #[arg(long, value_enum, default_value_t = Format::Tsv)]
+        format: Format,
+    },
+    /// Tell what is known of a database; changes nothing
+    Info {
+        /// The database
+        file: PathBuf,
+    },
+    /// Read every page and list all damage; exit code 3 if there is any; changes nothing
+    Check {
+        /// The database
+        file: PathBuf,
+    },
+    /// A prompt, or one command a line from standard input
+    Shell {
+        /// The database; created if missing
+        file: PathBuf,
+    },
+}
+
+/// Which entries.
+#[derive(Args, Clone, Debug)]
+pub struct RangeArgs {
+    /// The first key, included
+    #[arg(long, value_name = "KEY")]
+    pub from: Option<OsString>,
+    /// The last key, not included
+    #[arg(long, value_name = "KEY")]
+    pub to: Option<OsString>,
+    /// Keys that begin with this
+    #[arg(long, value_name = "KEY")]
+    pub prefix: Option<OsString>,
+}
+
+impl Global {
+    /// How keys and values are written.
+    pub fn text(&self) -> Text {
+        if self.raw {
+            Text::Raw
+        } else if self.hex {
+            Text::Hex
+        } else {
+            Text::Escaped
+        }
+    }
+}
+
+/// A number of bytes, perhaps with K, M, G or T (powers of 1,024).
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim_end_matches("iB").trim_end_matches('B');
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 'K' | 'k')) => (&text[..at], 1 << 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 1 << 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 1 << 30),
+        Some((at, 'T' | 't')) => (&text[..at], 1_u64 << 40),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a size: 4096, 64K, 256M, 2G".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "more than there is".to_owned())
+}

@@ -1,0 +1,75 @@
+//! `put`, `get`, `delete`: single entries.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Map, json};
+use yieldb::Create;
+
+use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line};
+use crate::args::Global;
+use crate::error::{CliError, CliResult, NOT_FOUND};
+use crate::format::insert_bytes;
+
+/// Stores one entry, durably.
+pub fn put(
+    global: &Global,
+    file: &Path,
+    key: &OsStr,
+    value: &OsStr,
+    create: bool,
+) -> CliResult<()> {
+    let (key, value) = (bytes_of(global, key)?, bytes_of(global, value)?);
+    let create = if create { Create::IfMissing } else { Create::Never };
+    let database = open_to_write(global, file, create)?;
+    let mut transaction = database.begin().wait()?;
+    let replaced = transaction.put(&key, &value).wait()?;
+    let version = transaction.commit().wait()?;
+    if global.json {
+        return print_json(&json!({"replaced": replaced, "version": version}));
+    }
+    Ok(())
+}
+
+/// Prints the value of a key.
+pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
+    let key = bytes_of(global, key)?;
+    let database = open_to_read(global, file)?;
+    let snapshot = database.snapshot();
+    let value = snapshot.get(&key).wait()?;
+    if global.json {
+        let mut object = Map::new();
+        match &value {
+            Some(value) => insert_bytes(&mut object, "value", value),
+            None => {
+                object.insert("value".to_owned(), serde_json::Value::Null);
+            }
+        }
+        print_json(&object.into())?;
+    } else if let Some(value) = &value {
+        let mut out = output();
+        global.text().write(&mut out, value)?;
+        out.write_all(b"\n")?;
+        out.flush()?;
+    }
+    if value.is_some() { Ok(()) } else { Err(CliError::silent(NOT_FOUND)) }
+}
+
+/// Removes keys, in one commit.
+pub fn delete(global: &Global, file: &Path, keys: &[OsString]) -> CliResult<()> {
+    let keys = keys.iter().map(|key| bytes_of(global, key)).collect::<CliResult<Vec<_>>>()?;
+    let database = open_to_write(global, file, Create::Never)?;
+    let mut transaction = database.begin().wait()?;
+    let mut deleted: u64 = 0;
+    for key in &keys {
+        deleted += u64::from(transaction.delete(key).wait()?);
+    }
+    let version = transaction.commit().wait()?;
+    if global.json {
+        print_json(&json!({"deleted": deleted, "version": version}))?;
+    } else {
+        print_line(deleted)?;
+    }
+    if deleted > 0 { Ok(()) } else { Err(CliError::silent(NOT_FOUND)) }
+}

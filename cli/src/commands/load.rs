@@ -1,0 +1,104 @@
+//! `load`: entries from a file or standard input.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+use yieldb::Create;
+
+use super::{open, options, print_json, print_line};
+use crate::args::{Format, Global};
+use crate::error::{CliError, CliResult};
+use crate::escape::decode_hex;
+use crate::format::Entries;
+use crate::progress::{Unit, bar};
+
+/// How many entries a commit has where the database is not empty.
+const DEFAULT_BATCH: u64 = 10_000;
+
+/// How often the progress bar is told, in entries.
+const TELL_EVERY: u64 = 256;
+
+/// What to load, and how.
+pub struct What<'a> {
+    /// The input; `None` for standard input.
+    pub input: Option<&'a Path>,
+    /// How it is written.
+    pub format: Format,
+    /// Entries a commit.
+    pub batch: Option<u64>,
+    /// The page size of a database that is created.
+    pub page_size: u32,
+    /// The id of a database that is created.
+    pub database_id: Option<&'a str>,
+}
+
+/// Stores entries from a file or standard input. Of several with the same key the last one stays.
+pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
+    let (input, input_len) = open_input(what.input)?;
+    let mut options = options(global).create(Create::IfMissing).page_size(what.page_size);
+    if let Some(id) = what.database_id {
+        let id = decode_hex(id.as_bytes()).ok().and_then(|id| <[u8; 16]>::try_from(id).ok());
+        let id = id.ok_or_else(|| CliError::usage("--database-id wants 32 hexadecimal digits"))?;
+        options = options.database_id(id);
+    }
+    let database = open(global, options, file)?;
+    let empty = database.snapshot().count() == 0;
+    let batch = what.batch.unwrap_or(if empty { u64::MAX } else { DEFAULT_BATCH });
+
+    let started = Instant::now();
+    let progress = bar(Unit::Bytes, input_len, global.quiet);
+    let mut entries = Entries::new(input, what.format, global.text());
+    let (mut count, mut len) = (0_u64, 0_u64);
+    let mut transaction = database.begin().wait()?;
+    let mut in_batch = 0;
+    while let Some((key, value)) = entries.next()? {
+        transaction.put(&key, &value).wait()?;
+        count += 1;
+        in_batch += 1;
+        len += (key.len() + value.len()) as u64;
+        if count.is_multiple_of(TELL_EVERY) {
+            progress.set_position(len + count);
+            progress.set_message(format!("{count} entries"));
+        }
+        if in_batch == batch {
+            transaction.commit().wait()?;
+            transaction = database.begin().wait()?;
+            in_batch = 0;
+        }
+    }
+    progress.set_message("making it durable");
+    transaction.commit().wait()?;
+    progress.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    report(global, count, len, seconds)
+}
+
+fn report(global: &Global, count: u64, len: u64, seconds: f64) -> CliResult<()> {
+    let rate = if seconds > 0.0 { (count as f64 / seconds).round() } else { 0.0 };
+    if global.json {
+        let seconds = (seconds * 1e6).round() / 1e6;
+        return print_json(&json!({
+            "entries": count, "bytes": len, "seconds": seconds, "entries_per_second": rate
+        }));
+    }
+    print_line(format_args!("{count} entries, {len} bytes, {seconds:.3} s, {rate:.0} entries/s"))
+}
+
+/// The input, and its length where that is known.
+fn open_input(path: Option<&Path>) -> CliResult<(Box<dyn BufRead>, Option<u64>)> {
+    let Some(path) = path else {
+        if io::stdin().is_terminal() {
+            eprintln!("yieldb: reading entries from the terminal, end with Ctrl-D");
+        }
+        return Ok((Box::new(BufReader::with_capacity(1 << 16, io::stdin())), None));
+    };
+    let file = File::open(path).map_err(|error| {
+        let error = CliError::from(error);
+        CliError { message: format!("{}: {}", path.display(), error.message), ..error }
+    })?;
+    let len = file.metadata().ok().filter(|metadata| metadata.is_file()).map(|file| file.len());
+    Ok((Box::new(BufReader::with_capacity(1 << 16, file)), len))
+}

@@ -1,0 +1,137 @@
+//! The commands, each a function of its arguments.
+
+mod check;
+mod create;
+mod entries;
+mod info;
+mod load;
+mod scan;
+mod shell;
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::Value;
+use yieldb::{Choice, Create, Database, KeyRange, Options};
+
+use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
+use crate::error::{CliError, CliResult};
+
+/// Runs the command.
+pub fn run(cli: &Cli) -> CliResult<()> {
+    let global = &cli.global;
+    if global.durability == Durability::Relaxed {
+        let message = "--durability relaxed needs the log, which this version does not have yet";
+        return Err(CliError::usage(message));
+    }
+    if global.tree != "main" {
+        let message = "--tree: this version has the tree `main` only";
+        return Err(CliError::usage(message));
+    }
+    match &cli.command {
+        Command::Create { file, page_size } => create::run(global, file, *page_size),
+        Command::Put { file, key, value, create } => {
+            entries::put(global, file, key, value, *create)
+        }
+        Command::Get { file, key } => entries::get(global, file, key),
+        Command::Delete { file, keys } => entries::delete(global, file, keys),
+        Command::Scan { file, range, reverse, limit, keys } => {
+            let what = scan::What { reverse: *reverse, limit: *limit, keys_only: *keys };
+            scan::scan(global, file, range, what)
+        }
+        Command::Count { file, range } => scan::count(global, file, range),
+        Command::Load { file, input, format, batch, page_size, database_id } => {
+            let what = load::What {
+                input: input.as_deref(),
+                format: *format,
+                batch: *batch,
+                page_size: *page_size,
+                database_id: database_id.as_deref(),
+            };
+            load::run(global, file, &what)
+        }
+        Command::Dump { file, format } => scan::dump(global, file, *format),
+        Command::Info { file } => info::run(global, file),
+        Command::Check { file } => check::run(global, file),
+        Command::Shell { file } => shell::run(global, file),
+    }
+}
+
+/// What is the same for every open.
+fn options(global: &Global) -> Options {
+    let options = Options::new().read_only(global.read_only).io(match global.io {
+        Io::Auto => Choice::Auto,
+        Io::Uring => Choice::Uring,
+        Io::Pread => Choice::Pread,
+    });
+    match global.cache {
+        Some(bytes) => options.cache_bytes(bytes),
+        None => options,
+    }
+}
+
+/// Opens a database.
+fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
+    let database = options.open(file).wait()?;
+    if global.verbose {
+        let info = database.info();
+        eprintln!("yieldb: driver {} ({})", info.driver, info.driver_reason);
+    }
+    Ok(database)
+}
+
+/// Opens an existing database to read it, beside other readers.
+fn open_to_read(global: &Global, file: &Path) -> CliResult<Database> {
+    open(global, options(global).read_only(true), file)
+}
+
+/// Opens a database to change it.
+fn open_to_write(global: &Global, file: &Path, create: Create) -> CliResult<Database> {
+    open(global, options(global).create(create), file)
+}
+
+/// The bytes of an argument.
+fn bytes_of(global: &Global, argument: &OsStr) -> CliResult<Vec<u8>> {
+    let decoded = global.text().decode(argument.as_bytes());
+    decoded.map_err(|what| {
+        let shown = argument.to_string_lossy().into_owned();
+        CliError::usage(format!("{shown}: {what}"))
+    })
+}
+
+/// The range that the arguments say.
+fn range_of(global: &Global, arguments: &RangeArgs) -> CliResult<KeyRange> {
+    let mut range = match &arguments.prefix {
+        Some(prefix) => KeyRange::prefix(&bytes_of(global, prefix)?),
+        None => KeyRange::all(),
+    };
+    if let Some(from) = &arguments.from {
+        range = range.from(&bytes_of(global, from)?);
+    }
+    if let Some(to) = &arguments.to {
+        range = range.to(&bytes_of(global, to)?);
+    }
+    Ok(range)
+}
+
+/// Standard output, in large pieces.
+fn output() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}
+
+/// Prints a JSON document and a newline.
+fn print_json(value: &Value) -> CliResult<()> {
+    let mut out = output();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Prints a line.
+fn print_line(line: impl std::fmt::Display) -> CliResult<()> {
+    let mut out = output();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

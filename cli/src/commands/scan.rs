@@ -1,0 +1,86 @@
+//! `scan`, `count`, `dump`: entries in order.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::{Map, json};
+use yieldb::{Cursor, Entry, KeyRange};
+
+use super::{open_to_read, output, print_json, print_line, range_of};
+use crate::args::{Format, Global, RangeArgs};
+use crate::error::CliResult;
+use crate::format::{insert_bytes, write_entry};
+
+/// How to scan.
+pub struct What {
+    /// From the last to the first.
+    pub reverse: bool,
+    /// At most this many.
+    pub limit: Option<u64>,
+    /// Keys only.
+    pub keys_only: bool,
+}
+
+/// Prints entries in order.
+pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliResult<()> {
+    let range = range_of(global, range)?;
+    let database = open_to_read(global, file)?;
+    let snapshot = database.snapshot();
+    let mut cursor = snapshot.cursor(range);
+    let mut out = output();
+    let mut left = what.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some(entry) = step(&mut cursor, what.reverse)? else { break };
+        left -= 1;
+        if global.json {
+            let mut object = Map::new();
+            insert_bytes(&mut object, "key", entry.key());
+            if !what.keys_only {
+                insert_bytes(&mut object, "value", entry.value());
+            }
+            serde_json::to_writer(&mut out, &object).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+        } else if what.keys_only {
+            global.text().write(&mut out, entry.key())?;
+            out.write_all(b"\n")?;
+        } else {
+            write_entry(&mut out, Format::Tsv, global.text(), entry.key(), entry.value())?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn step<'c>(cursor: &'c mut Cursor<'_>, reverse: bool) -> CliResult<Option<Entry<'c>>> {
+    Ok(if reverse { cursor.previous().wait()? } else { cursor.next().wait()? })
+}
+
+/// Prints the number of entries.
+pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
+    let range = range_of(global, range)?;
+    let database = open_to_read(global, file)?;
+    let snapshot = database.snapshot();
+    let count = if range == KeyRange::all() {
+        snapshot.count()
+    } else {
+        let mut cursor = snapshot.cursor(range);
+        let mut count = 0;
+        while cursor.next().wait()?.is_some() {
+            count += 1;
+        }
+        count
+    };
+    if global.json { print_json(&json!({"count": count})) } else { print_line(count) }
+}
+
+/// Prints everything.
+pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
+    let database = open_to_read(global, file)?;
+    let snapshot = database.snapshot();
+    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut out = output();
+    let format = if global.json { Format::Ndjson } else { format };
+    while let Some(entry) = cursor.next().wait()? {
+        write_entry(&mut out, format, global.text(), entry.key(), entry.value())?;
+    }
+    Ok(out.flush()?)
+}

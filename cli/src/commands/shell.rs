@@ -1,0 +1,377 @@
+//! `shell`: a prompt, or one command a line from standard input.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+
+use rustyline::error::ReadlineError;
+use serde_json::{Map, Value, json};
+use yieldb::{Create, Database, KeyRange, Snapshot, WriteTransaction};
+
+use super::open_to_write;
+use crate::args::Global;
+use crate::error::{CliError, CliResult};
+use crate::escape::Text;
+
+/// The longest line, in bytes.
+const MAX_LINE_LEN: u64 = 1 << 20;
+
+const HELP: &str = "\
+put KEY VALUE    get KEY    delete KEY    scan [FROM [TO [LIMIT]]]    count
+begin    commit    rollback    checkpoint    stats    check    version    exit
+Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in quotes, \\\".";
+
+/// Answers commands until the input ends.
+pub fn run(global: &Global, file: &Path) -> CliResult<()> {
+    let create = if global.read_only { Create::Never } else { Create::IfMissing };
+    let database = open_to_write(global, file, create)?;
+    let mut shell = Shell { database, transaction: None, text: global.text(), json: global.json };
+    if io::stdin().is_terminal() { shell.prompt() } else { shell.serve(io::stdin().lock()) }
+}
+
+struct Shell {
+    database: Database,
+    transaction: Option<WriteTransaction>,
+    text: Text,
+    json: bool,
+}
+
+/// What a command is answered with: what JSON says besides `ok`, and what people see.
+struct Answer {
+    fields: Map<String, Value>,
+    shown: Vec<u8>,
+}
+
+impl Answer {
+    fn new(fields: Value, shown: impl Into<Vec<u8>>) -> Answer {
+        let fields = match fields {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        Answer { fields, shown: shown.into() }
+    }
+
+    fn done() -> Answer {
+        Answer::new(json!({}), "ok")
+    }
+}
+
+impl Shell {
+    /// Reads from a terminal, with a history.
+    fn prompt(&mut self) -> CliResult<()> {
+        let mut editor = rustyline::DefaultEditor::new()
+            .map_err(|error| CliError { code: crate::error::SYSTEM, message: error.to_string() })?;
+        loop {
+            let prompt = if self.transaction.is_some() { "yieldb*> " } else { "yieldb> " };
+            match editor.readline(prompt) {
+                Ok(line) => {
+                    let _known = editor.add_history_entry(line.as_str()).is_ok();
+                    if !self.answer(line.as_bytes())? {
+                        return Ok(());
+                    }
+                }
+                Err(ReadlineError::Interrupted) => {}
+                Err(_end) => return Ok(()),
+            }
+        }
+    }
+
+    /// Answers line by line.
+    fn serve(&mut self, mut input: impl BufRead) -> CliResult<()> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if (&mut input).take(MAX_LINE_LEN).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            if line.len() as u64 == MAX_LINE_LEN && line.last() != Some(&b'\n') {
+                return Err(CliError::usage(format!("a line longer than {MAX_LINE_LEN} bytes")));
+            }
+            if !self.answer(&line)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Answers one line. `false` if it was the last one.
+    fn answer(&mut self, line: &[u8]) -> CliResult<bool> {
+        let words = match split(line.trim_ascii()) {
+            Ok(words) if words.is_empty() => return Ok(true),
+            Ok(words) => words,
+            Err(what) => {
+                self.print(Err(CliError::usage(what)))?;
+                return Ok(true);
+            }
+        };
+        if matches!(words[0].as_slice(), b"exit" | b"quit") {
+            return Ok(false);
+        }
+        let answer = self.execute(&words);
+        self.print(answer)?;
+        Ok(true)
+    }
+
+    fn print(&self, answer: CliResult<Answer>) -> CliResult<()> {
+        let mut out = io::stdout().lock();
+        match answer {
+            Ok(answer) if self.json => {
+                let mut object = Map::new();
+                object.insert("ok".to_owned(), Value::Bool(true));
+                object.extend(answer.fields);
+                serde_json::to_writer(&mut out, &object).map_err(io::Error::from)?;
+            }
+            Err(error) if self.json => {
+                let object = json!({"ok": false, "error": error.message, "code": error.code});
+                serde_json::to_writer(&mut out, &object).map_err(io::Error::from)?;
+            }
+            Ok(answer) => out.write_all(&answer.shown)?,
+            Err(error) => {
+                let shown = Text::Escaped.encode(error.message.as_bytes());
+                out.write_all(b"error: ")?;
+                out.write_all(&shown)?;
+            }
+        }
+        out.write_all(b"\n")?;
+        Ok(out.flush()?)
+    }
+
+    fn execute(&mut self, words: &[Vec<u8>]) -> CliResult<Answer> {
+        let arguments = &words[1..];
+        match (words[0].as_slice(), arguments) {
+            (b"put", [key, value]) => self.put(key, value),
+            (b"get", [key]) => self.get(key),
+            (b"delete", [key]) => self.delete(key),
+            (b"scan", [] | [_] | [_, _] | [_, _, _]) => self.scan(arguments),
+            (b"count", []) => {
+                let count = match &self.transaction {
+                    Some(transaction) => transaction.count(),
+                    None => self.database.snapshot().count(),
+                };
+                Ok(Answer::new(json!({"count": count}), count.to_string()))
+            }
+            (b"begin", []) => self.begin(),
+            (b"commit", []) => {
+                let version = self.take_transaction()?.commit().wait()?;
+                Ok(Answer::new(json!({"version": version}), format!("version {version}")))
+            }
+            (b"rollback", []) => {
+                drop(self.take_transaction()?);
+                Ok(Answer::done())
+            }
+            (b"savepoint" | b"rollback-to", [_]) => {
+                Err(CliError::usage("this version has no savepoints yet"))
+            }
+            (b"tree", [name]) if name == b"main" => Ok(Answer::done()),
+            (b"tree", [_]) => Err(CliError::usage("this version has the tree `main` only")),
+            // Every commit is one.
+            (b"checkpoint", []) => Ok(Answer::done()),
+            (b"stats", []) => Ok(self.stats()),
+            (b"check", []) => self.check(),
+            (b"version", []) => {
+                let version = self.database.snapshot().version();
+                Ok(Answer::new(json!({"version": version}), version.to_string()))
+            }
+            (b"help", []) => Ok(Answer::new(json!({"help": HELP}), HELP)),
+            (name, _) => {
+                let name = name.escape_ascii();
+                Err(CliError::usage(format!("no such command, or not so: {name}; try help")))
+            }
+        }
+    }
+
+    fn begin(&mut self) -> CliResult<Answer> {
+        if self.transaction.is_some() {
+            return Err(CliError::usage("a transaction is under way already"));
+        }
+        self.transaction = Some(self.database.begin().wait()?);
+        Ok(Answer::done())
+    }
+
+    fn take_transaction(&mut self) -> CliResult<WriteTransaction> {
+        self.transaction.take().ok_or_else(|| CliError::usage("no transaction is under way"))
+    }
+
+    /// Makes a change, in the transaction under way or in one of its own.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut WriteTransaction) -> yieldb::Result<T>,
+    ) -> CliResult<T> {
+        if let Some(transaction) = &mut self.transaction {
+            return Ok(change(transaction)?);
+        }
+        let mut transaction = self.database.begin().wait()?;
+        let result = change(&mut transaction)?;
+        transaction.commit().wait()?;
+        Ok(result)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> CliResult<Answer> {
+        self.change(|transaction| transaction.put(key, value).wait())?;
+        Ok(Answer::done())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> CliResult<Answer> {
+        let deleted = u64::from(self.change(|transaction| transaction.delete(key).wait())?);
+        Ok(Answer::new(json!({"deleted": deleted}), deleted.to_string()))
+    }
+
+    fn get(&self, key: &[u8]) -> CliResult<Answer> {
+        let snapshot: Snapshot;
+        let value = match &self.transaction {
+            Some(transaction) => transaction.get(key).wait()?,
+            None => {
+                snapshot = self.database.snapshot();
+                snapshot.get(key).wait()?
+            }
+        };
+        Ok(match value {
+            Some(value) => {
+                Answer::new(json!({"value": self.show(&value)}), self.text.encode(&value))
+            }
+            None => Answer::new(json!({"value": null}), "(no such key)"),
+        })
+    }
+
+    fn scan(&self, arguments: &[Vec<u8>]) -> CliResult<Answer> {
+        let mut range = KeyRange::all();
+        if let Some(from) = arguments.first() {
+            range = range.from(from);
+        }
+        if let Some(to) = arguments.get(1) {
+            range = range.to(to);
+        }
+        let limit = match arguments.get(2) {
+            None => u64::MAX,
+            Some(limit) => std::str::from_utf8(limit)
+                .ok()
+                .and_then(|limit| limit.parse().ok())
+                .ok_or_else(|| CliError::usage("the limit is not a number"))?,
+        };
+        let snapshot = self.database.snapshot();
+        let mut cursor = match &self.transaction {
+            Some(transaction) => transaction.cursor(range),
+            None => snapshot.cursor(range),
+        };
+        let (mut entries, mut shown) = (Vec::new(), Vec::new());
+        for _ in 0..limit {
+            let Some(entry) = cursor.next().wait()? else { break };
+            if self.json {
+                entries.push(json!([self.show(entry.key()), self.show(entry.value())]));
+            } else {
+                self.text.write(&mut shown, entry.key())?;
+                shown.push(b'\t');
+                self.text.write(&mut shown, entry.value())?;
+                shown.push(b'\n');
+            }
+        }
+        shown.pop();
+        Ok(Answer::new(json!({"entries": entries}), shown))
+    }
+
+    fn stats(&self) -> Answer {
+        let info = self.database.info();
+        let cache = self.database.cache_stats();
+        let fields = json!({
+            "entries": info.entries, "depth": info.depth, "pages": info.space.pages,
+            "used_pages": info.space.used, "cache_pages": cache.frames,
+            "resident_pages": cache.resident, "reads": cache.reads,
+        });
+        let shown = format!(
+            "{} entries in {} levels; {} pages, {} used; {} of {} cached, {} reads",
+            info.entries,
+            info.depth,
+            info.space.pages,
+            info.space.used,
+            cache.resident,
+            cache.frames,
+            cache.reads
+        );
+        Answer::new(fields, shown)
+    }
+
+    fn check(&self) -> CliResult<Answer> {
+        let report = self.database.snapshot().check(|_| {})?.wait()?;
+        let damages: Vec<String> = report.damages.iter().map(ToString::to_string).collect();
+        let shown = if damages.is_empty() {
+            format!("{} pages, {} entries, no damage", report.pages, report.entries)
+        } else {
+            damages.join("\n")
+        };
+        Ok(Answer::new(json!({"pages": report.pages, "damages": damages}), shown))
+    }
+
+    /// Bytes as a string of JSON: escaped where they are not UTF-8, as on the terminal.
+    fn show(&self, bytes: &[u8]) -> String {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if self.text == Text::Escaped => text.to_owned(),
+            _ => String::from_utf8_lossy(&self.text.encode(bytes)).into_owned(),
+        }
+    }
+}
+
+/// Splits a line into words, and resolves quotes and escapes.
+fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() {
+        let (word, after) = if let Some(quoted) = rest.strip_prefix(b"\"") {
+            let end = closing_quote(quoted).ok_or("a quote does not end")?;
+            (unquote(&quoted[..end]), &quoted[end + 1..])
+        } else {
+            let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+            (rest[..end].to_vec(), &rest[end..])
+        };
+        if !after.is_empty() && !after[0].is_ascii_whitespace() {
+            return Err("a quote ends in the middle of a word".to_owned());
+        }
+        words.push(Text::Escaped.decode(&word)?);
+        rest = after.trim_ascii_start();
+    }
+    Ok(words)
+}
+
+/// Where a quoted word ends.
+fn closing_quote(quoted: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    quoted.iter().position(|byte| {
+        let is_end = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        is_end
+    })
+}
+
+/// Makes `\"` a quote, which the other escapes do not know.
+fn unquote(quoted: &[u8]) -> Vec<u8> {
+    let mut word = Vec::with_capacity(quoted.len());
+    let mut bytes = quoted.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (b'\\', Some(b'"')) => {}
+            (b'\\', Some(b'\\')) => {
+                bytes.next();
+                word.extend_from_slice(b"\\\\");
+            }
+            _ => word.push(byte),
+        }
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_and_unescaped() {
+        let split = |line: &str| {
+            split(line.as_bytes()).map(|words| {
+                words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(split("put  a b").unwrap(), ["put", "a", "b"]);
+        assert_eq!(split(r#"put "a b" "" c\x00"#).unwrap(), ["put", "a b", "", "c\\x00"]);
+        assert_eq!(split(r#"get "say \"hi\" \\""#).unwrap(), ["get", r#"say \"hi\" \\"#]);
+        assert!(split(r#"get "open"#).is_err());
+        assert!(split(r#"get "a"b"#).is_err());
+        assert!(split(r"get a\q").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! How a command ends when it does not end well.
+
+use std::io;
+
+use yieldb::ErrorKind;
+
+/// Why a command failed, and what the shell is told.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub code: u8,
+    /// One line for people; empty where there is nothing to say.
+    pub message: String,
+}
+
+/// A result of a command.
+pub type CliResult<T> = Result<T, CliError>;
+
+/// There is no such entry.
+pub const NOT_FOUND: u8 = 1;
+/// The command was used wrongly, or its input is wrong.
+pub const USAGE: u8 = 2;
+/// The file is damaged.
+pub const DAMAGED: u8 = 3;
+/// Another process has the file.
+pub const LOCKED: u8 = 4;
+/// The operating system refused.
+pub const SYSTEM: u8 = 5;
+/// The file is not ours, or of another format.
+pub const FOREIGN: u8 = 6;
+
+impl CliError {
+    /// Wrong usage or wrong input.
+    pub fn usage(message: impl Into<String>) -> CliError {
+        CliError { code: USAGE, message: message.into() }
+    }
+
+    /// Nothing to say, but for the exit code.
+    pub fn silent(code: u8) -> CliError {
+        CliError { code, message: String::new() }
+    }
+}
+
+impl From<yieldb::Error> for CliError {
+    fn from(error: yieldb::Error) -> Self {
+        let (code, advice) = match error.kind() {
+            ErrorKind::Usage => (USAGE, ""),
+            ErrorKind::Damaged => (DAMAGED, "; `yieldb check` lists all damage"),
+            ErrorKind::Locked => (LOCKED, "; wait for the other process, or stop it"),
+            ErrorKind::Foreign => (FOREIGN, ""),
+            _ => (SYSTEM, ""),
+        };
+        CliError { code, message: format!("{error}{advice}") }
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            // Whoever reads the output has seen enough.
+            return CliError::silent(0);
+        }
+        CliError { code: SYSTEM, message: error.to_string() }
+    }
+}

@@ -1,0 +1,229 @@
+//! Entries as lines: tab-separated, CSV, and a JSON object a line.
+
+use std::io::{self, BufRead, Read, Write};
+
+use serde_json::{Map, Value};
+
+use crate::args::Format;
+use crate::error::{CliError, CliResult};
+use crate::escape::{Text, decode_hex};
+
+/// The longest line that is read, in bytes: more than the longest entry, however it is escaped.
+const MAX_LINE_LEN: u64 = 1 << 20;
+
+/// A key and a value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Writes one entry.
+pub fn write_entry(
+    out: &mut impl Write,
+    format: Format,
+    text: Text,
+    key: &[u8],
+    value: &[u8],
+) -> io::Result<()> {
+    match format {
+        Format::Tsv => {
+            text.write(out, key)?;
+            out.write_all(b"\t")?;
+            text.write(out, value)?;
+            out.write_all(b"\n")
+        }
+        Format::Csv => {
+            write_field(out, &text.encode(key))?;
+            out.write_all(b",")?;
+            write_field(out, &text.encode(value))?;
+            out.write_all(b"\n")
+        }
+        Format::Ndjson => {
+            let mut object = Map::new();
+            insert_bytes(&mut object, "key", key);
+            insert_bytes(&mut object, "value", value);
+            serde_json::to_writer(&mut *out, &object)?;
+            out.write_all(b"\n")
+        }
+    }
+}
+
+/// A field of CSV, in quotes always: so an empty one at the end of a line is seen.
+fn write_field(out: &mut impl Write, field: &[u8]) -> io::Result<()> {
+    out.write_all(b"\"")?;
+    for piece in field.split_inclusive(|byte| *byte == b'"') {
+        out.write_all(piece)?;
+        if piece.ends_with(b"\"") {
+            out.write_all(b"\"")?;
+        }
+    }
+    out.write_all(b"\"")
+}
+
+/// Puts bytes into an object: as a string where they are UTF-8, otherwise in hexadecimal.
+pub fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => object.insert(name.to_owned(), Value::from(text)),
+        Err(_) => {
+            let digits = Text::Hex.encode(bytes);
+            let digits = String::from_utf8_lossy(&digits).into_owned();
+            object.insert(format!("{name}_hex"), Value::from(digits))
+        }
+    };
+}
+
+/// Reads entries, one after the other.
+pub struct Entries<R: BufRead> {
+    format: Format,
+    text: Text,
+    input: R,
+    line: Vec<u8>,
+    number: u64,
+    /// A record of CSV: several lines where a quoted field has newlines in it.
+    record: Vec<u8>,
+}
+
+impl<R: BufRead> Entries<R> {
+    /// Entries from `input`.
+    pub fn new(input: R, format: Format, text: Text) -> Entries<R> {
+        Entries { format, text, input, line: Vec::new(), number: 0, record: Vec::new() }
+    }
+
+    /// The next entry; `None` at the end.
+    pub fn next(&mut self) -> CliResult<Option<KeyValue>> {
+        if !self.read_line()? {
+            return Ok(None);
+        }
+        let entry = match self.format {
+            Format::Tsv => self.parse_tsv(),
+            Format::Csv => self.parse_csv(),
+            Format::Ndjson => parse_json(&self.line),
+        };
+        let number = self.number;
+        entry.map(Some).map_err(|what| CliError::usage(format!("line {number}: {what}")))
+    }
+
+    /// Reads a line, without its end. `false` at the end of the input.
+    fn read_line(&mut self) -> CliResult<bool> {
+        self.line.clear();
+        let mut limited = (&mut self.input).take(MAX_LINE_LEN);
+        if limited.read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(false);
+        }
+        self.number += 1;
+        if self.line.last() == Some(&b'\n') {
+            self.line.pop();
+        } else if self.line.len() as u64 == MAX_LINE_LEN {
+            let message = format!("line {}: longer than {MAX_LINE_LEN} bytes", self.number);
+            return Err(CliError::usage(message));
+        }
+        Ok(true)
+    }
+
+    fn parse_tsv(&self) -> Result<KeyValue, String> {
+        let tab = self.line.iter().position(|byte| *byte == b'\t');
+        let tab = tab.ok_or("no tab between key and value")?;
+        let (key, value) = (&self.line[..tab], &self.line[tab + 1..]);
+        Ok((self.text.decode(key)?, self.text.decode(value)?))
+    }
+
+    /// One record; more lines are read while a quoted field is open.
+    fn parse_csv(&mut self) -> Result<KeyValue, String> {
+        self.record.clear();
+        self.record.extend_from_slice(&self.line);
+        while self.record.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+            match self.read_line() {
+                Ok(true) => {
+                    self.record.push(b'\n');
+                    self.record.extend_from_slice(&self.line);
+                }
+                Ok(false) => return Err("a quoted field does not end".to_owned()),
+                Err(error) => return Err(error.message),
+            }
+            if self.record.len() as u64 > MAX_LINE_LEN {
+                return Err(format!("a record longer than {MAX_LINE_LEN} bytes"));
+            }
+        }
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(self.record.as_slice());
+        let mut record = csv::ByteRecord::new();
+        match reader.read_byte_record(&mut record) {
+            Ok(true) if record.len() == 2 => {
+                Ok((self.text.decode(&record[0])?, self.text.decode(&record[1])?))
+            }
+            Ok(_) => Err(format!("{} fields, not key and value", record.len())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn parse_json(line: &[u8]) -> Result<KeyValue, String> {
+    let object: Map<String, Value> =
+        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let field = |name: &str| {
+        let hex = format!("{name}_hex");
+        match (object.get(name), object.get(&hex)) {
+            (Some(Value::String(text)), None) => Ok(text.clone().into_bytes()),
+            (None, Some(Value::String(digits))) => decode_hex(digits.as_bytes()),
+            (None, None) => Err(format!("neither \"{name}\" nor \"{hex}\"")),
+            _ => Err(format!("\"{name}\" is to be one string")),
+        }
+    };
+    Ok((field("key")?, field("value")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_every_format_come_back() {
+        let samples: [(&[u8], &[u8]); 6] = [
+            (b"plain", b"value"),
+            (b"", b""),
+            (b"tab\there", b"new\nline"),
+            (b"\xff\xfe", b"\0\x01\x02"),
+            (b"\"quoted\"", b"a,b"),
+            ("gr\u{fc}n".as_bytes(), b"back\\slash"),
+        ];
+        for format in [Format::Tsv, Format::Csv, Format::Ndjson] {
+            for text in [Text::Escaped, Text::Hex] {
+                let mut lines = Vec::new();
+                for (key, value) in samples {
+                    write_entry(&mut lines, format, text, key, value).unwrap();
+                }
+                let mut entries = Entries::new(lines.as_slice(), format, text);
+                for (key, value) in samples {
+                    let read = entries.next().unwrap().unwrap();
+                    assert_eq!((&*read.0, &*read.1), (key, value), "{format:?} {text:?}");
+                }
+                assert!(entries.next().unwrap().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_said_with_its_number() {
+        for (format, line, what) in [
+            (Format::Tsv, "no tab", "line 2: no tab"),
+            (Format::Tsv, "a\\q\tb", "line 2: \\q is no escape"),
+            (Format::Csv, "one", "line 2: 1 fields"),
+            (Format::Csv, "\"open,", "line 2: a quoted field does not end"),
+            (Format::Ndjson, "{\"key\":1,\"value\":\"\"}", "line 2: \"key\""),
+            (Format::Ndjson, "[]", "line 2: invalid type"),
+        ] {
+            let first = match format {
+                Format::Tsv => "k\tv",
+                Format::Csv => "k,v",
+                Format::Ndjson => "{\"key\":\"k\",\"value\":\"v\"}",
+            };
+            let input = format!("{first}\n{line}\n");
+            let mut entries = Entries::new(input.as_bytes(), format, Text::Escaped);
+            assert!(entries.next().unwrap().is_some());
+            let error = entries.next().unwrap_err();
+            assert!(error.message.starts_with(what), "{}", error.message);
+        }
+        let long = vec![b'x'; MAX_LINE_LEN as usize + 10];
+        let mut entries = Entries::new(long.as_slice(), Format::Tsv, Text::Escaped);
+        assert!(entries.next().unwrap_err().message.contains("line 1: longer than"));
+    }
+}
