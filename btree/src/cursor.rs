@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use yieldb_core::StateMachine;
+use yieldb_core::{StateMachine, is_planted};
 use yieldb_pager::{PageRef, Pager, PinnedPage};
 
 use crate::descend::{Leaf, Target, descend};
@@ -143,6 +143,11 @@ impl<'a> Cursor<'a> {
             | (Place::New | Place::After, Direction::Previous) => {}
         }
         let pages = Pages { private: self.reader.private, resident: pager.resident()? };
+        if is_planted!(CursorBeforePage)
+            && let Place::On(..) = self.place
+        {
+            self.place = Place::New;
+        }
         let found = {
             let (target, open) = self.target(direction);
             let Some(target) = target else { return Ok(self.leave(direction)) };

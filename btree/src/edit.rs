@@ -16,6 +16,7 @@
 //! transaction; it can neither wait nor fail.
 
 use smallvec::SmallVec;
+use yieldb_core::is_planted;
 use yieldb_pager::page_format::{self, stamp_of};
 use yieldb_pager::write_set::{Fresh, Reserve};
 use yieldb_pager::{PageId, PageRef, Pager, Root, Stamp, WriteSet};
@@ -68,7 +69,9 @@ pub(crate) fn change(
         match planner.change(change) {
             Ok(Walk::Found(())) => Ok(Walk::Found(planner.plan)),
             Ok(Walk::Missing(page)) => {
-                planner.put_back();
+                if !is_planted!(ReserveNotPutBack) {
+                    planner.put_back();
+                }
                 Ok(Walk::Missing(page))
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use yieldb_core::{Completion, StateMachine};
+use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::WriterTurn;
 use yieldb_pager::{PageRef, Pager, Root, RootSet, WriteSet};
@@ -109,6 +109,9 @@ impl Transaction {
         let root = self.root(tree);
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
             return Ok(Attempt::Wait(io));
+        }
+        if is_planted!(CountBeforePages) {
+            self.root_mut(tree).count += 1;
         }
         Ok(match edit::change(&mut self.set, &self.pager, root, change)? {
             Walk::Missing(page) => Attempt::Missing(page),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!                        submitted to a driver, or held by the engine
-//!   read, write, ..       +---------+   finish   +-----------+  sink done  +----------------------+
-//!   signal, group  -----> | pending | ---------> | finishing | ----------> | succeeded or failed  |
-//!                         +---------+            +-----------+             +----------------------+
+//!   read, write, ..      +---------+   finish   +-----------+  sink done  +---------------------+
+//!   signal, group  ----> | pending | ---------> | finishing | ----------> | succeeded or failed |
+//!                        +---------+            +-----------+             +---------------------+
 //!   yield: neither pending nor finished, ever.
 //! ```
 //!

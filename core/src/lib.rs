@@ -26,6 +26,7 @@ mod file;
 pub mod injection;
 mod io;
 mod io_result;
+mod planted;
 mod slots;
 mod state_machine;
 
@@ -38,4 +39,5 @@ pub use error::{Error, IoError, Operation, Result};
 pub use file::{File, LockKind};
 pub use io::{Create, IO, OpenOptions};
 pub use io_result::{IOCompletions, IOResult};
+#[doc(hidden)]
 pub use state_machine::{StateMachine, StateTransition, Transition};

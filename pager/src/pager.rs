@@ -5,18 +5,18 @@
 //! the checkpoint under way. No lock is held across a submission or a call of a waker, but for the
 //! checkpoint's own, which is only ever tried.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use yieldb_core::{
-    BufferPool, Buffers, Completion, CompletionGroup, Error as IoFailure, File, IO, IOResult,
-    SharedBuffers, Sink, StateMachine,
+    BufferPool, Buffers, Completion, CompletionGroup, Error as IoFailure, File, IO, SharedBuffers,
+    Sink,
 };
 
 use crate::cache::{Cache, Resident};
 use crate::ledger::{Ledger, SpaceUse};
-use crate::ops::checkpoint::{self, Checkpoint, Job, Ticket};
+use crate::ops::checkpoint::{Job, Ticket};
+use crate::ops::turn::Checkpoints;
 use crate::superblock::Superblock;
 use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
@@ -42,12 +42,7 @@ pub struct Pager {
     superblocks: Arc<BufferPool>,
     queue: Arc<WriterQueue>,
     ledger: Mutex<Ledger>,
-    jobs: Mutex<VecDeque<Job>>,
-    checkpoint: Mutex<Option<StateMachine<Checkpoint>>>,
-    /// How many jobs are queued or under way.
-    active: Arc<AtomicUsize>,
-    /// Somebody has news for the checkpoint while another one is stepping it.
-    turn_wanted: AtomicBool,
+    checkpoints: Checkpoints,
     poisoned: OnceLock<IoFailure>,
 }
 
@@ -75,10 +70,7 @@ impl Pager {
             superblocks: parts.superblocks,
             queue: Arc::default(),
             ledger: Mutex::new(parts.ledger),
-            jobs: Mutex::default(),
-            checkpoint: Mutex::default(),
-            active: Arc::default(),
-            turn_wanted: AtomicBool::new(false),
+            checkpoints: Checkpoints::default(),
             poisoned: OnceLock::new(),
         })
     }
@@ -252,67 +244,26 @@ impl Pager {
     /// Any number of threads may call it at any time; one of them does the work, and none of the
     /// others' news is lost. `true` if this one did: there may be I/O to be sent out.
     pub fn turn(&self) -> bool {
-        let mut worked = false;
-        while self.active.load(Ordering::SeqCst) > 0 {
-            self.turn_wanted.store(true, Ordering::SeqCst);
-            let mut current = match self.checkpoint.try_lock() {
-                Ok(current) => current,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => break,
-            };
-            worked = true;
-            self.turn_wanted.store(false, Ordering::SeqCst);
-            self.run_jobs(&mut current);
-            drop(current);
-            if !self.turn_wanted.load(Ordering::SeqCst) {
-                break;
-            }
-        }
-        worked
-    }
-
-    fn run_jobs(&self, current: &mut Option<StateMachine<Checkpoint>>) {
-        loop {
-            let machine = match current {
-                Some(machine) => machine,
-                None => {
-                    let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(job) = job else { return };
-                    current.insert(checkpoint::begin(job))
-                }
-            };
-            let ticket = machine.machine().ticket().clone();
-            let result = match machine.step(self) {
-                Ok(IOResult::IO(io)) if io.is_explicit_yield() => continue,
-                Ok(IOResult::IO(_)) => return,
-                Ok(IOResult::Done(version)) => Ok(version),
-                Err(error) => Err(error),
-            };
-            *current = None;
-            self.active.fetch_sub(1, Ordering::SeqCst);
-            ticket.finish(result);
-        }
+        self.checkpoints.turn(self)
     }
 
     /// Commits a transaction on behalf of the one who has the writer's turn. From here on the
     /// engine owns it; see [`Ticket`] for the result.
     pub fn commit(&self, set: WriteSet, roots: RootSet, turn: WriterTurn) -> Arc<Ticket> {
         let ticket = Arc::new(Ticket::default());
-        self.active.fetch_add(1, Ordering::SeqCst);
-        let job = Job { set, roots, turn, ticket: ticket.clone() };
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.checkpoints.push(Job { set, roots, turn, ticket: ticket.clone() });
         ticket
     }
 
     /// How many checkpoints are queued or under way: [`Pager::turn`] has nothing to do while this
     /// is 0.
     pub fn activity(&self) -> &Arc<AtomicUsize> {
-        &self.active
+        self.checkpoints.active()
     }
 
     /// Is a checkpoint queued or under way?
     pub fn is_busy(&self) -> bool {
-        self.active.load(Ordering::SeqCst) > 0
+        self.activity().load(Ordering::SeqCst) > 0
     }
 
     // Failure.

@@ -2,7 +2,8 @@
 //!
 //! A page lives in `[birth, death)` on the time line of stamps. A version is a moment on it, and a
 //! pinned version may reach every page that lives at its moment. So the number is free when no
-//! pinned moment lies in the interval: not the oldest reader counts, but those who can see the page.
+//! pinned moment lies in the interval: what counts is not the oldest reader, but those who can see
+//! the page.
 //!
 //! A dead page hangs on *one* pin, the newest one in its interval. When that pin goes, the page
 //! hangs on the next older one in its interval, or is free. Cost: a page moves once for each pin in

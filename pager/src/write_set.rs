@@ -3,15 +3,16 @@
 //! ```text
 //!             take               insert                  seal
 //!   reserve ---------> in hand ----------> private -----------------> published --> of the version
-//!      ^                  |                   |     (spill, commit)       |              (commit)
-//!      `----- put back ---'<----- kill -------'                           `--> free (kill, give up)
+//!      ^                  |                   |     (spill, commit)       |             (commit)
+//!      `----- put back ---'<----- kill -------'                           `--> free (kill, give
+//!                                                                               up)
 //! ```
 //!
 //! A private page is seen by nobody else and changes in place. A published one has been handed to
 //! the file, so it never changes again; a change makes a copy under another number.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use yieldb_core::{Buffer, Completion, Error as IoFailure};
+use yieldb_core::{Buffer, Completion, Error as IoFailure, is_planted};
 
 use crate::{Error, PageId, PageRef, Pager, Result, Stamp, page_format};
 
@@ -188,7 +189,7 @@ impl WriteSet {
             return Err(Error::Doomed { cause: cause.clone() });
         }
         let Some(io) = self.outstanding.take() else { return Ok(None) };
-        if !io.finished() {
+        if !io.finished() && !is_planted!(WritesNotAwaited) {
             self.outstanding = Some(io.clone());
             return Ok(Some(io));
         }
@@ -278,6 +279,9 @@ impl WriteSet {
         pager.free(unused);
         self.reserve.frames.clear();
         let published = self.published.drain();
+        if is_planted!(NumbersOfAbandonedTransaction) {
+            return;
+        }
         match self.outstanding.take().filter(|io| !io.finished()) {
             Some(io) => pager.free_after(io, published.collect()),
             None => pager.free(published),

@@ -3,7 +3,7 @@
 //! Requests go into the submission queue under a short mutex, and into a list beside it when it is
 //! full; they are handed to the kernel together, by whoever drives. Completions are taken out under
 //! another one, and finished where no lock is held, so that sinks and wakers may submit. See
-//! [`lead`] for who waits, and [`in_flight`] for what the kernel works on.
+//! `lead` for who waits, and `in_flight` for what the kernel works on.
 #![allow(unsafe_code)]
 
 mod in_flight;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smallvec::smallvec;
-use yieldb_core::{Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion};
+use yieldb_core::{
+    Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted,
+};
 
 use super::frames::{LOADING, PINS, RESIDENT, RETIRED};
 use super::{Cache, PinnedPage, other_version};
@@ -64,6 +66,9 @@ impl PendingRead {
     /// If the read is not finished.
     pub fn take(self) -> Result<PinnedPage, IoFailure> {
         let result = self.completion.result().expect("a read is taken when it is finished");
+        if is_planted!(ReadErrorIgnored) {
+            return Ok(self.page);
+        }
         result.map(|_| self.page)
     }
 }
@@ -105,6 +110,9 @@ impl Cache {
         // One pin for the one who asked.
         meta.state.store(LOADING | 1, Ordering::SeqCst);
         let buffer = self.frames.lend_exclusively(frame, self.clone());
+        if is_planted!(PinOfAbandonedRead) {
+            meta.state.store(LOADING | 2, Ordering::SeqCst);
+        }
         let completion = Completion::read_into(smallvec![buffer], self.clone(), u64::from(frame));
         let read = Read { name, frame, completion: completion.downgrade() };
         slow.in_flight.insert(name.page(), read);

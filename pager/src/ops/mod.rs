@@ -3,3 +3,4 @@
 pub mod checkpoint;
 pub mod fetch;
 pub mod open;
+pub(crate) mod turn;

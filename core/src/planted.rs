@@ -1,0 +1,22 @@
+//! Where mistakes are made on purpose, for tests: see the module `injection`.
+
+/// Is this mistake, a variant of `injection::Mistake`, to be made here? Never, but in a build for
+/// tests.
+#[cfg(feature = "injection")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! is_planted {
+    ($mistake:ident) => {
+        $crate::injection::is_planted($crate::injection::Mistake::$mistake)
+    };
+}
+
+/// Is this mistake to be made? Only in a build for tests.
+#[cfg(not(feature = "injection"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! is_planted {
+    ($mistake:ident) => {
+        false
+    };
+}

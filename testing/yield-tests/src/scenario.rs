@@ -1,0 +1,218 @@
+//! Work with operations. All of them together use every operation that there is.
+
+use std::path::Path;
+
+use yieldb_btree::ops::open;
+use yieldb_btree::{KeyRange, Transaction};
+use yieldb_core::{IOCompletions, IOResult};
+
+use crate::world::{FILE, Policy, Stop, World, settings};
+
+/// Some work on a database.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// The work. What it returns must not depend on how it is driven. An operation that is dropped
+    /// ends it, unless `again` is set: then the work begins the same operation again.
+    pub run: fn(&World, again: bool) -> Result<String, Stop>,
+}
+
+/// All scenarios.
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "lookups", run: lookups },
+    Scenario { name: "scans", run: scans },
+    Scenario { name: "puts that split", run: puts },
+    Scenario { name: "deletes that merge", run: deletes },
+    Scenario { name: "a commit", run: commit },
+    Scenario { name: "a transaction larger than its share of the cache", run: spill },
+    Scenario { name: "a queue of writers", run: queue },
+    Scenario { name: "a check", run: check },
+    Scenario { name: "an open", run: reopen },
+    Scenario { name: "the door", run: door },
+];
+
+/// A key long enough for a tree of three levels with few entries: within a group of eight keys a
+/// separator is long, and in a node with several groups no prefix shortens it.
+fn key(number: u32) -> Vec<u8> {
+    let mut key = vec![(number / 8) as u8; 800];
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// How many entries the database has before the work.
+const COUNT: u32 = 120;
+
+fn value(number: u32) -> Vec<u8> {
+    vec![number as u8; 800]
+}
+
+/// The file that every scenario begins with.
+pub fn image() -> Vec<u8> {
+    let world = World::open(&[], Policy::default());
+    let mut transaction = world.begin().unwrap();
+    for number in 0..COUNT {
+        world.drive(transaction.put(key(number), value(number))).unwrap();
+    }
+    world.drive(transaction.commit()).unwrap();
+    world.assert_whole();
+    assert_eq!(world.snapshot().depth(), 3);
+    world.image()
+}
+
+/// Does something that may be dropped once, and then again if asked to.
+fn retry<T>(again: bool, mut work: impl FnMut() -> Result<T, Stop>) -> Result<T, Stop> {
+    match work() {
+        Err(Stop::Dropped) if again => work(),
+        result => result,
+    }
+}
+
+fn lookups(world: &World, again: bool) -> Result<String, Stop> {
+    let snapshot = world.snapshot();
+    let mut found = String::new();
+    for number in [0, 17, 119, 120, 900] {
+        let value = retry(again, || world.drive(snapshot.get(key(number))))?;
+        found.push_str(&format!("{:?};", value.as_deref().map(<[u8]>::to_vec)));
+    }
+    Ok(found)
+}
+
+fn scans(world: &World, again: bool) -> Result<String, Stop> {
+    let snapshot = world.snapshot();
+    let mut seen = String::new();
+    let mut cursor = snapshot.cursor(KeyRange::all().from(&[15]));
+    for forwards in [true, true, true, true, true, true, false, false, true, false] {
+        let entry = retry(again, || {
+            let next = if forwards { cursor.next() } else { cursor.previous() };
+            Ok(world.drive(next)?.map(|entry| entry.key()[..3].to_vec()))
+        })?;
+        seen.push_str(&format!("{entry:?};"));
+    }
+    let mut cursor = snapshot.cursor(KeyRange::all());
+    while let Some(len) =
+        retry(again, || Ok(world.drive(cursor.previous())?.map(|entry| entry.value().len())))?
+    {
+        seen.push_str(&format!("{len} "));
+    }
+    Ok(seen)
+}
+
+fn puts(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    let mut existed = String::new();
+    for number in 100..140 {
+        let is_old =
+            retry(again, || world.drive(transaction.put(key(number), [number as u8; 600])))?;
+        existed.push(if is_old { 'x' } else { '.' });
+    }
+    finish(world, transaction, again, existed)
+}
+
+fn deletes(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    let mut existed = String::new();
+    for number in (0..130).rev().filter(|number| number % 17 != 3) {
+        let was_there = retry(again, || world.drive(transaction.delete(key(number))))?;
+        existed.push(if was_there { 'x' } else { '.' });
+    }
+    finish(world, transaction, again, existed)
+}
+
+/// Reads a little in the transaction, and gives it up without a commit.
+fn finish(
+    world: &World,
+    transaction: Transaction,
+    again: bool,
+    mut seen: String,
+) -> Result<String, Stop> {
+    seen.push_str(&format!(" {}", transaction.count()));
+    let value = retry(again, || world.drive(transaction.get(key(52))))?;
+    seen.push_str(&format!(" {:?}", value.map(|value| value.len())));
+    let mut cursor = transaction.cursor(KeyRange::all());
+    while let Some(len) =
+        retry(again, || Ok(world.drive(cursor.next())?.map(|entry| entry.value().len())))?
+    {
+        seen.push_str(&format!(" {len}"));
+    }
+    Ok(seen)
+}
+
+fn commit(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    for number in [5, 121, 122] {
+        retry(again, || world.drive(transaction.put(key(number), [1; 40])))?;
+        retry(again, || world.drive(transaction.delete(key(number + 20))))?;
+    }
+    let version = world.drive(transaction.commit())?;
+    Ok(format!("version {version}"))
+}
+
+fn spill(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    for number in 0..200 {
+        let number = number * 37 % 200;
+        retry(again, || world.drive(transaction.put(key(number), [3; 800])))?;
+    }
+    for number in (0..200).step_by(3) {
+        retry(again, || world.drive(transaction.delete(key(number))))?;
+    }
+    let version = world.drive(transaction.commit())?;
+    Ok(format!("version {version}"))
+}
+
+fn queue(world: &World, again: bool) -> Result<String, Stop> {
+    let first = retry(again, || world.begin())?;
+    let mut second = yieldb_btree::ops::begin::begin(world.pager.clone());
+    let waits = matches!(second.step(&world.pager), Ok(IOResult::IO(IOCompletions::Single(_))));
+    drop(first);
+    drop(second);
+    let third = retry(again, || world.begin())?;
+    Ok(format!("{waits} {}", third.count()))
+}
+
+fn check(world: &World, _again: bool) -> Result<String, Stop> {
+    let mut told = 0;
+    let snapshot = world.snapshot();
+    let report = world.drive(snapshot.check(|_| told += 1).unwrap())?;
+    if let Some(damage) = report.damages.first() {
+        return Err(Stop::Failed(damage.to_string()));
+    }
+    Ok(format!("{report:?} {told}"))
+}
+
+/// Opens a copy of the file, beside the database.
+fn reopen(world: &World, again: bool) -> Result<String, Stop> {
+    let pager = retry(again, || {
+        // The I/O of an open that was dropped keeps the file locked until it is done.
+        world.quiesce();
+        world.disk.set_image("copy", world.image());
+        let io = world.backend.io.clone();
+        let machine = open::open(io, Path::new("copy"), settings()).unwrap();
+        world.drive_in(&(), machine)
+    })?;
+    let roots = *pager.newest().roots();
+    world.disk.set_image("new", Vec::new());
+    let new = retry(again, || {
+        world.quiesce();
+        let io = world.backend.io.clone();
+        let machine = open::open(io, Path::new("new"), settings()).unwrap();
+        world.drive_in(&(), machine)
+    })?;
+    Ok(format!("{} {}", roots.main.count, new.newest().roots().main.count))
+}
+
+/// The operations that only the door has, driven by its own loops.
+fn door(world: &World, _again: bool) -> Result<String, Stop> {
+    let failed = |error: yieldb::Error| Stop::Failed(error.to_string());
+    world.disk.set_image("door", world.image());
+    let options = yieldb::Options::new()
+        .cache_bytes(yieldb::Options::min_cache_bytes(4096))
+        .backend(world.backend.clone());
+    let database = options.open("door").wait().map_err(failed)?;
+    let mut transaction = database.begin().wait().map_err(failed)?;
+    transaction.put("door", "open").wait().map_err(failed)?;
+    let version = transaction.commit().wait().map_err(failed)?;
+    assert_ne!(FILE, "door");
+    Ok(format!("version {version}"))
+}
