@@ -40,4 +40,4 @@ pub use file::{File, LockKind};
 pub use io::{Create, IO, OpenOptions};
 pub use io_result::{IOCompletions, IOResult};
 #[doc(hidden)]
-pub use state_machine::{StateMachine, StateTransition, Transition};
+pub use state_machine::{MAX_TRANSITIONS_PER_STEP, StateMachine, StateTransition, Transition};

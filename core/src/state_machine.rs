@@ -2,7 +2,35 @@
 //!
 //! A wait is a transition: to wait, a transition names the state in which the operation goes on,
 //! and the state that it left is gone. So nothing is ever executed twice, and a wait without a
-//! next state does not compile.
+//! next state does not compile:
+//!
+//! ```compile_fail,E0061
+//! # use yieldb_core::{Completion, StateTransition, Transition};
+//! # #[derive(Debug)] enum State { Begin }
+//! # struct Machine;
+//! # impl StateTransition for Machine {
+//! #     type State = State; type Context = (); type Output = (); type Error = ();
+//! fn transition(&mut self, state: State, context: &()) -> Result<Transition<Self>, ()> {
+//!     Ok(Transition::Wait(Completion::new_yield())) // and then?
+//! }
+//! # }
+//! ```
+//!
+//! Nor can the state that was left be used again:
+//!
+//! ```compile_fail,E0382
+//! # use yieldb_core::{Completion, StateTransition, Transition};
+//! # #[derive(Debug)] enum State { Reading(Vec<u8>) }
+//! # struct Machine;
+//! # impl StateTransition for Machine {
+//! #     type State = State; type Context = (); type Output = Vec<u8>; type Error = ();
+//! fn transition(&mut self, state: State, context: &()) -> Result<Transition<Self>, ()> {
+//!     let State::Reading(buffer) = state;
+//!     let next = Transition::Wait(State::Reading(buffer), Completion::new_yield());
+//!     if buffer.is_empty() { Ok(next) } else { Ok(Transition::Done(buffer)) }
+//! }
+//! # }
+//! ```
 
 use std::any;
 use std::fmt;
