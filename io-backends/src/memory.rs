@@ -265,6 +265,13 @@ impl Memory {
     }
 }
 
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        queue.into_iter().for_each(Request::abandon);
+    }
+}
+
 /// Both sides of the back-end.
 struct Handle(Arc<Memory>);
 

@@ -148,6 +148,13 @@ impl Pread {
     }
 }
 
+impl Drop for Pread {
+    fn drop(&mut self) {
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        queue.into_iter().for_each(Request::abandon);
+    }
+}
+
 /// Both sides of the back-end.
 struct Handle {
     pread: Arc<Pread>,

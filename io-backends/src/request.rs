@@ -53,6 +53,13 @@ pub(crate) struct Request {
     pub completion: Completion,
 }
 
+impl Request {
+    /// Ends it unperformed: the back-end is gone.
+    pub fn abandon(self) {
+        self.completion.fail(Error::Abandoned);
+    }
+}
+
 /// What requests are performed with.
 pub(crate) struct Performer {
     pub directory: Arc<dyn Directory>,
