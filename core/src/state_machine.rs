@@ -87,6 +87,16 @@ pub struct StateMachine<T: StateTransition> {
 }
 
 /// How far a machine is.
+///
+/// ```text
+///             .---- Next ----.                 .-- I/O in flight: nothing runs --.
+///             v              |                 v                                 |
+///   new -> Ready -- step --> transition -- Wait --> Waiting -- step -------------'
+///             ^                |   |                   |
+///             |                |   '-- error, panic ---|------------> Failed
+///             |                '------ Done -----------|------------> Finished
+///             '------------- step, I/O finished -------'
+/// ```
 enum Progress<S> {
     /// The next step leaves this state.
     Ready(S),

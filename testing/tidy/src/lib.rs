@@ -239,9 +239,9 @@ pub fn diagrams(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (at, _) in text.match_indices("\nenum ").chain(text.match_indices("\npub enum ")) {
         let body = &text[at + 1..];
-        let name = body.split_whitespace().find(|word| word.contains("State")).unwrap_or_default();
-        let first = body.lines().next().unwrap_or_default();
-        if !first.contains("State") {
+        let after = body.split_once("enum ").map_or("", |(_, after)| after);
+        let name: String = after.chars().take_while(|c| c.is_alphanumeric()).collect();
+        if !name.ends_with("State") {
             continue;
         }
         let end = body.find("\n}").unwrap_or(body.len());
