@@ -258,7 +258,7 @@ impl World {
         self.pager.cache().assert_idle();
         let space = self.pager.space_use();
         assert_eq!((space.pins, space.held), (1, 0), "a version is held");
-        let reserved = 2;
+        let reserved = yieldb_pager::superblock::reserved_page_count(PageSize::MIN);
         assert_eq!(space.used, reserved + report.pages, "page numbers are lost");
     }
 
