@@ -23,11 +23,13 @@ use yieldb_pager::{PageId, PageRef, Pager, Root, Stamp, WriteSet};
 
 use crate::Result;
 use crate::balance::{Bias, divide_interior, divide_leaf};
+use crate::error::corrupt;
 use crate::node::{
     InteriorList, InteriorView, KeyRef, LeafEntry, LeafView, build_interior, build_leaf, edit,
     interior_len, leaf_len, shortest_separator,
 };
 use crate::pages::{Node, Pages, Walk, node, resident_or_return};
+use crate::replacement::{OUT_OF_BOUNDS, Replacement};
 
 /// What is to be changed.
 #[derive(Clone, Copy, Debug)]
@@ -146,17 +148,6 @@ impl Plan {
         }
         Edited { root: self.root, existed: self.existed }
     }
-}
-
-/// Some neighbouring children of a node, and the others that take their place.
-struct Replacement {
-    /// The index of the first child that is replaced.
-    first: usize,
-    /// How many are replaced.
-    count: usize,
-    children: SmallVec<[PageRef; 3]>,
-    /// What stands between the new children.
-    separators: SmallVec<[Vec<u8>; 2]>,
 }
 
 /// The interior nodes above a leaf, the root first, and in each the index of the child below.
@@ -328,6 +319,9 @@ impl<'p> Planner<'p> {
         } else {
             LeafEntry::all(&other).chain(own).collect()
         };
+        if !entries.is_sorted_by(|left, right| left.key.cmp_key(&right.key).is_lt()) {
+            return Err(corrupt(neighbour, OUT_OF_BOUNDS));
+        }
         self.kill(page);
         self.kill(neighbour);
         let (children, separators) = self.divide_leaf(&entries, Bias::Even);
@@ -360,6 +354,7 @@ impl<'p> Planner<'p> {
         while let Some((page, _)) = path.pop() {
             level += 1;
             let view = InteriorView::new(self.bytes(page));
+            replacement.check_between(page, &view)?;
             let left = view.count() + 1 - replacement.count + replacement.children.len();
             if path.is_empty() && left == 1 {
                 // The root has a single child left, which is the root from now on.
@@ -412,7 +407,7 @@ impl<'p> Planner<'p> {
                 Walk::Found(found) => found,
             };
             let Node::Interior(other) = node(self.bytes(neighbour), neighbour, level)? else {
-                return Err(crate::error::corrupt(neighbour, "a leaf among interior nodes"));
+                return Err(corrupt(neighbour, "a leaf among interior nodes"));
             };
             let (parent, _) = *path.last().expect("a neighbour has a parent");
             let between = InteriorView::new(self.bytes(parent)).separator(merged);
@@ -425,6 +420,9 @@ impl<'p> Planner<'p> {
                 joined.append(between, list);
                 joined
             };
+            if !list.separators.is_sorted_by(|left, right| left.cmp_key(right).is_lt()) {
+                return Err(corrupt(neighbour, OUT_OF_BOUNDS));
+            }
             self.kill(neighbour);
             (first, count) = (merged, 2);
         } else if len <= self.page_len() && self.set.is_private(page) {
@@ -561,19 +559,6 @@ impl<'p> Planner<'p> {
         while let Some(fresh) = self.plan.fresh.pop() {
             self.reserve.put_back(fresh);
         }
-    }
-}
-
-impl Replacement {
-    fn keys(&self) -> impl Iterator<Item = KeyRef<'_>> {
-        self.separators.iter().map(|key| KeyRef::from_slice(key))
-    }
-
-    /// Replaces the children in the list of their parent.
-    fn apply_to<'a>(&'a self, list: &mut InteriorList<'a>) {
-        let children = self.children.iter().map(|page| page.as_u64());
-        list.children.splice(self.first..self.first + self.count, children);
-        list.separators.splice(self.first..self.first + self.count - 1, self.keys());
     }
 }
 

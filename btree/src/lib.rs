@@ -18,6 +18,7 @@ mod key_range;
 pub mod node;
 pub mod ops;
 mod pages;
+mod replacement;
 mod snapshot;
 mod transaction;
 

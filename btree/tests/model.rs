@@ -126,7 +126,7 @@ fn random_operations_agree_with_a_map(
     #[values(64, 4096)] frames: usize,
 ) {
     let seed = u64::from(page_len) + frames as u64;
-    let yielding = (page_len / 4096 + frames as u32 / 64).count_ones() % 2 == 0;
+    let yielding = (page_len.ilog2() + frames.ilog2()).is_multiple_of(2);
     let (operations, keys, commit_every) = (100_000, 20_000, 1_000);
     let most = Run { seed, page_len, frames, operations, keys, commit_every, yielding }.run();
     assert!(most > 10_000, "at most {most} live entries");

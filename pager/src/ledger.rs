@@ -12,7 +12,7 @@ use crate::space::map::{MapShape, encode_page};
 use crate::superblock::{Superblock, reserved_page_count};
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
-use crate::{PageId, PageRef, Result, Stamp, page_format};
+use crate::{Error, PageId, PageRef, Result, Stamp, page_format};
 
 /// Which page numbers are used, and by which versions.
 #[derive(Debug)]
@@ -150,13 +150,24 @@ impl Ledger {
 
     /// Plans a checkpoint of a transaction: gives the version its number and its moment, and the
     /// new space map its pages.
-    pub fn plan(&mut self, set: &WriteSet, roots: &RootSet) -> (Plan, Space) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the transaction replaced a page that the file's space map does not
+    /// have, or the same one twice: then tree and map contradict each other.
+    pub fn plan(&mut self, set: &WriteSet, roots: &RootSet) -> Result<(Plan, Space)> {
         let page_size = self.durable.page_size;
         // What the new version does not reach: it is free in the file, whoever still needs it here.
-        let dead = set.dead().iter().chain(&self.map).map(|(page, _)| *page);
         let busy = self.busy.iter().flat_map(|(_, pages)| pages).copied();
-        let unreached = self.reuse.held().chain(dead).chain(busy).chain(set.reserved());
-        let mut image = self.space.without(unreached);
+        let mut image = self.space.without(self.reuse.held().chain(busy).chain(set.reserved()));
+        for (page, _) in set.dead().iter().chain(&self.map) {
+            if !image.is_used(*page) {
+                let what = "it is replaced, but free in the space map, or replaced twice";
+                return Err(Error::Corrupt { page: page.as_u64(), what });
+            }
+            image.free(*page);
+        }
+        image.trim();
         let mut map = Vec::new();
         // A page of the map may be the one that makes the map longer.
         while (map.len() as u64) < MapShape::of(page_size, image.page_count()).page_count() {
@@ -174,7 +185,7 @@ impl Ledger {
             page_count: image.page_count(),
             ..self.durable.clone()
         };
-        (Plan { superblock, first_slot: 1 - self.slot, map }, image)
+        Ok((Plan { superblock, first_slot: 1 - self.slot, map }, image))
     }
 
     /// Undoes a plan of which nothing became durable.

@@ -126,7 +126,7 @@ impl StateTransition for Checkpoint {
             }
             State::Writing(plan, writes) => {
                 if let Some(error) = writes.get_error() {
-                    return Err(self.give_up(pager, plan, error.into()));
+                    return Err(self.give_up(pager, Some(plan), error.into()));
                 }
                 let sync = Completion::sync();
                 pager.file().sync_data(sync.clone());
@@ -155,10 +155,14 @@ impl Checkpoint {
     fn publish(&mut self, pager: &Pager) -> Result<(Plan, Completion)> {
         let job = self.job.as_mut().expect("a job that is published is not over");
         let pages = job.set.publish(pager);
-        let (plan, image) = pager.ledger().plan(&job.set, &job.roots);
+        let planned = pager.ledger().plan(&job.set, &job.roots);
+        let (plan, image) = match planned {
+            Ok(planned) => planned,
+            Err(error) => return Err(self.give_up(pager, None, error)),
+        };
         let map = match plan.encode_map(&image) {
             Ok(map) => map,
-            Err(error) => return Err(self.give_up(pager, plan, error)),
+            Err(error) => return Err(self.give_up(pager, Some(plan), error)),
         };
         let mut group = CompletionGroup::silent();
         group.add(&pager.write_out(&pages));
@@ -171,10 +175,12 @@ impl Checkpoint {
     }
 
     /// Undoes the transaction: nothing durable refers to its pages.
-    fn give_up(&mut self, pager: &Pager, plan: Plan, error: Error) -> Error {
+    fn give_up(&mut self, pager: &Pager, plan: Option<Plan>, error: Error) -> Error {
         let mut job = self.job.take().expect("a job that is given up is not over");
         job.set.give_up(pager);
-        pager.ledger().abandon(plan, pager.cache());
+        if let Some(plan) = plan {
+            pager.ledger().abandon(plan, pager.cache());
+        }
         error
     }
 

@@ -86,7 +86,7 @@ impl Space {
         self.page_count
     }
 
-    /// The map without some numbers, as a checkpoint stores it.
+    /// The map without some numbers.
     ///
     /// # Panics
     ///
@@ -96,7 +96,6 @@ impl Space {
         for page in pages {
             image.free(page);
         }
-        image.trim();
         image
     }
 
@@ -117,7 +116,7 @@ impl Space {
     }
 
     /// Forgets unused numbers at the end.
-    fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         while self.words.last() == Some(&0) {
             self.words.pop();
         }
@@ -173,7 +172,8 @@ mod tests {
     fn an_image_ends_with_its_last_used_page() {
         let mut space = Space::new(1);
         let pages: Vec<PageId> = (0..200).map(|_| space.allocate()).collect();
-        let image = space.without(pages[70..].iter().copied());
+        let mut image = space.without(pages[70..].iter().copied());
+        image.trim();
         assert_eq!((image.page_count(), image.used_count()), (71, 71));
         assert_eq!(space.page_count(), 201);
     }

@@ -1,0 +1,212 @@
+//! Damaged, cut and foreign files: named at the first touch, and nothing else lost.
+
+use yieldb::{Error, ErrorKind, KeyRange, MemoryDisk, Options, Snapshot};
+
+const PAGE: usize = 4096;
+
+fn options(disk: &MemoryDisk) -> Options {
+    Options::new()
+        .backend(disk.immediate())
+        .cache_bytes(Options::min_cache_bytes(PAGE as u32))
+        .database_id([1; 16])
+}
+
+fn key(number: u32) -> Vec<u8> {
+    format!("key {number:06}").into_bytes()
+}
+
+const COUNT: u32 = 3_000;
+
+/// A file with [`COUNT`] entries.
+fn image() -> Vec<u8> {
+    let disk = MemoryDisk::new();
+    let database = options(&disk).open("db").wait().unwrap();
+    let mut transaction = database.begin().wait().unwrap();
+    for number in 0..COUNT {
+        transaction.put(key(number), [number as u8; 50]).wait().unwrap();
+    }
+    transaction.commit().wait().unwrap();
+    drop(database);
+    disk.image("db").unwrap()
+}
+
+fn disk_with(image: Vec<u8>) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    disk.set_image("db", image);
+    disk
+}
+
+/// Why the file cannot be opened.
+fn refusal(image: Vec<u8>) -> Error {
+    let disk = disk_with(image);
+    let writing = options(&disk).open("db").wait().map(drop);
+    let reading = options(&disk).read_only(true).open("db").wait().map(drop);
+    let (writing, reading) = (writing.unwrap_err(), reading.unwrap_err());
+    assert_eq!(writing.to_string(), reading.to_string());
+    writing
+}
+
+fn damages(snapshot: &Snapshot) -> Vec<String> {
+    let report = snapshot.check(|_| {}).unwrap().wait().unwrap();
+    report.damages.iter().map(ToString::to_string).collect()
+}
+
+/// The number of a leaf with this key or one near it.
+fn leaf_of(image: &[u8], key: &[u8]) -> usize {
+    // The leaf has what all its keys share, and behind that their ends.
+    let (shared, end) = (&key[..key.len() - 3], &key[key.len() - 2..]);
+    let has = |page: &[u8], part: &[u8]| page.windows(part.len()).any(|window| window == part);
+    let mut pages = image.chunks(PAGE).enumerate().skip(2);
+    let found = pages.find(|(_, page)| page[4] == 1 && has(page, shared) && has(page, end));
+    found.expect("a leaf").0
+}
+
+#[test]
+fn a_damaged_page_is_named_at_the_first_touch_and_the_rest_can_be_read() {
+    let mut image = image();
+    let leaf = leaf_of(&image, &key(700));
+    image[leaf * PAGE + 2000] ^= 0x10;
+    let database = options(&disk_with(image)).open("db").wait().unwrap();
+    let snapshot = database.snapshot();
+    let (mut readable, mut lost) = (0, 0);
+    for number in 0..COUNT {
+        match snapshot.get(key(number)).wait() {
+            Ok(value) => {
+                assert_eq!(value.as_deref(), Some(&[number as u8; 50][..]));
+                readable += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Damaged);
+                assert_eq!(error.damaged_page(), Some(leaf as u64));
+                assert!(error.to_string().contains(&format!("page {leaf} is damaged")), "{error}");
+                lost += 1;
+            }
+        }
+    }
+    assert!((10..200).contains(&lost) && readable == COUNT - lost, "{readable} and {lost}");
+    let found = damages(&snapshot);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(&format!("{leaf}")), "{found:?}");
+    // A scan says so too, when it gets there.
+    let mut cursor = snapshot.cursor(KeyRange::all());
+    let error = loop {
+        match cursor.next().wait() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the scan went past a damaged page"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.damaged_page(), Some(leaf as u64));
+}
+
+#[test]
+fn a_page_in_the_place_of_another_is_damage() {
+    let mut image = image();
+    let leaves: Vec<usize> =
+        (2..image.len() / PAGE).filter(|page| image[page * PAGE + 4] == 1).collect();
+    image.copy_within(leaves[3] * PAGE..(leaves[3] + 1) * PAGE, leaves[5] * PAGE);
+    let database = options(&disk_with(image)).open("db").wait().unwrap();
+    let found = damages(&database.snapshot());
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("its number is another page's"), "{found:?}");
+}
+
+#[test]
+fn writing_around_damage_is_refused_only_where_it_touches_it() {
+    let mut image = image();
+    let leaf = leaf_of(&image, &key(1_500));
+    image[leaf * PAGE + 3000] ^= 1;
+    let disk = disk_with(image);
+    let database = options(&disk).open("db").wait().unwrap();
+    let mut transaction = database.begin().wait().unwrap();
+    let (mut refused, mut stored) = (0, 0);
+    for number in 0..COUNT {
+        match transaction.put(key(number), "new").wait() {
+            Ok(_) => stored += 1,
+            Err(error) => {
+                assert_eq!(error.damaged_page(), Some(leaf as u64));
+                refused += 1;
+            }
+        }
+    }
+    transaction.commit().wait().unwrap();
+    assert!(refused > 0 && stored + refused == COUNT);
+    let snapshot = database.snapshot();
+    let new = (0..COUNT).filter(|number| {
+        snapshot.get(key(*number)).wait().is_ok_and(|value| value.as_deref() == Some(b"new"))
+    });
+    assert_eq!(new.count() as u32, stored);
+}
+
+#[test]
+fn one_bad_superblock_is_no_loss_and_two_are() {
+    let image = image();
+    for slot in 0..2 {
+        let mut one = image.clone();
+        one[slot * PAGE + 100] ^= 1;
+        let disk = disk_with(one.clone());
+        let database = options(&disk).open("db").wait().unwrap();
+        assert_eq!(database.snapshot().count(), u64::from(COUNT));
+        drop(database);
+        // Opening for writing has made both good again.
+        assert_eq!(disk.image("db").unwrap()[slot * PAGE..][..16], image[..16]);
+        one = disk.image("db").unwrap();
+        one[(1 - slot) * PAGE + 100] ^= 1;
+        let database = options(&disk_with(one)).open("db").wait().unwrap();
+        assert_eq!(database.snapshot().count(), u64::from(COUNT));
+    }
+    let mut both = image;
+    both[100] ^= 1;
+    both[PAGE + 100] ^= 1;
+    let error = refusal(both);
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+}
+
+#[test]
+fn foreign_and_future_files_are_refused_and_left_alone() {
+    let text = b"just some notes, and nothing that looks like a database\n".repeat(400);
+    let error = refusal(text.clone());
+    assert_eq!(error.kind(), ErrorKind::Foreign);
+    assert!(error.to_string().starts_with("db: not a yieldb file"), "{error}");
+    let disk = disk_with(text.clone());
+    assert!(options(&disk).open("db").wait().is_err());
+    assert_eq!(disk.image("db").unwrap(), text, "it was changed");
+
+    let mut short = text;
+    short.truncate(3);
+    assert_eq!(refusal(short).kind(), ErrorKind::Foreign);
+
+    let mut future = image();
+    for slot in 0..2 {
+        let slot = &mut future[slot * PAGE..(slot + 1) * PAGE];
+        slot[16..20].copy_from_slice(&9_u32.to_le_bytes());
+        let checksum = crc32fast::hash(&slot[..PAGE - 4]);
+        slot[PAGE - 4..].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let error = refusal(future);
+    assert_eq!(error.kind(), ErrorKind::Foreign);
+    assert!(error.to_string().contains("format version 9"), "{error}");
+}
+
+#[test]
+fn a_cut_file_is_refused_with_both_lengths() {
+    let image = image();
+    for len in [image.len() - 1, image.len() / 2, 3 * PAGE, 2 * PAGE] {
+        let error = refusal(image[..len].to_vec());
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{len}: {error}");
+        assert!(error.to_string().contains(&len.to_string()), "{error}");
+        assert!(error.to_string().contains(&image.len().to_string()), "{error}");
+    }
+    // Within the superblocks nothing is left to say how long it was.
+    for len in [PAGE + 5, PAGE, 600] {
+        let error = refusal(image[..len].to_vec());
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{len}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_database() {
+    let disk = disk_with(Vec::new());
+    let database = options(&disk).open("db").wait().unwrap();
+    assert_eq!(database.snapshot().count(), 0);
+}

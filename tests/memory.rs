@@ -1,0 +1,51 @@
+//! Data of twenty times the cache, within the memory of the cache and 32 MiB.
+//!
+//! The only test of its program: the peak is the process's.
+
+use yieldb::{KeyRange, Options};
+
+const CACHE: u64 = 4 << 20;
+const COUNT: u64 = 86_000;
+
+/// What the process has had in memory at most, in bytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    kib * 1024
+}
+
+fn key(number: u64) -> [u8; 8] {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()
+}
+
+#[test]
+fn data_of_twenty_times_the_cache_loads_and_scans() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("large.db");
+    let options = Options::new().cache_bytes(CACHE);
+    let database = options.clone().open(&path).wait().unwrap();
+    // One transaction with all of it, in random order: it has to write out what it made.
+    let mut transaction = database.begin().wait().unwrap();
+    for number in 0..COUNT {
+        transaction.put(key(number), [number as u8; 1_000]).wait().unwrap();
+    }
+    transaction.commit().wait().unwrap();
+    drop(database);
+    assert!(COUNT * 1_008 >= 20 * CACHE);
+
+    let database = options.open(&path).wait().unwrap();
+    let snapshot = database.snapshot();
+    let mut cursor = snapshot.cursor(KeyRange::all());
+    let (mut count, mut last) = (0, Vec::new());
+    while let Some(entry) = cursor.next().wait().unwrap() {
+        assert!(entry.key() > last.as_slice() || count == 0);
+        assert_eq!(entry.value().len(), 1_000);
+        last = entry.key().to_vec();
+        count += 1;
+    }
+    assert_eq!(count, COUNT);
+    let over = peak().saturating_sub(CACHE);
+    assert!(over <= 32 << 20, "the peak is {} KiB above the cache", over / 1024);
+    println!("the peak is {} KiB above the cache", over / 1024);
+}
