@@ -49,7 +49,8 @@ pub enum ErrorKind {
     Usage,
     /// The file, or a page of it, is damaged.
     Damaged,
-    /// Another process or handle has the file open in a way that excludes this one.
+    /// Another process or handle has the file open in a way that excludes this one. A process that
+    /// was killed keeps its lock for the moment that the kernel needs to end its last I/O.
     Locked,
     /// The operating system refused or failed: no such file, no permission, no room, an I/O error.
     System,

@@ -32,6 +32,14 @@ impl OsFile {
     }
 }
 
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        // Closing would do, but for a kernel that still holds the file for a moment after it has
+        // told that its last I/O is over. Nothing is in flight: a request keeps its file.
+        let _unlocked = self.file.unlock().is_ok();
+    }
+}
+
 impl AsFd for OsFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

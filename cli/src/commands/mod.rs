@@ -12,9 +12,11 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use yieldb::{Choice, Create, Database, KeyRange, Options};
+use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Options};
 
 use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
 use crate::error::{CliError, CliResult};
@@ -72,9 +74,24 @@ fn options(global: &Global) -> Options {
     }
 }
 
+/// How long to wait for a lock, and how often to look.
+///
+/// A process that was killed holds its lock until the kernel is done with its last I/O, so that no
+/// late write of its can meet those of the next process.
+const LOCK_PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));
+
 /// Opens a database.
 fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
-    let database = options.open(file).wait()?;
+    let (patience, pause) = LOCK_PATIENCE;
+    let started = Instant::now();
+    let database = loop {
+        match options.clone().open(file).wait() {
+            Err(error) if error.kind() == ErrorKind::Locked && started.elapsed() < patience => {
+                thread::sleep(pause);
+            }
+            result => break result?,
+        }
+    };
     if global.verbose {
         let info = database.info();
         eprintln!("yieldb: driver {} ({})", info.driver, info.driver_reason);

@@ -84,7 +84,11 @@ impl Shell {
                 return Ok(());
             }
             if line.len() as u64 == MAX_LINE_LEN && line.last() != Some(&b'\n') {
-                return Err(CliError::usage(format!("a line longer than {MAX_LINE_LEN} bytes")));
+                self.print(Err(CliError::usage(format!(
+                    "a line of more than {MAX_LINE_LEN} bytes"
+                ))))?;
+                skip_line(&mut input)?;
+                continue;
             }
             if !self.answer(&line)? {
                 return Ok(());
@@ -304,6 +308,20 @@ impl Shell {
         match std::str::from_utf8(bytes) {
             Ok(text) if self.text == Text::Escaped => text.to_owned(),
             _ => String::from_utf8_lossy(&self.text.encode(bytes)).into_owned(),
+        }
+    }
+}
+
+/// Reads to the end of the line, and keeps nothing of it.
+fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = input.fill_buf()?;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let len = end.map_or(buffer.len(), |at| at + 1);
+        let is_last = end.is_some() || buffer.is_empty();
+        input.consume(len);
+        if is_last {
+            return Ok(());
         }
     }
 }

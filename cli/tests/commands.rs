@@ -1,0 +1,220 @@
+//! The commands one by one: what they print, and what they exit with.
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{Place, flip, listing, sorted};
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn entries_are_stored_and_found() {
+    let place = Place::new();
+    assert_eq!(place.ok("create some.db"), "");
+    assert_eq!(place.ok("put some.db apple red"), "");
+    assert_eq!(place.ok("put some.db plum blue"), "");
+    assert_eq!(place.ok("get some.db apple"), "red\n");
+    assert_eq!(place.ok("count some.db"), "2\n");
+    assert_eq!(place.ok("scan some.db"), "apple\tred\nplum\tblue\n");
+    assert_eq!(place.ok("scan some.db --reverse --keys"), "plum\napple\n");
+    assert_eq!(place.ok("delete some.db apple pear"), "1\n");
+    let absent = place.run("get some.db apple");
+    assert_eq!((absent.code, absent.out.as_str(), absent.err.as_str()), (1, "", ""));
+    let none = place.run("delete some.db apple pear");
+    assert_eq!((none.code, none.out.as_str()), (1, "0\n"));
+}
+
+#[test]
+fn ranges_include_the_first_and_not_the_last() {
+    let place = Place::new();
+    place.ok_with("load some.db", b"a\t1\nab\t2\nabc\t3\nb\t4\nc\t5\n");
+    assert_eq!(place.ok("scan some.db --from ab --to b --keys"), "ab\nabc\n");
+    assert_eq!(place.ok("scan some.db --prefix ab --keys"), "ab\nabc\n");
+    assert_eq!(place.ok("scan some.db --prefix ab --reverse --limit 1"), "abc\t3\n");
+    assert_eq!(place.ok("count some.db --from ab"), "4\n");
+    assert_eq!(place.ok("count some.db --prefix x"), "0\n");
+    assert_eq!(place.ok("scan some.db --limit 0"), "");
+}
+
+#[test]
+fn json_is_one_document_or_one_a_line() {
+    let place = Place::new();
+    place.ok("create some.db --page-size 8192");
+    assert_eq!(
+        parse(&place.ok("put some.db k v --json")),
+        json!({"replaced": false, "version": 1})
+    );
+    assert_eq!(parse(&place.ok("get some.db k --json")), json!({"value": "v"}));
+    let absent = place.run("get some.db x --json");
+    assert_eq!((absent.code, parse(&absent.out)), (1, json!({"value": null})));
+    assert_eq!(parse(&place.ok("count some.db --json")), json!({"count": 1}));
+    assert_eq!(place.ok("scan some.db --json"), "{\"key\":\"k\",\"value\":\"v\"}\n");
+    let info = parse(&place.ok("info some.db --json"));
+    assert_eq!((&info["page_size"], &info["entries"]), (&json!(8192), &json!(1)));
+    let check = parse(&place.ok("check some.db --json"));
+    assert_eq!((&check["entries"], &check["damages"]), (&json!(1), &json!([])));
+    let loaded = parse(&place.ok_with("load some.db --json", b"a\tb\n"));
+    assert_eq!((&loaded["entries"], &loaded["bytes"]), (&json!(1), &json!(2)));
+    let deleted = parse(&place.ok("delete some.db a k --json"));
+    assert_eq!(deleted, json!({"deleted": 2, "version": 3}));
+}
+
+#[test]
+fn a_listing_comes_back_sorted_by_bytes_through_every_driver() {
+    let place = Place::new();
+    let input = listing(20_000);
+    for io in ["auto", "pread"] {
+        let id = "00112233445566778899aabbccddeeff";
+        let loaded = place.ok_with(&format!("load {io}.db --io {io} --database-id {id}"), &input);
+        assert!(loaded.starts_with("20000 entries, "), "{loaded}");
+        assert_eq!(place.ok(&format!("scan {io}.db --io {io}")), sorted(&input));
+        assert_eq!(place.ok(&format!("dump {io}.db --io {io}")), sorted(&input));
+    }
+    let read = |name| std::fs::read(place.path(name)).unwrap();
+    assert!(read("auto.db") == read("pread.db"), "the files differ");
+    assert!(place.ok("check auto.db").ends_with("20000 entries, no damage\n"));
+    let verbose = place.run("count pread.db --io pread -v");
+    assert!(verbose.err.contains("driver pread (asked for)"), "{verbose:?}");
+}
+
+#[test]
+fn a_load_can_be_cut_into_commits() {
+    let place = Place::new();
+    place.ok_with("load some.db --batch 7", &listing(100));
+    let info = parse(&place.ok("info some.db --json"));
+    assert_eq!((&info["version"], &info["entries"]), (&json!(15), &json!(100)));
+}
+
+#[test]
+fn wrong_usage_is_2_and_changes_nothing() {
+    let place = Place::new();
+    place.ok("create some.db");
+    let before = std::fs::read(place.path("some.db")).unwrap();
+    for line in ["", "frobnicate", "get some.db", "get some.db a b", "scan some.db --limit x"] {
+        assert_eq!(place.run(line).code, 2, "{line}");
+    }
+    place.fails("get some.db bad\\escape", 2);
+    place.fails("get some.db abc --hex", 2);
+    place.fails("create new.db --page-size 5000", 2);
+    place.fails("count some.db --cache 4K", 2);
+    place.fails("count some.db --tree other", 2);
+    place.fails("count some.db --durability relaxed", 2);
+    place.fails(&format!("put some.db {} v", "k".repeat(5_000)), 2);
+    place.fails(&format!("put some.db k {}", "v".repeat(5_000)), 2);
+    place.fails("put some.db k v --read-only", 2);
+    assert!(!place.path("new.db").exists());
+    let image = std::fs::read(place.path("some.db")).unwrap();
+    assert_eq!(image.len(), before.len());
+    assert_eq!(place.ok("count some.db"), "0\n");
+}
+
+#[test]
+fn damage_is_3_and_names_the_page() {
+    let place = Place::new();
+    place.ok_with("load some.db", &listing(5_000));
+    flip(&place.path("some.db"), 20 * 4096 + 3000);
+    let check = place.run("check some.db");
+    assert_eq!(check.code, 3);
+    assert!(check.out.contains("page 20"), "{check:?}");
+    let scan = place.run("scan some.db");
+    assert_eq!(scan.code, 3);
+    assert!(scan.err.contains("page 20 is damaged"), "{scan:?}");
+    assert!(scan.err.contains("`yieldb check`"), "{scan:?}");
+    let json = place.run("check some.db --json");
+    assert_eq!((json.code, &parse(&json.out)["damages"][0]["page"]), (3, &json!(20)));
+    // A file that is cut.
+    let bytes = std::fs::read(place.path("some.db")).unwrap();
+    std::fs::write(place.path("cut.db"), &bytes[..bytes.len() / 2]).unwrap();
+    assert!(place.fails("count cut.db", 3).contains("the file is cut"));
+}
+
+#[test]
+fn one_writes_or_many_read_and_the_others_get_4() {
+    let place = Place::new();
+    place.ok_with("load some.db", b"a\tb\n");
+    let shell = |options: &str| {
+        let mut command = place.command(&format!("shell some.db {options}"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+        use std::io::{BufRead, BufReader, Write};
+        child.stdin.as_mut().unwrap().write_all(b"count\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "1\n");
+        child
+    };
+    let mut writer = shell("");
+    assert!(place.fails("count some.db", 4).contains("in use"));
+    place.fails("put some.db c d", 4);
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let mut reader = shell("--read-only");
+    assert_eq!(place.ok("get some.db a"), "b\n");
+    place.fails("put some.db c d", 4);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    place.ok("put some.db c d");
+}
+
+#[test]
+fn what_the_system_refuses_is_5() {
+    let place = Place::new();
+    let missing = place.fails("get missing.db a", 5);
+    assert!(missing.contains("missing.db") && missing.contains("No such file"), "{missing}");
+    place.fails("put missing.db a b", 5);
+    assert!(!place.path("missing.db").exists());
+    place.ok("put missing.db a b --create");
+    place.fails("create missing.db", 5);
+    assert_eq!(place.ok("get missing.db a"), "b\n");
+    place.fails("load some.db no-such-input", 5);
+    place.fails("count .", 5);
+}
+
+#[test]
+fn foreign_and_future_files_are_6() {
+    let place = Place::new();
+    std::fs::write(place.path("notes.txt"), "just some notes\n".repeat(1_000)).unwrap();
+    assert!(place.fails("get notes.txt a", 6).contains("not a yieldb file"));
+    place.fails("load notes.txt", 6);
+    let notes = std::fs::read_to_string(place.path("notes.txt")).unwrap();
+    assert_eq!(notes, "just some notes\n".repeat(1_000));
+    place.ok("create some.db");
+    let mut bytes = std::fs::read(place.path("some.db")).unwrap();
+    for slot in [0, 4096] {
+        bytes[slot + 16] = 7;
+        let checksum = crc32fast::hash(&bytes[slot..slot + 4092]);
+        bytes[slot + 4092..slot + 4096].copy_from_slice(&checksum.to_le_bytes());
+    }
+    std::fs::write(place.path("some.db"), bytes).unwrap();
+    assert!(place.fails("count some.db", 6).contains("format version 7"));
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let place = Place::new();
+    place.ok_with("load some.db", &listing(50_000));
+    let mut child = place
+        .command("scan some.db")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = support::ended(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+}
+
+#[test]
+fn reading_changes_nothing() {
+    let place = Place::new();
+    place.ok_with("load some.db", &listing(1_000));
+    let before = std::fs::read(place.path("some.db")).unwrap();
+    for line in ["info some.db", "check some.db", "count some.db", "scan some.db", "dump some.db"] {
+        place.ok(line);
+    }
+    assert!(before == std::fs::read(place.path("some.db")).unwrap());
+}

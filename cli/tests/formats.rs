@@ -1,0 +1,86 @@
+//! What is dumped can be loaded, whatever the bytes are.
+
+mod support;
+
+use support::Place;
+
+/// Keys and values of every kind of byte, as hexadecimal lines.
+fn awkward() -> Vec<u8> {
+    let mut text = String::new();
+    for byte in 0..=255_u32 {
+        text.push_str(&format!("{byte:02x}\t{:02x}00{byte:02x}\n", 255 - byte));
+        text.push_str(&format!("6b65793a{byte:02x}{byte:02x}\t\n"));
+    }
+    text.push_str("\tc3a9c3a8\n");
+    // Characters that move the cursor, or turn the direction of writing.
+    text.push_str("e280ae1b5b324a\t22222c220a22\n");
+    text.into_bytes()
+}
+
+#[test]
+fn every_format_and_every_writing_comes_back() {
+    let place = Place::new();
+    place.ok_with("load first.db --hex", &awkward());
+    let expected = place.ok("dump first.db --hex");
+    assert_eq!(expected.lines().count(), 2 * 256 + 2);
+    let ways = ["--format tsv", "--format csv", "--format ndjson", "--format csv --hex"];
+    for (index, way) in ways.iter().enumerate() {
+        let dumped = place.ok(&format!("dump first.db {way}"));
+        assert!(dumped.bytes().all(|byte| byte == b'\n' || byte >= 0x20 || byte == b'\t'));
+        place.ok_with(&format!("load copy{index}.db {way}"), dumped.as_bytes());
+        assert_eq!(place.ok(&format!("dump copy{index}.db --hex")), expected, "{way}");
+    }
+}
+
+#[test]
+fn raw_bytes_are_written_as_they_are() {
+    let place = Place::new();
+    place.ok_with("load some.db --raw", b"a\\x00b\tv\\\n");
+    assert_eq!(place.ok("dump some.db --raw"), "a\\x00b\tv\\\n");
+    assert_eq!(place.ok("dump some.db"), "a\\\\x00b\tv\\\\\n");
+    assert_eq!(place.ok("dump some.db --hex"), "615c78303062\t765c\n");
+}
+
+#[test]
+fn csv_of_others_is_read() {
+    let place = Place::new();
+    place.ok_with(
+        "load some.db --format csv",
+        b"a,1\r\n\"b,c\",\"say \"\"hi\"\"\"\nd,\"two\nlines\"\n",
+    );
+    assert_eq!(place.ok("scan some.db"), "a\t1\nb,c\tsay \"hi\"\nd\ttwo\\nlines\n");
+}
+
+#[test]
+fn of_several_with_the_same_key_the_last_one_stays() {
+    let place = Place::new();
+    place.ok_with("load some.db", b"k\t1\nj\t2\nk\t3\n");
+    assert_eq!(place.ok("scan some.db"), "j\t2\nk\t3\n");
+}
+
+#[test]
+fn a_bad_line_is_named_and_loads_nothing() {
+    let place = Place::new();
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("", b"a\tb\nno tab\n", "line 2: no tab"),
+        ("", b"a\tb\nc\t\\q\n", "line 2: \\\\q is no escape"),
+        ("--hex", b"61\t6\n", "line 1: an odd number"),
+        ("--format csv", b"a,b,c\n", "line 1: 3 fields"),
+        ("--format ndjson", b"{\"key\":\"a\"}\n", "line 1: neither \"value\" nor"),
+        ("--format ndjson", b"{\"key\":\"a\",\n", "line 1: "),
+    ];
+    for (options, input, expected) in cases {
+        let ended = place.run_with(&format!("load some.db {options}"), input);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.err.contains(expected), "{ended:?}");
+        assert_eq!(place.ok("count some.db"), "0\n");
+    }
+}
+
+#[test]
+fn a_huge_line_is_refused_and_takes_no_memory() {
+    let place = Place::new();
+    let ended = place.run_with("load some.db", &vec![b'x'; 5 << 20]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.err.contains("line 1: longer than"), "{ended:?}");
+}

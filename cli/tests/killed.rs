@@ -1,0 +1,105 @@
+//! Processes that are killed: the last acknowledged commit is there, and the file is whole.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::Place;
+
+fn info(place: &Place) -> Value {
+    serde_json::from_str(&place.ok("info some.db --json")).unwrap()
+}
+
+/// Loads entries without end, from number `first` on, and kills the command after a while.
+fn load_and_kill(place: &Place, options: &str, first: u64, after: Duration) {
+    let mut child = place
+        .command(&format!("load some.db --quiet {options}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        // Until nobody reads any more.
+        for number in first.. {
+            if input.write_all(format!("{number:09}\tvalue {number}\n").as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_killed_load_leaves_whole_commits() {
+    let place = Place::new();
+    let batch = 50;
+    place.ok("create some.db");
+    let mut next = 0_u64;
+    for round in 0..12 {
+        let after = Duration::from_millis(20 + 17 * round);
+        load_and_kill(&place, &format!("--batch {batch}"), next, after);
+        place.ok("check some.db");
+        let count: u64 = place.ok("count some.db").trim().parse().unwrap();
+        assert!(count >= next, "a commit is lost");
+        assert!(count.is_multiple_of(batch), "{count} entries: half a commit");
+        if count > 0 {
+            let last = place.ok("scan some.db --reverse --limit 1");
+            assert_eq!(last, format!("{:09}\tvalue {}\n", count - 1, count - 1));
+        }
+        next = count;
+    }
+    assert!(next > 0, "nothing was committed");
+}
+
+#[test]
+fn a_load_in_one_commit_that_is_killed_leaves_nothing() {
+    let place = Place::new();
+    let before = place.ok_with("load some.db", b"a\tb\n");
+    assert!(before.starts_with("1 entries"));
+    for io in ["auto", "pread"] {
+        // A cache so small that the transaction writes most of its pages before the commit.
+        let options = format!("--batch 1000000000 --cache 512K --io {io}");
+        load_and_kill(&place, &options, 0, Duration::from_millis(300));
+        assert!(std::fs::metadata(place.path("some.db")).unwrap().len() > 1 << 20);
+        assert_eq!(place.ok("scan some.db"), "a\tb\n");
+        place.ok("check some.db");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let place = Place::new();
+    for round in 0..10_u64 {
+        let mut child = place
+            .command("shell some.db")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let acknowledged = 5 + round * 3;
+        for number in 0..acknowledged {
+            input.write_all(format!("put {round}-{number} {number}\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            output.read_line(&mut answer).unwrap();
+            assert_eq!(answer, "ok\n");
+        }
+        // One more is under way.
+        input.write_all(format!("put {round}-last x\n").as_bytes()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for number in 0..acknowledged {
+            assert_eq!(place.ok(&format!("get some.db {round}-{number}")), format!("{number}\n"));
+        }
+        assert!(info(&place)["version"].as_u64().unwrap() >= acknowledged);
+        place.ok("check some.db");
+    }
+}

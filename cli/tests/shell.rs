@@ -1,0 +1,116 @@
+//! The shell without a terminal: one command a line, one answer each.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::Place;
+
+/// Commands and their answers in JSON.
+fn dialogue(place: &Place, lines: &[(&str, Value)]) {
+    let input: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let answers = place.ok_with("shell some.db --json", input.as_bytes());
+    let answers: Vec<&str> = answers.lines().collect();
+    assert_eq!(answers.len(), lines.len(), "{answers:?}");
+    for ((line, expected), answer) in lines.iter().zip(answers) {
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        if expected["ok"] == json!(false) {
+            assert_eq!(answer["ok"], json!(false), "{line}: {answer}");
+            assert_eq!(answer["code"], expected["code"], "{line}: {answer}");
+            assert!(answer["error"].is_string(), "{line}: {answer}");
+        } else {
+            assert_eq!(&answer, expected, "{line}");
+        }
+    }
+}
+
+#[test]
+fn answers_are_as_promised() {
+    let ok = || json!({"ok": true});
+    let wrong = || json!({"ok": false, "code": 2});
+    dialogue(
+        &Place::new(),
+        &[
+            ("put apple red", ok()),
+            ("put \"a key\" \"a \\\"value\\\"\"", ok()),
+            ("get apple", json!({"ok": true, "value": "red"})),
+            ("get pear", json!({"ok": true, "value": null})),
+            ("get \"a key\"", json!({"ok": true, "value": "a \"value\""})),
+            ("count", json!({"ok": true, "count": 2})),
+            ("scan", json!({"ok": true, "entries": [["a key", "a \"value\""], ["apple", "red"]]})),
+            ("scan a b 1", json!({"ok": true, "entries": [["a key", "a \"value\""]]})),
+            ("delete apple", json!({"ok": true, "deleted": 1})),
+            ("delete apple", json!({"ok": true, "deleted": 0})),
+            ("version", json!({"ok": true, "version": 3})),
+            ("checkpoint", ok()),
+            ("frobnicate", wrong()),
+            ("get", wrong()),
+            ("get \"open", wrong()),
+            ("commit", wrong()),
+            ("count", json!({"ok": true, "count": 1})),
+        ],
+    );
+}
+
+#[test]
+fn transactions_are_seen_inside_and_not_outside_before_their_commit() {
+    let ok = || json!({"ok": true});
+    let place = Place::new();
+    dialogue(
+        &place,
+        &[
+            ("begin", ok()),
+            ("put a 1", ok()),
+            ("put b 2", ok()),
+            ("get a", json!({"ok": true, "value": "1"})),
+            ("begin", json!({"ok": false, "code": 2})),
+            ("rollback", ok()),
+            ("get a", json!({"ok": true, "value": null})),
+            ("begin", ok()),
+            ("put c 3", ok()),
+            ("delete c", json!({"ok": true, "deleted": 1})),
+            ("put d 4", ok()),
+            ("commit", json!({"ok": true, "version": 1})),
+            ("begin", ok()),
+            ("put lost 1", ok()),
+        ],
+    );
+    assert_eq!(place.ok("scan some.db"), "d\t4\n");
+}
+
+#[test]
+fn an_answer_is_flushed_before_the_next_command_is_read() {
+    let place = Place::new();
+    let mut child = place
+        .command("shell some.db")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for (command, expected) in
+        [("put k v\n", "ok\n"), ("get k\n", "v\n"), ("get x\n", "(no such key)\n")]
+    {
+        input.write_all(command.as_bytes()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert_eq!(answer, expected);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_huge_line_is_an_error_and_the_next_one_is_answered() {
+    let place = Place::new();
+    let mut input = vec![b'x'; 3 << 20];
+    input.extend_from_slice(b"\ncount\n");
+    let answers = place.ok_with("shell some.db --json", &input);
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert_eq!((&answers[0]["code"], &answers[1]["count"]), (&json!(2), &json!(0)));
+}

@@ -1,0 +1,107 @@
+//! Running the command, and looking at what it did.
+#![allow(dead_code)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// A directory with databases, in which commands run.
+pub struct Place {
+    pub directory: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { directory: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The command with these arguments, split at white space.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yieldb"));
+        command.args(line.split_whitespace()).current_dir(self.directory.path());
+        command
+    }
+
+    /// Runs it without input.
+    pub fn run(&self, line: &str) -> Ended {
+        self.run_with(line, b"")
+    }
+
+    /// Runs it with this input.
+    pub fn run_with(&self, line: &str, input: &[u8]) -> Ended {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            // A command that has seen enough closes its input.
+            scope.spawn(move || drop(stdin.write_all(input)));
+            ended(child.wait_with_output().unwrap())
+        })
+    }
+
+    /// Runs it and expects it to end well; returns what it printed.
+    pub fn ok(&self, line: &str) -> String {
+        self.ok_with(line, b"")
+    }
+
+    pub fn ok_with(&self, line: &str, input: &[u8]) -> String {
+        let ended = self.run_with(line, input);
+        assert_eq!(ended.code, 0, "{line}: {ended:?}");
+        ended.out
+    }
+
+    /// Runs it and expects this exit code, and one line of error; returns that.
+    pub fn fails(&self, line: &str, code: i32) -> String {
+        let ended = self.run(line);
+        assert_eq!(ended.code, code, "{line}: {ended:?}");
+        assert!(ended.err.lines().count() == 1, "{line}: {ended:?}");
+        ended.err
+    }
+}
+
+pub fn ended(output: Output) -> Ended {
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A listing with tabs, of `count` entries in no order.
+pub fn listing(count: u64) -> Vec<u8> {
+    let mut text = Vec::new();
+    for number in 0..count {
+        let shuffled = number * 7_919 % count;
+        writeln!(text, "/usr/share/item-{:03}/file-{shuffled}\t{number}", shuffled % 97).unwrap();
+    }
+    text
+}
+
+/// The lines of a text, sorted by their bytes, as one text.
+pub fn sorted(text: &[u8]) -> String {
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.sort_unstable();
+    String::from_utf8(lines.concat()).unwrap()
+}
+
+/// Flips a bit of a file.
+pub fn flip(path: &Path, offset: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[offset] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
