@@ -11,13 +11,13 @@ use yieldb_btree::ops::delete::Delete;
 use yieldb_btree::ops::get::Get;
 use yieldb_btree::ops::next::Next;
 use yieldb_btree::ops::put::Put;
-use yieldb_core::{StateMachine, StateTransition};
+use yieldb_core::{Completion, StateMachine, StateTransition};
 use yieldb_pager::superblock::FORMAT_VERSION;
 use yieldb_pager::{Pager, SpaceUse};
 
 use crate::driving::Driving;
 use crate::op::{Held, Op};
-use crate::open::{self, Begin, Open};
+use crate::open::{self, Begin, Close, Open};
 use crate::{Error, KeyRange, Options, Result};
 
 /// An open database. Clones are handles on the same one; it may be used from any number of threads
@@ -83,6 +83,11 @@ impl Database {
     }
 
     /// Waits for the writer's turn and begins a transaction. Turns come in order.
+    ///
+    /// # Errors
+    ///
+    /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only, and
+    /// for `wait` on the thread that used the transaction under way last: it would wait for itself.
     pub fn begin(&self) -> Op<'static, Begin> {
         let machine = open::begin(self.pager.clone(), self.driving.clone());
         Op::new(machine, Held::Owned(self.pager.clone()), Held::Owned(self.driving.clone()))
@@ -107,15 +112,47 @@ impl Database {
         self.driving.turn()
     }
 
+    /// Drives on this thread until `io` is finished or something else has happened: for loops of
+    /// one's own that have nothing better to do. May return early.
+    ///
+    /// # Errors
+    ///
+    /// If `io` is the writer's turn, and this thread has it.
+    pub fn wait_for(&self, io: &Completion) -> Result<()> {
+        self.driving.turn_engine();
+        self.driving.wait(io)?;
+        self.driving.turn_engine();
+        Ok(())
+    }
+
     /// A descriptor that polls as readable when [`Database::turn`] has something to do; `None`
     /// where the platform or the back-end has no such thing.
     pub fn event_fd(&self) -> Option<RawFd> {
         self.driving.backend().driver.event_fd()
     }
 
+    /// Waits until every commit under way is over, and gives up this handle. The file is closed
+    /// with the last handle; closing is not needed for durability, and a database that is only
+    /// dropped is as good.
+    ///
+    /// # Errors
+    ///
+    /// When driven: [`crate::ErrorKind::Poisoned`] if a commit before failed so that its outcome
+    /// is open.
+    pub fn close(self) -> Op<'static, Close> {
+        let (pager, driving) = (self.pager.clone(), self.driving.clone());
+        let machine = open::close(self, pager.clone());
+        Op::new(machine, Held::Owned(pager), Held::Owned(driving))
+    }
+
+    /// Was the database opened for reading only?
+    pub fn is_read_only(&self) -> bool {
+        self.pager.is_read_only()
+    }
+
     /// What is known of the database. Costs nothing worth mentioning.
     pub fn info(&self) -> Info {
-        let superblock = self.pager.superblock();
+        let (superblock, space) = (self.pager.superblock(), self.pager.space_use());
         let snapshot = btree::Snapshot::newest(&self.pager);
         let page_size = superblock.page_size.as_u32();
         let backend = self.driving.backend();
@@ -133,7 +170,7 @@ impl Database {
             driver_reason: backend.why.clone(),
             direct: self.pager.file().is_direct(),
             cache_pages: self.pager.cache().frame_count(),
-            space: self.pager.space_use(),
+            space,
         }
     }
 

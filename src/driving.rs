@@ -15,6 +15,8 @@ use yieldb_core::{Completion, Driver};
 use yieldb_io_backends::Backend;
 use yieldb_pager::Pager;
 
+use crate::Result;
+
 /// Who turns the driver when an operation is awaited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DriverMode {
@@ -52,6 +54,10 @@ struct Attached {
 }
 
 impl Engine {
+    fn pager(&self) -> Option<Arc<Pager>> {
+        self.slot.get()?.pager.upgrade()
+    }
+
     #[inline]
     fn turn(&self, driver: &dyn Driver) {
         if let Some(attached) = self.slot.get()
@@ -111,8 +117,16 @@ impl Driving {
     }
 
     /// Drives until `io` is finished, or something else has happened.
-    pub fn wait(&self, io: &Completion) {
+    ///
+    /// # Errors
+    ///
+    /// If this thread would wait for itself.
+    pub fn wait(&self, io: &Completion) -> Result<()> {
+        if let Some(pager) = self.engine.pager() {
+            pager.check_wait(io).map_err(yieldb_btree::Error::from)?;
+        }
         self.backend.driver.wait(io);
+        Ok(())
     }
 
     /// Sees to it that somebody drives what was submitted.

@@ -41,7 +41,7 @@ pub use yieldb_pager::SpaceUse;
 
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
-    pub use crate::open::{Begin, Open};
+    pub use crate::open::{Begin, Close, Open};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
     pub use yieldb_btree::ops::delete::Delete;

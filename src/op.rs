@@ -94,7 +94,7 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
                 IOResult::Done(output) => return Ok(output),
                 IOResult::IO(IOCompletions::Single(io)) => {
                     if !io.is_explicit_yield() {
-                        self.driving.wait(&io);
+                        self.driving.wait(&io)?;
                     }
                 }
                 IOResult::IO(_) => {}

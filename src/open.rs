@@ -1,4 +1,4 @@
-//! Opening a database, and getting the writer's turn: operations that end with a handle.
+//! Opening a database, getting the writer's turn, closing: the operations of the door itself.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -114,6 +114,41 @@ impl StateTransition for Begin {
             IOResult::Done(transaction) => {
                 Transition::Done(WriteTransaction::new(transaction, self.driving.clone()))
             }
+        })
+    }
+}
+
+/// Waits until every commit under way is over.
+///
+/// An abandoned run leaves the commits under way, which go on as long as somebody drives.
+pub struct Close {
+    database: Database,
+}
+
+/// Waiting for the last commit.
+#[derive(Debug)]
+pub struct Closing(StateMachine<tree_begin::Begin>);
+
+/// Begins to close.
+pub(crate) fn close(database: Database, pager: Arc<Pager>) -> StateMachine<Close> {
+    StateMachine::new(Close { database }, Closing(tree_begin::begin(pager)))
+}
+
+impl StateTransition for Close {
+    type State = Closing;
+    type Context = Pager;
+    type Output = ();
+    type Error = Error;
+
+    fn transition(&mut self, state: Closing, pager: &Pager) -> Result<Transition<Self>> {
+        if self.database.is_read_only() {
+            return Ok(Transition::Done(()));
+        }
+        let Closing(mut begin) = state;
+        Ok(match begin.step(pager)? {
+            IOResult::IO(io) => Transition::Wait(Closing(begin), io.into()),
+            // Whoever gets the turn comes after every commit before him.
+            IOResult::Done(_transaction) => Transition::Done(()),
         })
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
-use yieldb::{Choice, Create, Database, DriverMode, IOResult, KeyRange, MemoryDisk, Options};
+use yieldb::{
+    Choice, Create, Database, DriverMode, ErrorKind, IOResult, KeyRange, MemoryDisk, Options,
+};
 
 /// A way to open databases, by name.
 struct Place {
@@ -221,4 +223,59 @@ fn nothing_that_is_spawned_needs_the_thread_it_was_made_on() {
     drop(is_send(work(database.clone(), 0)));
     drop(is_send(database.snapshot()));
     std::thread::sleep(Duration::from_millis(1));
+}
+
+#[test]
+fn a_thread_does_not_wait_for_itself() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        let error = database.begin().wait().unwrap_err();
+        assert!(error.to_string().contains("would wait for itself"), "{name}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        // Elsewhere the turn is waited for, and it comes.
+        std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let other = database.clone();
+            scope.spawn(move || {
+                let mut begin = other.begin();
+                assert!(!begin.step().unwrap().is_done(), "{name}");
+                sender.send(()).unwrap();
+                begin.wait().unwrap().commit().wait().unwrap();
+            });
+            receiver.recv().unwrap();
+            transaction.put("a", "b").wait().unwrap();
+            transaction.commit().wait().unwrap();
+        });
+        // Another thread may take a transaction over.
+        let mut transaction = database.begin().wait().unwrap();
+        std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                transaction.put("c", "d").wait().unwrap();
+                sender.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+                transaction.commit().wait().unwrap();
+            });
+            receiver.recv().unwrap();
+            database.begin().wait().unwrap();
+        });
+        database.close().wait().unwrap();
+    }
+}
+
+#[test]
+fn closing_waits_for_the_commit_that_nobody_waits_for() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        transaction.put("key", "value").wait().unwrap();
+        let mut commit = transaction.commit();
+        let _handed_over = commit.step().unwrap();
+        drop(commit);
+        database.close().wait().unwrap();
+        let database = place.options().read_only(true).open(place.path()).wait().unwrap();
+        assert_eq!(database.snapshot().version(), 1, "{name}");
+        database.close().wait().unwrap();
+    }
 }

@@ -151,7 +151,15 @@ impl Plan {
 }
 
 /// The interior nodes above a leaf, the root first, and in each the index of the child below.
-type Path = SmallVec<[(PageRef, usize); 8]>;
+type Path<'p> = SmallVec<[(Seen<'p>, usize); 8]>;
+
+/// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
+/// found again; its bytes stay.
+#[derive(Clone, Copy)]
+struct Seen<'p> {
+    name: PageRef,
+    bytes: &'p [u8],
+}
 
 struct Planner<'p> {
     set: &'p WriteSet,
@@ -174,15 +182,15 @@ impl<'p> Planner<'p> {
         let mut level = self.root.level;
         // Does the path go along an edge of the tree? Then keys may arrive in order.
         let (mut leftmost, mut rightmost) = (true, true);
-        let leaf = loop {
-            let bytes = resident_or_return!(self.pages, page);
-            match node(bytes, page, level)? {
-                Node::Leaf(leaf) => break leaf,
+        let (seen, leaf) = loop {
+            let seen = Seen { name: page, bytes: resident_or_return!(self.pages, page) };
+            match node(seen.bytes, page, level)? {
+                Node::Leaf(leaf) => break (seen, leaf),
                 Node::Interior(view) => {
                     let index = view.child_index(key);
                     leftmost &= index == 0;
                     rightmost &= index == view.count();
-                    path.push((page, index));
+                    path.push((seen, index));
                     page = PageRef::from_u64(view.child(index));
                     level -= 1;
                 }
@@ -198,13 +206,13 @@ impl<'p> Planner<'p> {
                     Err(index) if rightmost && index == leaf.count() => Bias::Ascending,
                     Ok(_) | Err(_) => Bias::Even,
                 };
-                self.plan_put(page, leaf, path, (key, value), found, bias)
+                self.plan_put(seen, leaf, path, (key, value), found, bias)
             }
             Change::Delete { .. } => match found {
                 Err(_) => Ok(Walk::Found(())),
                 Ok(index) => {
                     self.plan.root.count -= 1;
-                    self.plan_delete(page, leaf, path, index)
+                    self.plan_delete(seen, leaf, path, index)
                 }
             },
         }
@@ -219,14 +227,14 @@ impl<'p> Planner<'p> {
 
     fn plan_put(
         &mut self,
-        page: PageRef,
+        page: Seen<'p>,
         leaf: LeafView<'p>,
-        path: Path,
+        path: Path<'p>,
         (key, value): (&[u8], &[u8]),
         found: std::result::Result<usize, usize>,
         bias: Bias,
     ) -> Result<Walk<()>> {
-        let bytes = self.bytes(page);
+        let bytes = page.bytes;
         let in_place = match found {
             Ok(index) if edit::fits_value(bytes, index, value) => InPlace::ReplaceValue(index),
             Err(index) if edit::fits_entry(bytes, key, value) => InPlace::InsertEntry(index),
@@ -240,8 +248,8 @@ impl<'p> Planner<'p> {
                 return self.plan_leaves(page, path, &entries, bias);
             }
         };
-        if self.set.is_private(page) {
-            self.plan.in_place = Some((page, in_place));
+        if self.set.is_private(page.name) {
+            self.plan.in_place = Some((page.name, in_place));
             return Ok(Walk::Found(()));
         }
         let copy = self.copy(page, |copy| match found {
@@ -253,9 +261,9 @@ impl<'p> Planner<'p> {
 
     fn plan_delete(
         &mut self,
-        page: PageRef,
+        page: Seen<'p>,
         leaf: LeafView<'p>,
-        path: Path,
+        path: Path<'p>,
         index: usize,
     ) -> Result<Walk<()>> {
         if path.is_empty() && leaf.count() == 1 {
@@ -268,8 +276,8 @@ impl<'p> Planner<'p> {
         if !path.is_empty() && (is_sparse || leaf.count() == 1) {
             return self.plan_merge_leaves(page, leaf, path, index);
         }
-        if self.set.is_private(page) {
-            self.plan.in_place = Some((page, InPlace::RemoveEntry(index)));
+        if self.set.is_private(page.name) {
+            self.plan.in_place = Some((page.name, InPlace::RemoveEntry(index)));
             return Ok(Walk::Found(()));
         }
         let copy = self.copy(page, |copy| edit::remove_entry(copy, index));
@@ -279,12 +287,12 @@ impl<'p> Planner<'p> {
     /// A leaf with these entries, or as many as they need.
     fn plan_leaves(
         &mut self,
-        page: PageRef,
-        path: Path,
+        page: Seen<'p>,
+        path: Path<'p>,
         entries: &[LeafEntry<'_>],
         bias: Bias,
     ) -> Result<Walk<()>> {
-        if self.set.is_private(page) && leaf_len(entries) <= self.page_len() {
+        if self.set.is_private(page.name) && leaf_len(entries) <= self.page_len() {
             let mut buffer = self.reserve.take_frame();
             build_leaf(&mut buffer, entries);
             self.take_place(page, buffer);
@@ -299,16 +307,16 @@ impl<'p> Planner<'p> {
     /// A leaf that is nearly empty without the entry at `index`, together with its neighbour.
     fn plan_merge_leaves(
         &mut self,
-        page: PageRef,
+        page: Seen<'p>,
         leaf: LeafView<'p>,
-        path: Path,
+        path: Path<'p>,
         index: usize,
     ) -> Result<Walk<()>> {
         let (neighbour, first) = match self.neighbour(&path)? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(found) => found,
         };
-        let Node::Leaf(other) = node(self.bytes(neighbour), neighbour, 0)? else {
+        let Node::Leaf(other) = node(neighbour.bytes, neighbour.name, 0)? else {
             unreachable!("level 0 is the leaves'")
         };
         let own = LeafEntry::all(&leaf).enumerate().filter(|(at, _)| *at != index);
@@ -320,7 +328,7 @@ impl<'p> Planner<'p> {
             LeafEntry::all(&other).chain(own).collect()
         };
         if !entries.is_sorted_by(|left, right| left.key.cmp_key(&right.key).is_lt()) {
-            return Err(corrupt(neighbour, OUT_OF_BOUNDS));
+            return Err(corrupt(neighbour.name, OUT_OF_BOUNDS));
         }
         self.kill(page);
         self.kill(neighbour);
@@ -331,9 +339,9 @@ impl<'p> Planner<'p> {
     /// A page was copied; its parent is to name the copy.
     fn plan_copied(
         &mut self,
-        page: PageRef,
+        page: Seen<'p>,
         copy: PageRef,
-        path: Path,
+        path: Path<'p>,
         bias: Bias,
     ) -> Result<Walk<()>> {
         self.kill(page);
@@ -346,15 +354,15 @@ impl<'p> Planner<'p> {
     /// Goes up the path until a node takes the replacement in place, or to the root.
     fn plan_parents(
         &mut self,
-        mut path: Path,
+        mut path: Path<'p>,
         mut replacement: Replacement,
         bias: Bias,
     ) -> Result<Walk<()>> {
         let mut level = 0;
         while let Some((page, _)) = path.pop() {
             level += 1;
-            let view = InteriorView::new(self.bytes(page));
-            replacement.check_between(page, &view)?;
+            let view = InteriorView::new(page.bytes);
+            replacement.check_between(page.name, &view)?;
             let left = view.count() + 1 - replacement.count + replacement.children.len();
             if path.is_empty() && left == 1 {
                 // The root has a single child left, which is the root from now on.
@@ -362,9 +370,9 @@ impl<'p> Planner<'p> {
                 level -= 1;
                 break;
             }
-            if self.set.is_private(page) {
-                if let Some(in_place) = fits_in_place(self.bytes(page), &replacement) {
-                    self.plan.in_place = Some((page, in_place));
+            if self.set.is_private(page.name) {
+                if let Some(in_place) = fits_in_place(page.bytes, &replacement) {
+                    self.plan.in_place = Some((page.name, in_place));
                     return Ok(Walk::Found(()));
                 }
             } else if replacement.count == 1 && replacement.children.len() == 1 {
@@ -388,9 +396,9 @@ impl<'p> Planner<'p> {
     /// Builds an interior node anew, split or merged if need be. `None` if nothing changes above.
     fn plan_interior(
         &mut self,
-        page: PageRef,
+        page: Seen<'p>,
         view: InteriorView<'p>,
-        path: &Path,
+        path: &Path<'p>,
         replacement: &Replacement,
         bias: Bias,
     ) -> Result<Walk<Option<Replacement>>> {
@@ -406,11 +414,11 @@ impl<'p> Planner<'p> {
                 Walk::Missing(page) => return Ok(Walk::Missing(page)),
                 Walk::Found(found) => found,
             };
-            let Node::Interior(other) = node(self.bytes(neighbour), neighbour, level)? else {
-                return Err(corrupt(neighbour, "a leaf among interior nodes"));
+            let Node::Interior(other) = node(neighbour.bytes, neighbour.name, level)? else {
+                return Err(corrupt(neighbour.name, "a leaf among interior nodes"));
             };
             let (parent, _) = *path.last().expect("a neighbour has a parent");
-            let between = InteriorView::new(self.bytes(parent)).separator(merged);
+            let between = InteriorView::new(parent.bytes).separator(merged);
             let other = InteriorList::of(&other);
             list = if merged == own {
                 list.append(between, other);
@@ -421,11 +429,11 @@ impl<'p> Planner<'p> {
                 joined
             };
             if !list.separators.is_sorted_by(|left, right| left.cmp_key(right).is_lt()) {
-                return Err(corrupt(neighbour, OUT_OF_BOUNDS));
+                return Err(corrupt(neighbour.name, OUT_OF_BOUNDS));
             }
             self.kill(neighbour);
             (first, count) = (merged, 2);
-        } else if len <= self.page_len() && self.set.is_private(page) {
+        } else if len <= self.page_len() && self.set.is_private(page.name) {
             let mut buffer = self.reserve.take_frame();
             build_interior(&mut buffer, level, &list.children, &list.separators);
             self.take_place(page, buffer);
@@ -454,23 +462,17 @@ impl<'p> Planner<'p> {
 
     /// The neighbour of the node at the end of `path`, the right one if there is one, and the
     /// index of the left one of both in their parent.
-    fn neighbour(&self, path: &Path) -> Result<Walk<(PageRef, usize)>> {
+    fn neighbour(&self, path: &Path<'p>) -> Result<Walk<(Seen<'p>, usize)>> {
         let (parent, index) = *path.last().expect("the root has no neighbour");
-        let view = InteriorView::new(self.bytes(parent));
+        let view = InteriorView::new(parent.bytes);
         let (other, first) =
             if index < view.count() { (index + 1, index) } else { (index - 1, index - 1) };
         let page = PageRef::from_u64(view.child(other));
-        resident_or_return!(self.pages, page);
-        Ok(Walk::Found((page, first)))
+        let bytes = resident_or_return!(self.pages, page);
+        Ok(Walk::Found((Seen { name: page, bytes }, first)))
     }
 
     // Pages.
-
-    /// The bytes of a page that was found in memory already.
-    fn bytes(&self, page: PageRef) -> &'p [u8] {
-        let bytes = self.pages.page(page).ok().flatten();
-        bytes.expect("pages stay in memory as long as the guard is held")
-    }
 
     fn page_len(&self) -> usize {
         self.pages.resident.page_size().bytes()
@@ -526,10 +528,9 @@ impl<'p> Planner<'p> {
         self.add(fresh)
     }
 
-    fn copy(&mut self, page: PageRef, change: impl FnOnce(&mut [u8])) -> PageRef {
-        let bytes = self.bytes(page);
+    fn copy(&mut self, page: Seen<'p>, change: impl FnOnce(&mut [u8])) -> PageRef {
         let mut fresh = self.reserve.take();
-        fresh.buffer.copy_from_slice(bytes);
+        fresh.buffer.copy_from_slice(page.bytes);
         change(&mut fresh.buffer);
         self.add(fresh)
     }
@@ -543,15 +544,15 @@ impl<'p> Planner<'p> {
     }
 
     /// Gives a private page other contents.
-    fn take_place(&mut self, page: PageRef, mut buffer: yieldb_core::Buffer) {
-        let id = page.page();
-        page_format::set_name(&mut buffer, id, stamp_of(self.bytes(page)));
+    fn take_place(&mut self, page: Seen<'p>, mut buffer: yieldb_core::Buffer) {
+        let id = page.name.page();
+        page_format::set_name(&mut buffer, id, stamp_of(page.bytes));
         self.plan.fresh.push(Fresh { id, buffer });
     }
 
-    fn kill(&mut self, page: PageRef) {
-        let birth = stamp_of(self.bytes(page));
-        self.plan.dead.push((page.page(), birth));
+    fn kill(&mut self, page: Seen<'p>) {
+        let birth = stamp_of(page.bytes);
+        self.plan.dead.push((page.name.page(), birth));
     }
 
     /// Puts back what was taken, in reverse, so that the next attempt takes the same.

@@ -106,6 +106,9 @@ impl Transaction {
     /// says what stands in its way.
     pub(crate) fn attempt(&mut self, tree: TreeName, change: Change<'_>) -> Result<Attempt> {
         self.check_lens(change)?;
+        if let Some(turn) = &self.turn {
+            turn.used_here();
+        }
         let root = self.root(tree);
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
             return Ok(Attempt::Wait(io));
@@ -157,6 +160,7 @@ impl Transaction {
     /// Hands everything over to the engine, which commits it.
     pub(crate) fn hand_over(&mut self) -> Arc<Ticket> {
         let turn = self.turn.take().expect("a transaction commits once");
+        turn.used_by_engine();
         let set = self.set.take();
         self.pager.commit(set, self.roots, turn)
     }

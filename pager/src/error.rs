@@ -42,6 +42,9 @@ pub enum Error {
         /// The failure.
         cause: core::Error,
     },
+    /// The thread that is to wait for the writer's turn has it itself.
+    #[error("this thread has the writer's turn, and would wait for itself")]
+    OwnTurn,
     /// The cache is too small to work in.
     #[error("a cache of {bytes} bytes is too small, {min} is the least for this page size")]
     CacheTooSmall {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use yieldb_core::{
-    BufferPool, Buffers, Completion, CompletionGroup, Error as IoFailure, File, IO, SharedBuffers,
-    Sink,
+    BufferPool, Buffers, Completion, CompletionGroup, CompletionKind, Error as IoFailure, File, IO,
+    SharedBuffers, Sink,
 };
 
 use crate::cache::{Cache, Resident};
@@ -154,6 +154,19 @@ impl Pager {
     pub fn writers(&self) -> Result<&Arc<WriterQueue>> {
         self.check_usable()?;
         if self.read_only { Err(Error::ReadOnly) } else { Ok(&self.queue) }
+    }
+
+    /// Sees to it that this thread can wait for `io`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OwnTurn`] if `io` is the writer's turn, and this thread was the last to use it.
+    pub fn check_wait(&self, io: &Completion) -> Result<()> {
+        let is_signal = io.kind() == CompletionKind::Signal;
+        if is_signal && self.queue.would_wait_for_itself(io) {
+            return Err(Error::OwnTurn);
+        }
+        Ok(())
     }
 
     /// An empty write set, for the one who has the writer's turn.

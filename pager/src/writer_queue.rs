@@ -1,6 +1,7 @@
 //! The writer's turn: one at a time, first come first served, without blocking.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use yieldb_core::{Completion, is_planted};
@@ -9,6 +10,9 @@ use yieldb_core::{Completion, is_planted};
 #[derive(Debug, Default)]
 pub struct WriterQueue {
     state: Mutex<State>,
+    /// The [mark](thread_mark) of the thread that used the turn last; 0 if nobody has it, or the
+    /// engine does.
+    used_by: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -61,12 +65,20 @@ impl WriterQueue {
     /// Gives the turn to the next in the queue.
     fn pass_on(&self) {
         let mut state = self.state();
+        self.used_by.store(0, Ordering::Relaxed);
         let next = state.waiting.pop_front();
         state.holder = next.as_ref().map(|(number, _)| *number);
         drop(state);
         if let Some((_, signal)) = next {
             signal.succeed(0);
         }
+    }
+
+    /// Would this thread wait for itself if it waited for `signal`? So it is if `signal` is that of
+    /// a place in the queue, and the turn's holder used it on this thread last.
+    pub fn would_wait_for_itself(&self, signal: &Completion) -> bool {
+        self.used_by.load(Ordering::Relaxed) == thread_mark()
+            && self.state().waiting.iter().any(|(_, waiting)| waiting.id() == signal.id())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,8 +106,28 @@ impl Place {
         // The turn has no number: from here on the place has nothing to give up.
         state.holder = Some(u64::MAX);
         drop(state);
-        Ok(WriterTurn { queue: self.queue.clone() })
+        let turn = WriterTurn { queue: self.queue.clone() };
+        turn.used_here();
+        Ok(turn)
     }
+}
+
+impl WriterTurn {
+    /// Notes that this thread uses the turn.
+    pub fn used_here(&self) {
+        self.queue.used_by.store(thread_mark(), Ordering::Relaxed);
+    }
+
+    /// Notes that the engine uses the turn from now on: it waits for nobody.
+    pub fn used_by_engine(&self) {
+        self.queue.used_by.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A number that no other living thread has; never 0.
+fn thread_mark() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
 impl Drop for Place {

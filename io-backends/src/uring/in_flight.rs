@@ -39,14 +39,39 @@ pub(super) struct InFlight {
 #[allow(clippy::large_enum_variant)]
 pub(super) enum Work {
     Move(Move),
-    Sync { file: Arc<OsFile> },
-    Allocate { file: Arc<OsFile>, offset: u64, len: u64 },
-    Truncate { file: Arc<OsFile>, len: u64 },
-    Open { path: Name, options: OpenOptions, direct: bool },
-    Remove { path: Name },
-    Rename { from: Name, to: Name },
-    OpenDirectory { path: Name },
-    SyncDirectory { path: Name, directory: OwnedFd },
+    Sync {
+        file: Arc<OsFile>,
+    },
+    Allocate {
+        file: Arc<OsFile>,
+        offset: u64,
+        len: u64,
+    },
+    /// Where the ring cannot do it, whoever reaps does.
+    Truncate {
+        file: Arc<OsFile>,
+        len: u64,
+        by_ring: bool,
+    },
+    Open {
+        path: Name,
+        options: OpenOptions,
+        direct: bool,
+    },
+    Remove {
+        path: Name,
+    },
+    Rename {
+        from: Name,
+        to: Name,
+    },
+    OpenDirectory {
+        path: Name,
+    },
+    SyncDirectory {
+        path: Name,
+        directory: OwnedFd,
+    },
 }
 
 /// A read or a write.
@@ -147,9 +172,10 @@ impl InFlight {
             Work::Allocate { file, offset, len } => {
                 opcode::Fallocate::new(types::Fd(file.raw_fd()), *len).offset(*offset).build()
             }
-            Work::Truncate { file, len } => {
+            Work::Truncate { file, len, by_ring: true } => {
                 opcode::Ftruncate::new(types::Fd(file.raw_fd()), *len).build()
             }
+            Work::Truncate { by_ring: false, .. } => opcode::Nop::new().build(),
             Work::Open { path, options, direct } => {
                 let flags = open_flags(*options, *direct);
                 opcode::OpenAt::new(cwd, path.bytes.as_ptr()).flags(flags).mode(0o666).build()
@@ -205,6 +231,11 @@ impl InFlight {
         if result < 0 {
             return self.failed(-result);
         }
+        if let Work::Truncate { file, len, by_ring: false } = &self.work
+            && let Err(errno) = file.truncate(*len)
+        {
+            return self.over(Err(errno));
+        }
         let InFlight { completion, work, cancelled } = self;
         match work {
             Work::Open { path, direct, .. } => {
@@ -257,7 +288,7 @@ impl InFlight {
             }
             Work::Sync { file } => (file.path().clone(), 0, 0, 0, None),
             Work::Allocate { file, offset, .. } => (file.path().clone(), offset, 0, 0, None),
-            Work::Truncate { file, len } => (file.path().clone(), len, 0, 0, None),
+            Work::Truncate { file, len, .. } => (file.path().clone(), len, 0, 0, None),
             Work::Open { path, .. }
             | Work::Remove { path }
             | Work::Rename { from: path, .. }

@@ -57,10 +57,12 @@ pub fn uring(why: impl Into<String>) -> io::Result<Backend> {
 ///
 /// As [`uring`].
 pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::Result<Backend> {
-    let (uring, wake_event, event) = (probe::ring()?, new_event()?, new_event()?);
+    let (uring, truncates) = probe::ring()?;
+    let (wake_event, event) = (new_event()?, new_event()?);
     let ring = Arc::new_cyclic(|own| Ring {
         own: own.clone(),
         uring,
+        truncates,
         queue: Mutex::default(),
         reap: Mutex::new(()),
         in_flight: AtomicUsize::new(0),
@@ -84,6 +86,8 @@ fn new_event() -> io::Result<OwnedFd> {
 struct Ring {
     own: Weak<Ring>,
     uring: IoUring,
+    /// Does the kernel truncate when asked through the ring?
+    truncates: bool,
     /// Guards the submission queue as well.
     queue: Mutex<Queue>,
     /// Guards the completion queue.
@@ -465,7 +469,8 @@ impl File for UringFile {
     }
 
     fn truncate(&self, len: u64, completion: Completion) {
-        self.submit(Work::Truncate { file: self.file.clone(), len }, completion);
+        let by_ring = self.ring.truncates;
+        self.submit(Work::Truncate { file: self.file.clone(), len, by_ring }, completion);
     }
 
     fn size(&self) -> Result<u64> {

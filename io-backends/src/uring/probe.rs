@@ -7,13 +7,14 @@ use io_uring::{IoUring, Probe, opcode};
 /// How many requests the submission queue holds. More wait in the process.
 const ENTRIES: u32 = 256;
 
-/// A ring that can do all that is asked of it.
+/// A ring that can do all that is asked of it, and whether it can also truncate, which kernels
+/// before 6.9 cannot.
 ///
 /// # Errors
 ///
 /// Why there is none: `EPERM` where a container forbids it, `ENOSYS` on an old kernel,
 /// `EOPNOTSUPP` on one that lacks an operation.
-pub(super) fn ring() -> io::Result<IoUring> {
+pub(super) fn ring() -> io::Result<(IoUring, bool)> {
     let ring = with_cooperation().or_else(|error| match error.raw_os_error() {
         // Kernels before 5.19 do not know the flag.
         Some(libc::EINVAL) => IoUring::new(ENTRIES),
@@ -28,7 +29,6 @@ pub(super) fn ring() -> io::Result<IoUring> {
         opcode::Writev::CODE,
         opcode::Fsync::CODE,
         opcode::Fallocate::CODE,
-        opcode::Ftruncate::CODE,
         opcode::OpenAt::CODE,
         opcode::UnlinkAt::CODE,
         opcode::RenameAt::CODE,
@@ -36,7 +36,7 @@ pub(super) fn ring() -> io::Result<IoUring> {
         opcode::PollAdd::CODE,
     ];
     if needed.iter().all(|code| probe.is_supported(*code)) {
-        Ok(ring)
+        Ok((ring, probe.is_supported(opcode::Ftruncate::CODE)))
     } else {
         Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
     }

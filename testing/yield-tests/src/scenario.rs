@@ -213,6 +213,7 @@ fn door(world: &World, _again: bool) -> Result<String, Stop> {
     let mut transaction = database.begin().wait().map_err(failed)?;
     transaction.put("door", "open").wait().map_err(failed)?;
     let version = transaction.commit().wait().map_err(failed)?;
+    database.close().wait().map_err(failed)?;
     assert_ne!(FILE, "door");
     Ok(format!("version {version}"))
 }

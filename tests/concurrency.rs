@@ -1,0 +1,121 @@
+//! Many readers beside a writer, with a cache that holds a fraction of the data: pages come and go
+//! under everybody's feet.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use yieldb::{Choice, Database, KeyRange, Options, WriteTransaction};
+
+const COUNT: u64 = 4_000;
+
+fn key(number: u64) -> Vec<u8> {
+    format!("{:03}/key {number:05}", number % 131).into_bytes()
+}
+
+/// A value says which key and which round it is of; some are long.
+fn value(number: u64, round: u64) -> Vec<u8> {
+    let len = if (number + round).is_multiple_of(13) { 900 } else { 60 };
+    format!("{number} {round} ")
+        .into_bytes()
+        .into_iter()
+        .chain(std::iter::repeat(b'.'))
+        .take(len)
+        .collect()
+}
+
+fn round_of(number: u64, found: &[u8]) -> u64 {
+    let text = std::str::from_utf8(found).unwrap();
+    let mut words = text.split(' ');
+    assert_eq!(words.next().unwrap().parse::<u64>().unwrap(), number, "another key's value");
+    words.next().unwrap().parse().unwrap()
+}
+
+/// Numbers that look random.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Every key of a snapshot is of the snapshot's round, however its pages are come by.
+fn read(database: &Database, seed: u64, stop: &AtomicBool) -> u64 {
+    let mut random = seed | 1;
+    let mut reads = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let snapshot = database.snapshot();
+        let round = snapshot.version();
+        for _ in 0..200 {
+            let number = next(&mut random) % COUNT;
+            let found = snapshot.get(key(number)).wait().unwrap().expect("every key is there");
+            assert_eq!(round_of(number, &found), round);
+            reads += 1;
+        }
+        if next(&mut random).is_multiple_of(8) {
+            let mut cursor = snapshot.cursor(KeyRange::all());
+            let mut count = 0;
+            while let Some(entry) = cursor.next().wait().unwrap() {
+                let number = std::str::from_utf8(&entry.key()[8..]).unwrap().parse().unwrap();
+                assert_eq!(round_of(number, entry.value()), round);
+                count += 1;
+            }
+            assert_eq!(count, COUNT);
+        }
+    }
+    reads
+}
+
+fn change(database: &Database, round: u64) -> WriteTransaction {
+    let mut transaction = database.begin().wait().unwrap();
+    for step in 0..COUNT {
+        let number = step * 1_009 % COUNT;
+        if number % 5 == round % 5 {
+            transaction.delete(key(number)).wait().unwrap();
+        }
+        transaction.put(key(number), value(number, round)).wait().unwrap();
+    }
+    transaction
+}
+
+/// One commit of every key. Now and then the work is given up, and done again.
+fn write(database: &Database, round: u64) {
+    if round.is_multiple_of(4) {
+        drop(change(database, round));
+    }
+    assert_eq!(change(database, round).commit().wait().unwrap(), round);
+}
+
+fn run(choice: Choice, rounds: u64) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let options = Options::new().io(choice).cache_bytes(96 * 4096);
+    let database = options.open(directory.path().join("shared.db")).wait().unwrap();
+    write(&database, 1);
+    let stop = AtomicBool::new(false);
+    let reads = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let (database, stop, reads) = (&database, &stop, &reads);
+            scope.spawn(move || {
+                reads.fetch_add(read(database, seed * 77 + 5, stop), Ordering::Relaxed);
+            });
+        }
+        let write_all = || (2..=rounds).for_each(|round| write(&database, round));
+        let writer = scope.spawn(write_all);
+        let written = writer.join();
+        stop.store(true, Ordering::Relaxed);
+        written.unwrap();
+    });
+    let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
+    assert_eq!(report.damages, []);
+    let space = database.info().space;
+    assert_eq!((space.held, space.pins), (0, 1));
+    assert_eq!(space.used, report.pages + 2, "page numbers are lost");
+    assert!(reads.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn readers_see_one_version_each_beside_a_writer() {
+    let rounds = std::env::var("ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
+    run(Choice::Auto, rounds);
+    run(Choice::Pread, rounds);
+}
