@@ -114,11 +114,9 @@ fn cold(path: &Path, len: u64, depth: usize) -> Result<(), Failure> {
         }
     }
     let (ours, bare) = (median(ours), median(bare));
-    println!(
-        "cold, depth {depth:2}: {ours:.0} lookups/s ({:.2} reads each), bare ring {bare:.0} reads/s, {:.2}",
-        reads as f64 / COLD as f64,
-        ours / bare
-    );
+    let (each, share) = (reads as f64 / COLD as f64, ours / bare);
+    print!("cold, depth {depth:2}: {ours:.0} lookups/s ({each:.2} reads each), ");
+    println!("a bare ring {bare:.0} reads/s: {share:.2}");
     Ok(())
 }
 

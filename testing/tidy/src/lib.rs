@@ -56,9 +56,10 @@ impl Source {
         self.path.extension().is_some_and(|extension| extension == "md")
     }
 
-    /// Is it part of a test or a benchmark, and not of what is shipped?
+    /// Is it a test, a benchmark or an example, and not part of what is shipped?
     fn is_test(&self) -> bool {
         self.path.starts_with("testing")
+            || self.path.starts_with("examples")
             || self.path.components().any(|part| part.as_os_str() == "tests")
     }
 
