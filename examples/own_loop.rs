@@ -63,8 +63,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         under_way = still_under_way;
-        let is_full = under_way.len() == DEPTH || numbers.is_empty();
-        if database.turn() == 0 && !wants_a_step && is_full {
+        // Is there a place for another one, or is everything done?
+        let goes_on = match under_way.len() {
+            0 => true,
+            count => count < DEPTH && !numbers.is_empty(),
+        };
+        if database.turn() == 0 && !wants_a_step && !goes_on {
             // Nothing is finished, and nothing can be begun: sleep until the database has news.
             poll(&mut [PollFd::new(&event, PollFlags::IN)], None)?;
             sleeps += 1;
