@@ -10,6 +10,7 @@ mod auto;
 pub mod memory;
 mod os_file;
 pub mod pread;
+mod queued_file;
 mod request;
 mod transfer;
 #[cfg(target_os = "linux")]

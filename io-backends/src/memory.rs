@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use yieldb_core::{
-    Clock, Completion, Create, Driver, File, IO, IoError, LockKind, MonotonicClock, OpenOptions,
-    Operation,
-};
+use yieldb_core::{Clock, Completion, Create, Driver, IO, LockKind, MonotonicClock, OpenOptions};
 
 use crate::Backend;
-use crate::request::{Directory, Medium, Performer, Raw, Request, Work, failure};
+use crate::queued_file::{QueuedFile, Submit};
+use crate::request::{Directory, Medium, Performer, Raw, Request, Work};
 use crate::transfer::RawHook;
 
 /// Files by name. Clones share them, so a database can be closed and opened again.
@@ -228,18 +226,9 @@ struct Memory {
 }
 
 impl Memory {
-    fn submit(self: &Arc<Self>, work: Work, completion: Completion) {
-        let request = Request { work, completion };
-        if self.yielding {
-            lock(&self.queue).push(request);
-        } else {
-            self.perform(request);
-        }
-    }
-
     fn perform(self: &Arc<Self>, request: Request) {
         self.performer
-            .perform(request, |medium| Arc::new(MemoryFile { memory: self.clone(), medium }));
+            .perform(request, |medium| Arc::new(QueuedFile { back_end: self.clone(), medium }));
     }
 
     /// Performs one of the queued requests; the seed says which.
@@ -262,6 +251,17 @@ impl Memory {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^ (bits >> 31)
+    }
+}
+
+impl Submit for Memory {
+    fn submit(self: &Arc<Self>, work: Work, completion: Completion) {
+        let request = Request { work, completion };
+        if self.yielding {
+            lock(&self.queue).push(request);
+        } else {
+            self.perform(request);
+        }
     }
 }
 
@@ -340,58 +340,6 @@ impl Driver for Handle {
 
     fn name(&self) -> &'static str {
         "memory"
-    }
-}
-
-/// An open file.
-struct MemoryFile {
-    memory: Arc<Memory>,
-    medium: Arc<dyn Medium>,
-}
-
-impl MemoryFile {
-    fn error(&self, operation: Operation, errno: i32) -> IoError {
-        failure(operation, self.medium.path(), 0, 0, 0, errno)
-    }
-}
-
-impl File for MemoryFile {
-    fn read(&self, offset: u64, completion: Completion) {
-        self.memory.submit(Work::Read { medium: self.medium.clone(), offset }, completion);
-    }
-
-    fn write(&self, offset: u64, durable: bool, completion: Completion) {
-        let work = Work::Write { medium: self.medium.clone(), offset, durable };
-        self.memory.submit(work, completion);
-    }
-
-    fn sync_data(&self, completion: Completion) {
-        self.memory.submit(Work::Sync { medium: self.medium.clone() }, completion);
-    }
-
-    fn allocate(&self, offset: u64, len: u64, completion: Completion) {
-        let work = Work::Allocate { medium: self.medium.clone(), offset, len };
-        self.memory.submit(work, completion);
-    }
-
-    fn truncate(&self, len: u64, completion: Completion) {
-        self.memory.submit(Work::Truncate { medium: self.medium.clone(), len }, completion);
-    }
-
-    fn size(&self) -> yieldb_core::Result<u64> {
-        Ok(self.medium.size().map_err(|errno| self.error(Operation::Size, errno))?)
-    }
-
-    fn try_lock(&self, kind: LockKind) -> yieldb_core::Result<bool> {
-        Ok(self.medium.try_lock(kind).map_err(|errno| self.error(Operation::Lock, errno))?)
-    }
-
-    fn is_direct(&self) -> bool {
-        self.medium.is_direct()
-    }
-
-    fn path(&self) -> &Path {
-        self.medium.path()
     }
 }
 

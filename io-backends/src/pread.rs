@@ -14,13 +14,12 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use yieldb_core::{
-    Clock, Completion, Driver, File, IO, LockKind, MonotonicClock, OpenOptions, Operation, Result,
-};
+use yieldb_core::{Clock, Completion, Driver, IO, MonotonicClock, OpenOptions};
 
 use crate::Backend;
 use crate::os_file::{OsDirectory, random};
-use crate::request::{Medium, Performer, Request, Work, failure};
+use crate::queued_file::{QueuedFile, Submit};
+use crate::request::{Performer, Request, Work};
 use crate::transfer::RawHook;
 
 /// How many requests one [`Driver::poll`] performs at most.
@@ -121,12 +120,6 @@ impl Wake for Alarm {
 }
 
 impl Pread {
-    fn submit(&self, work: Work, completion: Completion) {
-        lock(&self.queue).push_back(Request { work, completion });
-        self.ring_event();
-        self.alarm.ring();
-    }
-
     /// Makes the user's event readable, if he has asked for it.
     fn ring_event(&self) {
         if self.event_wanted.load(Ordering::Relaxed) {
@@ -142,9 +135,17 @@ impl Pread {
         self.performing.fetch_add(1, Ordering::SeqCst);
         drop(queue);
         self.performer
-            .perform(request, |medium| Arc::new(PreadFile { pread: self.clone(), medium }));
+            .perform(request, |medium| Arc::new(QueuedFile { back_end: self.clone(), medium }));
         self.performing.fetch_sub(1, Ordering::SeqCst);
         true
+    }
+}
+
+impl Submit for Pread {
+    fn submit(self: &Arc<Self>, work: Work, completion: Completion) {
+        lock(&self.queue).push_back(Request { work, completion });
+        self.ring_event();
+        self.alarm.ring();
     }
 }
 
@@ -247,58 +248,6 @@ impl Driver for Handle {
 
     fn name(&self) -> &'static str {
         "pread"
-    }
-}
-
-/// An open file.
-struct PreadFile {
-    pread: Arc<Pread>,
-    medium: Arc<dyn Medium>,
-}
-
-impl PreadFile {
-    fn error(&self, operation: Operation, errno: i32) -> yieldb_core::Error {
-        failure(operation, self.medium.path(), 0, 0, 0, errno).into()
-    }
-}
-
-impl File for PreadFile {
-    fn read(&self, offset: u64, completion: Completion) {
-        self.pread.submit(Work::Read { medium: self.medium.clone(), offset }, completion);
-    }
-
-    fn write(&self, offset: u64, durable: bool, completion: Completion) {
-        let work = Work::Write { medium: self.medium.clone(), offset, durable };
-        self.pread.submit(work, completion);
-    }
-
-    fn sync_data(&self, completion: Completion) {
-        self.pread.submit(Work::Sync { medium: self.medium.clone() }, completion);
-    }
-
-    fn allocate(&self, offset: u64, len: u64, completion: Completion) {
-        let work = Work::Allocate { medium: self.medium.clone(), offset, len };
-        self.pread.submit(work, completion);
-    }
-
-    fn truncate(&self, len: u64, completion: Completion) {
-        self.pread.submit(Work::Truncate { medium: self.medium.clone(), len }, completion);
-    }
-
-    fn size(&self) -> Result<u64> {
-        self.medium.size().map_err(|errno| self.error(Operation::Size, errno))
-    }
-
-    fn try_lock(&self, kind: LockKind) -> Result<bool> {
-        self.medium.try_lock(kind).map_err(|errno| self.error(Operation::Lock, errno))
-    }
-
-    fn is_direct(&self) -> bool {
-        self.medium.is_direct()
-    }
-
-    fn path(&self) -> &Path {
-        self.medium.path()
     }
 }
 
