@@ -159,7 +159,7 @@ impl Database {
         Info {
             format_version: FORMAT_VERSION,
             page_size,
-            file_bytes: superblock.page_count * u64::from(page_size),
+            file_bytes: superblock.file_len(),
             database_id: superblock.database_id,
             checkpoint: superblock.checkpoint,
             version: snapshot.version(),

@@ -210,3 +210,18 @@ fn an_empty_file_is_a_new_database() {
     let database = options(&disk).open("db").wait().unwrap();
     assert_eq!(database.snapshot().count(), 0);
 }
+
+#[test]
+fn what_lies_behind_the_last_page_is_cut_off_when_the_file_is_opened_to_write() {
+    let image = image();
+    let mut long = image.clone();
+    long.extend_from_slice(&[0xa5; 5 * PAGE + 7]);
+    let disk = disk_with(long.clone());
+    let database = options(&disk).read_only(true).open("db").wait().unwrap();
+    assert_eq!(database.snapshot().count(), u64::from(COUNT));
+    drop(database);
+    assert!(disk.image("db").unwrap() == long, "reading changed it");
+    let database = options(&disk).open("db").wait().unwrap();
+    assert_eq!(database.snapshot().count(), u64::from(COUNT));
+    assert_eq!(disk.image("db").unwrap().len(), image.len());
+}

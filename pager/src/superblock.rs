@@ -124,6 +124,11 @@ pub fn reserved_page_count(page_size: PageSize) -> u64 {
 }
 
 impl Superblock {
+    /// The length of the file in bytes.
+    pub fn file_len(&self) -> u64 {
+        self.page_count * self.page_size.bytes() as u64
+    }
+
     /// Writes the slot's bytes.
     ///
     /// # Panics

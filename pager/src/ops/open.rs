@@ -44,14 +44,16 @@ pub struct Settings {
 ///                        |           |   |                                ^   |
 ///                        |  empty    |   | read only                      |   v
 ///                        |           v   |                                |  WritingSlot, twice
-///                        '-----> Truncating ------------------------------'   |
-///                                        |                                    v
-///                           done <-- ReadingMap <------------------ SyncingDirectory
+///                        '-----> Growing +--------------------------------'   |        | too long
+///                                        |                                    v        v
+///                           done <-- ReadingMap <------------------ SyncingDirectory <- Cutting
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
 /// anything else it is synced, and both slots are written with a session number that no page has.
-/// A new file's length is set first, then the same.
+/// A new file's length is set first, then the same. A file that a crash or a failed transaction
+/// left longer than its superblock says is cut, but not before both slots are durable: the one
+/// that was durable until then may refer to what is behind the end that the other one names.
 ///
 /// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
 /// next creation finishes.
@@ -73,11 +75,13 @@ pub enum State {
     /// Its two slots are being read.
     ReadingSlots(OpenFile, Completion),
     /// A new file gets its length.
-    Truncating(Known, Completion),
+    Growing(Known, Completion),
     /// What may only be in a cache becomes durable.
     Preparing(Known, Completion),
     /// A slot becomes durable that says the session's number.
     WritingSlot(Known, Slot, Completion),
+    /// What lies behind the last page, and nothing refers to, is cut off.
+    Cutting(Known, Completion),
     /// The file's directory entry becomes durable.
     SyncingDirectory(Known, Completion),
     /// A page of the space map is being read.
@@ -148,7 +152,7 @@ impl StateTransition for Open {
                 let read = io.result().expect("the read is finished")?;
                 self.choose(file, &io, read)?
             }
-            State::Truncating(chosen, io) => {
+            State::Growing(chosen, io) => {
                 io.result().expect("the truncation is finished")?;
                 self.prepare(chosen)
             }
@@ -163,6 +167,15 @@ impl StateTransition for Open {
             State::WritingSlot(mut chosen, Slot::Second, io) => {
                 io.result().expect("the write is finished")?;
                 chosen.slot = 1 - chosen.slot;
+                if chosen.file.0.size()? > chosen.superblock.file_len() {
+                    let io = truncate(&chosen);
+                    Transition::Wait(State::Cutting(chosen, io.clone()), io)
+                } else {
+                    self.sync_directory(chosen)
+                }
+            }
+            State::Cutting(chosen, io) => {
+                io.result().expect("the truncation is finished")?;
                 self.sync_directory(chosen)
             }
             State::SyncingDirectory(chosen, io) => {
@@ -219,10 +232,9 @@ impl Open {
             space_level: 0,
             page_count: reserved_page_count(page_size),
         };
-        let io = Completion::truncate();
-        file.truncate(superblock.page_count * page_size.bytes() as u64, io.clone());
         let chosen = Known { file: OpenFile(file), superblock, slot: 1 };
-        Ok(Transition::Wait(State::Truncating(chosen, io.clone()), io))
+        let io = truncate(&chosen);
+        Ok(Transition::Wait(State::Growing(chosen, io.clone()), io))
     }
 
     fn read_slots(&self, file: Arc<dyn File>) -> Transition<Self> {
@@ -343,6 +355,13 @@ impl Open {
             ledger,
         })
     }
+}
+
+/// Begins to give the file the length that its superblock says.
+fn truncate(chosen: &Known) -> Completion {
+    let io = Completion::truncate();
+    chosen.file.0.truncate(chosen.superblock.file_len(), io.clone());
+    io
 }
 
 fn corrupt(page: PageRef, what: &'static str) -> Error {
