@@ -6,7 +6,7 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use yieldb::{DriverMode, IOCompletions, IOResult, Options};
+use yieldb::{DriverMode, IOCompletions, IOResult, MAIN, Options};
 
 /// How many lookups are under way at once.
 const DEPTH: usize = 32;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let database = options.open(directory.path().join("loop.db")).wait()?;
     let mut transaction = database.begin().wait()?;
     for number in 0..COUNT {
-        transaction.put(key(number), [number as u8; 100]).wait()?;
+        transaction.put(MAIN, key(number), [number as u8; 100]).wait()?;
     }
     transaction.commit().wait()?;
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             numbers
                 .by_ref()
                 .take(DEPTH - under_way.len())
-                .map(|number| (number, snapshot.get(key(number)))),
+                .map(|number| (number, snapshot.get(MAIN, key(number)))),
         );
         if under_way.is_empty() {
             break;

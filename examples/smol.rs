@@ -2,17 +2,17 @@
 //!
 //! `cargo run --release --example smol`
 
-use yieldb::Database;
+use yieldb::{Database, MAIN};
 
 async fn add_up(database: Database, amount: u64) -> yieldb::Result<()> {
     for _ in 0..10 {
         // Turns come in order; nobody sees the sum between the read and the commit.
         let mut transaction = database.begin().await?;
-        let sum = match transaction.get("sum").await? {
+        let sum = match transaction.get(MAIN, "sum").await? {
             Some(value) => u64::from_be_bytes((*value).try_into().expect("eight bytes")),
             None => 0,
         };
-        transaction.put("sum", (sum + amount).to_be_bytes()).await?;
+        transaction.put(MAIN, "sum", (sum + amount).to_be_bytes()).await?;
         transaction.commit().await?;
     }
     Ok(())
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             })
             .await?;
         let snapshot = database.snapshot();
-        let sum = snapshot.get("sum").await?.map(|value| value.to_vec());
+        let sum = snapshot.get(MAIN, "sum").await?.map(|value| value.to_vec());
         assert_eq!(sum, Some(150_u64.to_be_bytes().to_vec()));
         println!("5 tasks added up to 150 in {} commits", snapshot.version());
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use yieldb::{Database, KeyRange};
+use yieldb::{Database, KeyRange, MAIN};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             for round in 0..20_u32 {
                 let mut transaction = database.begin().wait()?;
                 for number in 0..500 {
-                    transaction.put(format!("{number:04}"), round.to_string()).wait()?;
+                    transaction.put(MAIN, format!("{number:04}"), round.to_string()).wait()?;
                 }
                 transaction.commit().wait()?;
             }
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     while last != Some(20) {
                         // A snapshot is one version: all of its entries are of the same round.
                         let snapshot = database.snapshot();
-                        let mut cursor = snapshot.cursor(KeyRange::all());
+                        let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
                         let mut rounds = Vec::new();
                         while let Some(entry) = cursor.next().wait()? {
                             rounds.push(entry.value().to_vec());

@@ -5,12 +5,12 @@
 //!
 //! `cargo run --release --example tokio`
 
-use yieldb::{Database, Options};
+use yieldb::{Database, MAIN, Options};
 
 async fn fill(database: &Database) -> yieldb::Result<()> {
     let mut transaction = database.begin().await?;
     for number in 0..50_000_u32 {
-        transaction.put(number.to_be_bytes(), format!("value {number}")).await?;
+        transaction.put(MAIN, number.to_be_bytes(), format!("value {number}")).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -18,7 +18,7 @@ async fn fill(database: &Database) -> yieldb::Result<()> {
 
 async fn look_up(database: Database, number: u32) -> yieldb::Result<usize> {
     let snapshot = database.snapshot();
-    let value = snapshot.get(number.to_be_bytes()).await?;
+    let value = snapshot.get(MAIN, number.to_be_bytes()).await?;
     Ok(value.map_or(0, |value| value.len()))
 }
 

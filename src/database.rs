@@ -8,12 +8,13 @@ use yieldb_btree as btree;
 use yieldb_btree::ops::check::{Check, CheckProgress};
 use yieldb_btree::ops::commit::Commit;
 use yieldb_btree::ops::delete::Delete;
+use yieldb_btree::ops::drop_tree::DropTree;
 use yieldb_btree::ops::get::Get;
 use yieldb_btree::ops::next::Next;
 use yieldb_btree::ops::put::Put;
 use yieldb_core::{Completion, StateMachine, StateTransition};
 use yieldb_pager::superblock::FORMAT_VERSION;
-use yieldb_pager::{Pager, SpaceUse};
+use yieldb_pager::{Pager, SpaceUse, Tree};
 
 use crate::driving::Driving;
 use crate::op::{Held, Op};
@@ -49,10 +50,10 @@ pub struct Info {
     pub version: u64,
     /// How often the database was opened for writing.
     pub session: u32,
-    /// How many entries there are.
+    /// How many trees there are.
+    pub trees: usize,
+    /// How many entries they have together.
     pub entries: u64,
-    /// How many levels the tree has.
-    pub depth: usize,
     /// The back-end that performs the I/O: `uring`, `pread` or `memory`.
     pub driver: &'static str,
     /// Why this one.
@@ -164,8 +165,8 @@ impl Database {
             checkpoint: superblock.checkpoint,
             version: snapshot.version(),
             session: superblock.session,
-            entries: snapshot.count(),
-            depth: snapshot.depth(),
+            trees: snapshot.trees().count(),
+            entries: snapshot.trees().map(|(_, _, count)| count).sum(),
             driver: backend.name,
             driver_reason: backend.why.clone(),
             direct: self.pager.file().is_direct(),
@@ -195,20 +196,49 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The tree with a name, if the version has one. Costs nothing: a handle is good for every
+    /// version that has the tree.
+    pub fn tree(&self, name: impl AsRef<[u8]>) -> Option<Tree> {
+        self.snapshot.tree(name.as_ref())
+    }
+
+    /// All trees in the order of their names, each with its name and the number of its entries.
+    pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
+        self.snapshot.trees()
+    }
+
     /// Looks up a key. Cost: one page for each level of the tree. Allocates nothing.
-    pub fn get<K: AsRef<[u8]>>(&self, key: K) -> Op<'_, Get<'_, K>> {
-        self.op(self.snapshot.get(key))
+    ///
+    /// # Errors
+    ///
+    /// When driven: the version does not have the tree; damage on the way to the leaf; a failed
+    /// read.
+    pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
+        self.op(self.snapshot.get(tree, key))
     }
 
     /// A cursor over the entries in `range`.
-    pub fn cursor(&self, range: KeyRange) -> Cursor<'_> {
-        let cursor = self.snapshot.cursor(range);
+    pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
+        let cursor = self.snapshot.cursor(tree, range);
         Cursor { cursor, pager: self.snapshot.pin().pager(), driving: &self.driving }
     }
 
-    /// How many entries there are. Costs nothing.
-    pub fn count(&self) -> u64 {
-        self.snapshot.count()
+    /// How many entries a tree has. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the version does not have the tree.
+    pub fn count(&self, tree: Tree) -> Result<u64> {
+        Ok(self.snapshot.count(tree)?)
+    }
+
+    /// How many levels a tree has, the leaves' included; 0 if it is empty. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the version does not have the tree.
+    pub fn depth(&self, tree: Tree) -> Result<usize> {
+        Ok(self.snapshot.depth(tree)?)
     }
 
     /// The number of the version: how many commits made it.
@@ -253,21 +283,80 @@ impl WriteTransaction {
         WriteTransaction { transaction, driving }
     }
 
+    /// The tree with a name.
+    pub fn tree(&self, name: impl AsRef<[u8]>) -> Option<Tree> {
+        self.transaction.tree(name.as_ref())
+    }
+
+    /// All trees in the order of their names, each with its name and the number of its entries.
+    pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
+        self.transaction.trees()
+    }
+
+    /// Makes a new, empty tree. Names are bytes, from one to a quarter of a page; nothing is
+    /// written before the commit.
+    ///
+    /// # Errors
+    ///
+    /// There is one with this name; the name is too long or empty.
+    pub fn create_tree(&mut self, name: impl AsRef<[u8]>) -> Result<Tree> {
+        Ok(self.transaction.create_tree(name.as_ref())?)
+    }
+
+    /// The tree with a name; a new one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The name is too long or empty.
+    pub fn open_tree(&mut self, name: impl AsRef<[u8]>) -> Result<Tree> {
+        match self.tree(&name) {
+            Some(tree) => Ok(tree),
+            None => self.create_tree(name),
+        }
+    }
+
+    /// Gives a tree another name. Its handle stays good. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree, or one with that name; the name is too long or empty; `main` keeps
+    /// its name.
+    pub fn rename_tree(&mut self, tree: Tree, name: impl AsRef<[u8]>) -> Result<()> {
+        Ok(self.transaction.rename_tree(tree, name.as_ref())?)
+    }
+
+    /// Drops a tree with all its entries; its handle is good for nothing afterwards. Cost: every
+    /// page of the tree is read. Dropping the operation leaves all of the tree, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree; `main` cannot be dropped. When driven: damage in the tree, a failed
+    /// read.
+    pub fn drop_tree(&mut self, tree: Tree) -> Result<Op<'_, DropTree<'_>>> {
+        let pager = Held::Owned(self.transaction.pager().clone());
+        let driving = Held::Borrowed(&*self.driving);
+        Ok(Op::new(self.transaction.drop_tree(tree)?, pager, driving))
+    }
+
     /// Looks up a key, in the transaction's own writes first.
-    pub fn get<K: AsRef<[u8]>>(&self, key: K) -> Op<'_, Get<'_, K>> {
-        let machine = self.transaction.get(key);
+    pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
+        let machine = self.transaction.get(tree, key);
         Op::new(machine, Held::Borrowed(self.transaction.pager()), self.driving())
     }
 
     /// A cursor over the entries in `range`, the transaction's own writes included.
-    pub fn cursor(&self, range: KeyRange) -> Cursor<'_> {
-        let cursor = self.transaction.cursor(range);
+    pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
+        let cursor = self.transaction.cursor(tree, range);
         Cursor { cursor, pager: self.transaction.pager(), driving: &self.driving }
     }
 
-    /// How many entries there are. Costs nothing.
-    pub fn count(&self) -> u64 {
-        self.transaction.count()
+    /// How many entries a tree has. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such tree.
+    pub fn count(&self, tree: Tree) -> Result<u64> {
+        Ok(self.transaction.count(tree)?)
     }
 
     /// Stores `value` under `key`, in place of the value that was there; the output is whether one
@@ -280,12 +369,13 @@ impl WriteTransaction {
     /// room for dooms it.
     pub fn put<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
+        tree: Tree,
         key: K,
         value: V,
     ) -> Op<'_, Put<'_, K, V>> {
         let pager = Held::Owned(self.transaction.pager().clone());
         let driving = Held::Borrowed(&*self.driving);
-        Op::new(self.transaction.put(key, value), pager, driving)
+        Op::new(self.transaction.put(tree, key, value), pager, driving)
     }
 
     /// Removes the entry with `key`; the output is whether there was one.
@@ -293,10 +383,10 @@ impl WriteTransaction {
     /// # Errors
     ///
     /// As [`WriteTransaction::put`].
-    pub fn delete<K: AsRef<[u8]>>(&mut self, key: K) -> Op<'_, Delete<'_, K>> {
+    pub fn delete<K: AsRef<[u8]>>(&mut self, tree: Tree, key: K) -> Op<'_, Delete<'_, K>> {
         let pager = Held::Owned(self.transaction.pager().clone());
         let driving = Held::Borrowed(&*self.driving);
-        Op::new(self.transaction.delete(key), pager, driving)
+        Op::new(self.transaction.delete(tree, key), pager, driving)
     }
 
     /// Makes the changes durable, all or none of them; the output is the number of the version
@@ -320,7 +410,7 @@ impl WriteTransaction {
 
 impl std::fmt::Debug for WriteTransaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "write transaction, {} entries", self.transaction.count())
+        self.transaction.fmt(f)
     }
 }
 

@@ -99,7 +99,13 @@ impl Error {
 
 fn kind_of(error: &btree::Error) -> ErrorKind {
     match error {
-        btree::Error::KeyTooLong { .. } | btree::Error::ValueTooLong { .. } => ErrorKind::Usage,
+        btree::Error::KeyTooLong { .. }
+        | btree::Error::ValueTooLong { .. }
+        | btree::Error::NoSuchTree { .. }
+        | btree::Error::TreeExists { .. }
+        | btree::Error::TreeName { .. }
+        | btree::Error::MainTree
+        | btree::Error::TooManyTrees => ErrorKind::Usage,
         btree::Error::Pager(error) => match error {
             pager::Error::Corrupt { .. } => ErrorKind::Damaged,
             pager::Error::Open(OpenError::Damaged { .. } | OpenError::Cut { .. }) => {

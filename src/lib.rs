@@ -4,17 +4,17 @@
 //! # fn main() -> yieldb::Result<()> {
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let path = directory.path().join("fruit.db");
-//! use yieldb::{Database, KeyRange};
+//! use yieldb::{Database, KeyRange, MAIN};
 //!
 //! let database = Database::open(&path).wait()?;
 //! let mut transaction = database.begin().wait()?;
-//! transaction.put("apple", "red").wait()?;
-//! transaction.put("plum", "blue").wait()?;
+//! transaction.put(MAIN, "apple", "red").wait()?;
+//! transaction.put(MAIN, "plum", "blue").wait()?;
 //! transaction.commit().wait()?;
 //!
 //! let snapshot = database.snapshot();
-//! assert_eq!(snapshot.get("apple").wait()?.as_deref(), Some(&b"red"[..]));
-//! let mut cursor = snapshot.cursor(KeyRange::all().from(b"b"));
+//! assert_eq!(snapshot.get(MAIN, "apple").wait()?.as_deref(), Some(&b"red"[..]));
+//! let mut cursor = snapshot.cursor(MAIN, KeyRange::all().from(b"b"));
 //! assert_eq!(cursor.next().wait()?.map(|entry| entry.key()), Some(&b"plum"[..]));
 //! # Ok(()) }
 //! ```
@@ -37,7 +37,10 @@ pub use options::Options;
 pub use yieldb_btree::{CheckProgress, Damage, Entry, KeyRange, Report, Value};
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
-pub use yieldb_pager::SpaceUse;
+pub use yieldb_pager::{SpaceUse, Tree};
+
+/// The tree named `main`, which every database has: for programs that need no other.
+pub const MAIN: Tree = Tree::MAIN;
 
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
@@ -45,6 +48,7 @@ pub mod ops {
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
     pub use yieldb_btree::ops::delete::Delete;
+    pub use yieldb_btree::ops::drop_tree::DropTree;
     pub use yieldb_btree::ops::get::Get;
     pub use yieldb_btree::ops::next::Next;
     pub use yieldb_btree::ops::put::Put;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use yieldb::{Choice, Database, IOCompletions, IOResult, MemoryDisk, Options, Snapshot};
+use yieldb::{Choice, Database, IOCompletions, IOResult, MAIN, MemoryDisk, Options, Snapshot};
 
 /// Counts allocations, and those that grow.
 struct Counting;
@@ -86,18 +86,18 @@ fn fill(options: &Options, path: &std::path::Path) {
     let database = options.clone().open(path).wait().unwrap();
     let mut transaction = database.begin().wait().unwrap();
     for number in 0..COUNT_OF_KEYS {
-        transaction.put(key(number), value(number)).wait().unwrap();
+        transaction.put(MAIN, key(number), value(number)).wait().unwrap();
     }
     transaction.commit().wait().unwrap();
 }
 
 fn by_wait(snapshot: &Snapshot, number: u64) {
-    let found = snapshot.get(key(number)).wait().unwrap();
+    let found = snapshot.get(MAIN, key(number)).wait().unwrap();
     assert_eq!(found.as_deref(), Some(&value(number)[..]));
 }
 
 fn by_step(database: &Database, snapshot: &Snapshot, number: u64) {
-    let mut get = snapshot.get(key(number));
+    let mut get = snapshot.get(MAIN, key(number));
     let found = loop {
         match get.step().unwrap() {
             IOResult::Done(found) => break found,
@@ -113,7 +113,7 @@ fn by_step(database: &Database, snapshot: &Snapshot, number: u64) {
 }
 
 fn by_await(snapshot: &Snapshot, number: u64, waker: &Waker) {
-    let found = block_on(snapshot.get(key(number)), waker).unwrap();
+    let found = block_on(snapshot.get(MAIN, key(number)), waker).unwrap();
     assert_eq!(found.as_deref(), Some(&value(number)[..]));
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use yieldb::{Choice, Database, KeyRange, Options, WriteTransaction};
+use yieldb::{Choice, Database, KeyRange, MAIN, Options, WriteTransaction};
 
 const COUNT: u64 = 4_000;
 
@@ -47,12 +47,13 @@ fn read(database: &Database, seed: u64, stop: &AtomicBool) -> u64 {
         let round = snapshot.version();
         for _ in 0..200 {
             let number = next(&mut random) % COUNT;
-            let found = snapshot.get(key(number)).wait().unwrap().expect("every key is there");
+            let found =
+                snapshot.get(MAIN, key(number)).wait().unwrap().expect("every key is there");
             assert_eq!(round_of(number, &found), round);
             reads += 1;
         }
         if next(&mut random).is_multiple_of(8) {
-            let mut cursor = snapshot.cursor(KeyRange::all());
+            let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
             let mut count = 0;
             while let Some(entry) = cursor.next().wait().unwrap() {
                 let number = std::str::from_utf8(&entry.key()[8..]).unwrap().parse().unwrap();
@@ -70,9 +71,9 @@ fn change(database: &Database, round: u64) -> WriteTransaction {
     for step in 0..COUNT {
         let number = step * 1_009 % COUNT;
         if number % 5 == round % 5 {
-            transaction.delete(key(number)).wait().unwrap();
+            transaction.delete(MAIN, key(number)).wait().unwrap();
         }
-        transaction.put(key(number), value(number, round)).wait().unwrap();
+        transaction.put(MAIN, key(number), value(number, round)).wait().unwrap();
     }
     transaction
 }

@@ -1,6 +1,6 @@
 //! Damaged, cut and foreign files: named at the first touch, and nothing else lost.
 
-use yieldb::{Error, ErrorKind, KeyRange, MemoryDisk, Options, Snapshot};
+use yieldb::{Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
 
 const PAGE: usize = 4096;
 
@@ -23,7 +23,7 @@ fn image() -> Vec<u8> {
     let database = options(&disk).open("db").wait().unwrap();
     let mut transaction = database.begin().wait().unwrap();
     for number in 0..COUNT {
-        transaction.put(key(number), [number as u8; 50]).wait().unwrap();
+        transaction.put(MAIN, key(number), [number as u8; 50]).wait().unwrap();
     }
     transaction.commit().wait().unwrap();
     drop(database);
@@ -70,7 +70,7 @@ fn a_damaged_page_is_named_at_the_first_touch_and_the_rest_can_be_read() {
     let snapshot = database.snapshot();
     let (mut readable, mut lost) = (0, 0);
     for number in 0..COUNT {
-        match snapshot.get(key(number)).wait() {
+        match snapshot.get(MAIN, key(number)).wait() {
             Ok(value) => {
                 assert_eq!(value.as_deref(), Some(&[number as u8; 50][..]));
                 readable += 1;
@@ -88,7 +88,7 @@ fn a_damaged_page_is_named_at_the_first_touch_and_the_rest_can_be_read() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains(&format!("{leaf}")), "{found:?}");
     // A scan says so too, when it gets there.
-    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
     let error = loop {
         match cursor.next().wait() {
             Ok(Some(_)) => {}
@@ -121,7 +121,7 @@ fn writing_around_damage_is_refused_only_where_it_touches_it() {
     let mut transaction = database.begin().wait().unwrap();
     let (mut refused, mut stored) = (0, 0);
     for number in 0..COUNT {
-        match transaction.put(key(number), "new").wait() {
+        match transaction.put(MAIN, key(number), "new").wait() {
             Ok(_) => stored += 1,
             Err(error) => {
                 assert_eq!(error.damaged_page(), Some(leaf as u64));
@@ -133,7 +133,7 @@ fn writing_around_damage_is_refused_only_where_it_touches_it() {
     assert!(refused > 0 && stored + refused == COUNT);
     let snapshot = database.snapshot();
     let new = (0..COUNT).filter(|number| {
-        snapshot.get(key(*number)).wait().is_ok_and(|value| value.as_deref() == Some(b"new"))
+        snapshot.get(MAIN, key(*number)).wait().is_ok_and(|value| value.as_deref() == Some(b"new"))
     });
     assert_eq!(new.count() as u32, stored);
 }
@@ -146,14 +146,14 @@ fn one_bad_superblock_is_no_loss_and_two_are() {
         one[slot * PAGE + 100] ^= 1;
         let disk = disk_with(one.clone());
         let database = options(&disk).open("db").wait().unwrap();
-        assert_eq!(database.snapshot().count(), u64::from(COUNT));
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT));
         drop(database);
         // Opening for writing has made both good again.
         assert_eq!(disk.image("db").unwrap()[slot * PAGE..][..16], image[..16]);
         one = disk.image("db").unwrap();
         one[(1 - slot) * PAGE + 100] ^= 1;
         let database = options(&disk_with(one)).open("db").wait().unwrap();
-        assert_eq!(database.snapshot().count(), u64::from(COUNT));
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT));
     }
     let mut both = image;
     both[100] ^= 1;
@@ -208,7 +208,7 @@ fn a_cut_file_is_refused_with_both_lengths() {
 fn an_empty_file_is_a_new_database() {
     let disk = disk_with(Vec::new());
     let database = options(&disk).open("db").wait().unwrap();
-    assert_eq!(database.snapshot().count(), 0);
+    assert_eq!(database.snapshot().count(MAIN).unwrap(), 0);
 }
 
 #[test]
@@ -218,10 +218,10 @@ fn what_lies_behind_the_last_page_is_cut_off_when_the_file_is_opened_to_write() 
     long.extend_from_slice(&[0xa5; 5 * PAGE + 7]);
     let disk = disk_with(long.clone());
     let database = options(&disk).read_only(true).open("db").wait().unwrap();
-    assert_eq!(database.snapshot().count(), u64::from(COUNT));
+    assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT));
     drop(database);
     assert!(disk.image("db").unwrap() == long, "reading changed it");
     let database = options(&disk).open("db").wait().unwrap();
-    assert_eq!(database.snapshot().count(), u64::from(COUNT));
+    assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT));
     assert_eq!(disk.image("db").unwrap().len(), image.len());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use yieldb::{
-    Choice, Create, Database, DriverMode, ErrorKind, IOResult, KeyRange, MemoryDisk, Options,
+    Choice, Create, Database, DriverMode, ErrorKind, IOResult, KeyRange, MAIN, MemoryDisk, Options,
 };
 
 /// A way to open databases, by name.
@@ -43,17 +43,20 @@ fn what_was_committed_is_read_by_waiting() {
         let database = place.options().open(place.path()).wait().unwrap();
         let mut transaction = database.begin().wait().unwrap();
         for number in 0..5_000 {
-            assert!(!transaction.put(key(number), number.to_le_bytes()).wait().unwrap(), "{name}");
+            assert!(
+                !transaction.put(MAIN, key(number), number.to_le_bytes()).wait().unwrap(),
+                "{name}"
+            );
         }
         assert_eq!(transaction.commit().wait().unwrap(), 1);
         let snapshot = database.snapshot();
         for number in (0..5_000).step_by(7) {
-            let value = snapshot.get(key(number)).wait().unwrap();
+            let value = snapshot.get(MAIN, key(number)).wait().unwrap();
             assert_eq!(value.as_deref(), Some(&number.to_le_bytes()[..]), "{name}");
         }
         drop((snapshot, database));
         let database = place.options().open(place.path()).wait().unwrap();
-        assert_eq!(database.snapshot().count(), 5_000);
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), 5_000);
         let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
         assert_eq!(report.damages, []);
     }
@@ -77,18 +80,18 @@ fn what_was_committed_is_read_by_stepping() {
         let mut begin = database.begin();
         let mut transaction = None;
         drive(&mut || match begin.step().unwrap() {
-            IOResult::Done(begun) => transaction.insert(begun).count() == 0,
+            IOResult::Done(begun) => transaction.insert(begun).count(MAIN).unwrap() == 0,
             IOResult::IO(_) => false,
         });
         let mut transaction = transaction.unwrap();
         for number in 0..1_000 {
-            let mut put = transaction.put(key(number), number.to_le_bytes());
+            let mut put = transaction.put(MAIN, key(number), number.to_le_bytes());
             drive(&mut || put.step().unwrap().is_done());
         }
         let mut commit = transaction.commit();
         drive(&mut || commit.step().unwrap().is_done());
         let snapshot = database.snapshot();
-        let mut cursor = snapshot.cursor(KeyRange::all());
+        let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
         let mut count = 0;
         loop {
             let mut next = cursor.next();
@@ -112,12 +115,12 @@ fn what_was_committed_is_read_by_stepping() {
 async fn work(database: Database, from: u32) {
     let mut transaction = database.begin().await.unwrap();
     for number in from..from + 200 {
-        transaction.put(key(number), number.to_le_bytes()).await.unwrap();
+        transaction.put(MAIN, key(number), number.to_le_bytes()).await.unwrap();
     }
     transaction.commit().await.unwrap();
     let snapshot = database.snapshot();
     for number in from..from + 200 {
-        let value = snapshot.get(key(number)).await.unwrap();
+        let value = snapshot.get(MAIN, key(number)).await.unwrap();
         assert_eq!(value.as_deref(), Some(&number.to_le_bytes()[..]));
     }
 }
@@ -133,7 +136,7 @@ fn many_tasks_of_one_thread_take_turns() {
             for task in tasks {
                 task.await.unwrap();
             }
-            assert_eq!(database.snapshot().count(), 2_000, "{name}");
+            assert_eq!(database.snapshot().count(MAIN).unwrap(), 2_000, "{name}");
         });
     }
 }
@@ -152,7 +155,7 @@ fn tasks_and_threads_share_a_database() {
                 scope.spawn(move || {
                     let mut transaction = database.begin().wait().unwrap();
                     for number in thread * 200..thread * 200 + 200 {
-                        transaction.put(key(number), number.to_le_bytes()).wait().unwrap();
+                        transaction.put(MAIN, key(number), number.to_le_bytes()).wait().unwrap();
                     }
                     transaction.commit().wait().unwrap();
                 });
@@ -161,7 +164,7 @@ fn tasks_and_threads_share_a_database() {
         for task in tasks {
             runtime.block_on(task).unwrap();
         }
-        assert_eq!(database.snapshot().count(), 1_600, "{name}");
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), 1_600, "{name}");
     }
 }
 
@@ -171,7 +174,7 @@ fn an_operation_that_is_given_up_leaves_a_usable_database() {
         let database = place.options().open(place.path()).wait().unwrap();
         let mut transaction = database.begin().wait().unwrap();
         for number in 0..3_000 {
-            transaction.put(key(number), [0; 100]).wait().unwrap();
+            transaction.put(MAIN, key(number), [0; 100]).wait().unwrap();
         }
         let mut commit = transaction.commit();
         let _first = commit.step().unwrap();
@@ -182,11 +185,11 @@ fn an_operation_that_is_given_up_leaves_a_usable_database() {
         drop(waiting);
         assert!(database.try_begin().unwrap().is_none());
         drop(transaction);
-        assert_eq!(database.snapshot().count(), 3_000, "{name}");
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), 3_000, "{name}");
         assert!(database.try_begin().unwrap().is_some());
         for number in 0..3_000 {
             let snapshot = database.snapshot();
-            let mut get = snapshot.get(key(number));
+            let mut get = snapshot.get(MAIN, key(number));
             let _maybe_waiting = get.step().unwrap();
         }
         let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
@@ -244,7 +247,7 @@ fn a_thread_does_not_wait_for_itself() {
                 begin.wait().unwrap().commit().wait().unwrap();
             });
             receiver.recv().unwrap();
-            transaction.put("a", "b").wait().unwrap();
+            transaction.put(MAIN, "a", "b").wait().unwrap();
             transaction.commit().wait().unwrap();
         });
         // Another thread may take a transaction over.
@@ -252,7 +255,7 @@ fn a_thread_does_not_wait_for_itself() {
         std::thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::channel();
             scope.spawn(move || {
-                transaction.put("c", "d").wait().unwrap();
+                transaction.put(MAIN, "c", "d").wait().unwrap();
                 sender.send(()).unwrap();
                 std::thread::sleep(Duration::from_millis(20));
                 transaction.commit().wait().unwrap();
@@ -269,7 +272,7 @@ fn closing_waits_for_the_commit_that_nobody_waits_for() {
     for (name, place) in places() {
         let database = place.options().open(place.path()).wait().unwrap();
         let mut transaction = database.begin().wait().unwrap();
-        transaction.put("key", "value").wait().unwrap();
+        transaction.put(MAIN, "key", "value").wait().unwrap();
         let mut commit = transaction.commit();
         let _handed_over = commit.step().unwrap();
         drop(commit);

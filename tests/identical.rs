@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use yieldb::{Choice, MemoryDisk, Options};
+use yieldb::{Choice, MAIN, MemoryDisk, Options};
 
 /// Entries that look like a listing of files, in no particular order.
 fn entries() -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
@@ -24,13 +24,13 @@ fn work(options: Options, path: &Path) {
     for part in 0..2 {
         let mut transaction = database.begin().wait().unwrap();
         for (key, value) in entries().skip(part * 20_000).take(20_000) {
-            transaction.put(key, value).wait().unwrap();
+            transaction.put(MAIN, key, value).wait().unwrap();
         }
         transaction.commit().wait().unwrap();
     }
     let mut transaction = database.begin().wait().unwrap();
     for (key, _) in entries().step_by(3) {
-        assert!(transaction.delete(key).wait().unwrap());
+        assert!(transaction.delete(MAIN, key).wait().unwrap());
     }
     transaction.commit().wait().unwrap();
     let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The only test of its program: the peak is the process's.
 
-use yieldb::{KeyRange, Options};
+use yieldb::{KeyRange, MAIN, Options};
 
 const CACHE: u64 = 4 << 20;
 const COUNT: u64 = 86_000;
@@ -28,7 +28,7 @@ fn data_of_twenty_times_the_cache_loads_and_scans() {
     // One transaction with all of it, in random order: it has to write out what it made.
     let mut transaction = database.begin().wait().unwrap();
     for number in 0..COUNT {
-        transaction.put(key(number), [number as u8; 1_000]).wait().unwrap();
+        transaction.put(MAIN, key(number), [number as u8; 1_000]).wait().unwrap();
     }
     transaction.commit().wait().unwrap();
     drop(database);
@@ -36,7 +36,7 @@ fn data_of_twenty_times_the_cache_loads_and_scans() {
 
     let database = options.open(&path).wait().unwrap();
     let snapshot = database.snapshot();
-    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
     let (mut count, mut last) = (0, Vec::new());
     while let Some(entry) = cursor.next().wait().unwrap() {
         assert!(entry.key() > last.as_slice() || count == 0);

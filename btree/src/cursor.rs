@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use yieldb_core::{StateMachine, is_planted};
-use yieldb_pager::{PageRef, Pager, PinnedPage};
+use yieldb_pager::{PageRef, Pager, PinnedPage, page_format};
 
 use crate::descend::{Leaf, Target, descend};
 use crate::node::{KeyRef, LeafView};
@@ -119,6 +119,15 @@ impl<'a> Cursor<'a> {
         };
         let view = LeafView::new(bytes);
         Some(Entry { key: &self.key, value: view.value(*index) })
+    }
+
+    /// The number of the page that the cursor is on.
+    pub(crate) fn leaf_number(&self) -> Option<u64> {
+        let Place::On(held, _) = &self.place else { return None };
+        Some(match held {
+            Held::Pinned(page) => page_format::number_of(page),
+            Held::Private(page) => page.page().as_u64(),
+        })
     }
 
     /// Keeps a page that was fetched until the next move has seen it.
@@ -242,7 +251,7 @@ fn locate<'p>(
     open: bool,
     direction: Direction,
 ) -> Result<Walk<Option<(Leaf<'p>, usize)>>> {
-    let mut leaf = match descend(pages, reader.root, target)? {
+    let mut leaf = match descend(pages, reader.root()?, target)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(None) => return Ok(Walk::Found(None)),
         Walk::Found(Some(leaf)) => leaf,
@@ -261,7 +270,7 @@ fn locate<'p>(
         Direction::Next => Target::Key(&beyond),
         Direction::Previous => Target::Below(&beyond),
     };
-    leaf = match descend(pages, reader.root, target)? {
+    leaf = match descend(pages, reader.root()?, target)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(None) => return Ok(Walk::Found(None)),
         Walk::Found(Some(leaf)) => leaf,

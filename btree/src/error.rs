@@ -20,6 +20,32 @@ pub enum Error {
         /// The most for the file's page size, in bytes.
         max: usize,
     },
+    /// The version or the transaction has no such tree: it was created later, or dropped.
+    #[error("there is no tree with the number {tree}")]
+    NoSuchTree {
+        /// The tree's number.
+        tree: u32,
+    },
+    /// There is a tree with this name.
+    #[error("there is a tree named \"{name}\" already")]
+    TreeExists {
+        /// The name, escaped.
+        name: String,
+    },
+    /// A tree's name is empty or too long.
+    #[error("a tree's name of {len} bytes is impossible, it has 1 to {max}")]
+    TreeName {
+        /// The name's length in bytes.
+        len: usize,
+        /// The most for the file's page size, in bytes.
+        max: usize,
+    },
+    /// The tree `main` keeps its name, and cannot be dropped.
+    #[error("the tree \"main\" can be neither renamed nor dropped")]
+    MainTree,
+    /// All numbers of trees were used once.
+    #[error("no more trees can be created in this database")]
+    TooManyTrees,
     /// A value is longer than can be stored with its key.
     #[error("a value of {len} bytes is too long, {max} is the most for its key and page size")]
     ValueTooLong {

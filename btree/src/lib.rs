@@ -21,6 +21,7 @@ mod pages;
 mod replacement;
 mod snapshot;
 mod transaction;
+mod tree_set;
 
 pub use cursor::{Cursor, Entry};
 pub use error::{Error, Result};
@@ -29,3 +30,4 @@ pub use ops::check::{CheckProgress, Damage, Report};
 pub use ops::get::Value;
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
+pub use yieldb_pager::Tree;

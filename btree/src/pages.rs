@@ -2,10 +2,10 @@
 //! that it belongs to.
 
 use yieldb_pager::page_format::level_of;
-use yieldb_pager::{PageRef, PinnedPage, Resident, Root, WriteSet};
+use yieldb_pager::{PageRef, PinnedPage, Resident, Root, Tree, WriteSet};
 
 use crate::node::{InteriorView, LeafView};
-use crate::{Result, error};
+use crate::{Error, Result, error};
 
 /// What a restartable read comes to.
 #[derive(Debug)]
@@ -32,9 +32,22 @@ pub(crate) use resident_or_return;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     /// The tree.
-    pub root: Root,
+    pub tree: Tree,
+    /// Where it begins; `None` if the version or the transaction does not have it.
+    pub root: Option<Root>,
     /// The pages of the transaction that reads, if it is one.
     pub private: Option<&'a WriteSet>,
+}
+
+impl Reader<'_> {
+    /// Where the tree begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`].
+    pub fn root(&self) -> Result<Root> {
+        self.root.ok_or(Error::NoSuchTree { tree: self.tree.as_u32() })
+    }
 }
 
 /// The pages in memory, for one step.

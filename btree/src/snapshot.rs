@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use yieldb_core::StateMachine;
-use yieldb_pager::{Pager, VersionPin};
+use yieldb_pager::{Pager, Tree, VersionPin};
 
 use crate::cursor::Cursor;
 use crate::ops::check::{Check, CheckProgress, check};
@@ -29,25 +29,43 @@ impl Snapshot {
         self.pin.roots().version
     }
 
-    /// How many entries there are. Costs nothing.
-    pub fn count(&self) -> u64 {
-        self.pin.roots().main.count
+    /// The tree with a name.
+    pub fn tree(&self, name: &[u8]) -> Option<Tree> {
+        self.pin.roots().trees.find(name)
     }
 
-    /// How many levels the tree has, the leaves' included; 0 if it is empty.
-    pub fn depth(&self) -> usize {
-        let root = self.pin.roots().main;
-        root.page.map_or(0, |_| usize::from(root.level) + 1)
+    /// All trees in the order of their names, with the numbers of their entries.
+    pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
+        self.pin.roots().trees.iter().map(|(tree, info)| (tree, &*info.name, info.root.count))
+    }
+
+    /// How many entries a tree has. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`] if the version does not have it.
+    pub fn count(&self, tree: Tree) -> Result<u64> {
+        self.reader(tree).root().map(|root| root.count)
+    }
+
+    /// How many levels a tree has, the leaves' included; 0 if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`] if the version does not have it.
+    pub fn depth(&self, tree: Tree) -> Result<usize> {
+        let root = self.reader(tree).root()?;
+        Ok(root.page.map_or(0, |_| usize::from(root.level) + 1))
     }
 
     /// Looks up a key. Cost: one page for each level of the tree.
-    pub fn get<K: AsRef<[u8]>>(&self, key: K) -> StateMachine<Get<'_, K>> {
-        get(self.reader(), key)
+    pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
+        get(self.reader(tree), key)
     }
 
     /// A cursor over the entries in `range`.
-    pub fn cursor(&self, range: KeyRange) -> Cursor<'_> {
-        Cursor::new(self.reader(), range)
+    pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
+        Cursor::new(self.reader(tree), range)
     }
 
     /// Reads every page of the version and looks for damage, telling `progress` after each page.
@@ -64,7 +82,7 @@ impl Snapshot {
         &self.pin
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader { root: self.pin.roots().main, private: None }
+    fn reader(&self, tree: Tree) -> Reader<'_> {
+        Reader { tree, root: self.pin.roots().trees.root(tree), private: None }
     }
 }

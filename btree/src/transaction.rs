@@ -5,17 +5,19 @@ use std::sync::Arc;
 use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::WriterTurn;
-use yieldb_pager::{PageRef, Pager, Root, RootSet, WriteSet};
+use yieldb_pager::{PageId, PageRef, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::Cursor;
 use crate::edit::{self, Change};
 use crate::node::{max_entry_len, max_key_len};
 use crate::ops::commit::{Commit, commit};
 use crate::ops::delete::{Delete, delete};
+use crate::ops::drop_tree::{DropTree, drop_tree};
 use crate::ops::get::{Get, get};
 use crate::ops::put::{Put, put};
 use crate::pages::{Reader, Walk};
-use crate::{Error, KeyRange, Result, catalogue};
+use crate::tree_set::{Record, TreeSet};
+use crate::{Error, KeyRange, Result};
 
 /// A write transaction under way. One at a time: it holds the writer's turn.
 ///
@@ -27,16 +29,19 @@ pub struct Transaction {
     /// `None` once it was handed over with the commit.
     turn: Option<WriterTurn>,
     set: WriteSet,
-    roots: RootSet,
+    /// The version that it began on, which no change of it has touched.
+    base: RootSet,
+    catalogue: Root,
+    trees: TreeSet,
 }
 
-/// A tree of a transaction.
+/// A tree that a transaction changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TreeName {
+pub(crate) enum Subject {
     /// The tree of trees.
     Catalogue,
-    /// The tree named `main`.
-    Main,
+    /// One of the trees in it.
+    Tree(Tree),
 }
 
 /// What an attempt to change a tree came to.
@@ -53,38 +58,121 @@ pub(crate) enum Attempt {
 impl Transaction {
     /// A transaction on the newest version, for the one who has the turn.
     pub fn new(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
-        let roots = *pager.newest().roots();
+        let base = pager.newest().roots().clone();
         let set = pager.begin_write_set();
-        Transaction { pager, turn: Some(turn), set, roots }
+        let (catalogue, trees) = (base.catalogue, TreeSet::new(base.trees.clone()));
+        Transaction { pager, turn: Some(turn), set, base, catalogue, trees }
     }
 
+    // Trees.
+
+    /// The tree with a name.
+    pub fn tree(&self, name: &[u8]) -> Option<Tree> {
+        self.trees.find(name)
+    }
+
+    /// All trees in the order of their names, with the numbers of their entries.
+    pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
+        self.trees.iter().map(|(tree, name, root)| (tree, name, root.count))
+    }
+
+    /// Makes a new, empty tree.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TreeExists`], [`Error::TreeName`], [`Error::TooManyTrees`].
+    pub fn create_tree(&mut self, name: &[u8]) -> Result<Tree> {
+        self.check_name(name)?;
+        self.trees.create(name)
+    }
+
+    /// Gives a tree another name. The handle stays good.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`], [`Error::TreeExists`], [`Error::TreeName`]; [`Error::MainTree`] for
+    /// the tree `main`, which keeps its name.
+    pub fn rename_tree(&mut self, tree: Tree, name: &[u8]) -> Result<()> {
+        self.check_name(name)?;
+        self.trees.rename(tree, name)
+    }
+
+    /// Drops a tree with all its entries. Cost: every page of it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`]; [`Error::MainTree`] for the tree `main`, which always is.
+    pub fn drop_tree(&mut self, tree: Tree) -> Result<StateMachine<DropTree<'_>>> {
+        drop_tree(self, tree)
+    }
+
+    /// Where a tree begins that may be dropped.
+    pub(crate) fn droppable(&self, tree: Tree) -> Result<Root> {
+        self.trees.droppable(tree)
+    }
+
+    /// Makes a tree go that consists of these pages.
+    pub(crate) fn drop_pages(&mut self, tree: Tree, pages: Vec<(PageId, Stamp)>) -> Result<()> {
+        self.trees.remove(tree)?;
+        for (page, birth) in pages {
+            self.set.kill(&self.pager, page, birth);
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &[u8]) -> Result<()> {
+        let max = max_key_len(self.pager.page_size().bytes());
+        if name.is_empty() || name.len() > max {
+            return Err(Error::TreeName { len: name.len(), max });
+        }
+        Ok(())
+    }
+
+    // Reading.
+
     /// Looks up a key. Cost: one page for each level of the tree.
-    pub fn get<K: AsRef<[u8]>>(&self, key: K) -> StateMachine<Get<'_, K>> {
-        get(self.reader(), key)
+    pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
+        get(self.reader(tree), key)
     }
 
     /// A cursor over the entries in `range`.
-    pub fn cursor(&self, range: KeyRange) -> Cursor<'_> {
-        Cursor::new(self.reader(), range)
+    pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
+        Cursor::new(self.reader(tree), range)
     }
 
-    /// How many entries there are. Costs nothing.
-    pub fn count(&self) -> u64 {
-        self.roots.main.count
+    /// How many entries a tree has. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`].
+    pub fn count(&self, tree: Tree) -> Result<u64> {
+        self.trees.root(tree).map(|root| root.count)
     }
+
+    /// The pages that the transaction has made.
+    pub(crate) fn write_set(&self) -> &WriteSet {
+        &self.set
+    }
+
+    fn reader(&self, tree: Tree) -> Reader<'_> {
+        Reader { tree, root: self.trees.root(tree).ok(), private: Some(&self.set) }
+    }
+
+    // Writing.
 
     /// Stores `value` under `key`, in place of the value that was there.
     pub fn put<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
+        tree: Tree,
         key: K,
         value: V,
     ) -> StateMachine<Put<'_, K, V>> {
-        put(self, key, value)
+        put(self, tree, key, value)
     }
 
     /// Removes the entry with `key`, if there is one.
-    pub fn delete<K: AsRef<[u8]>>(&mut self, key: K) -> StateMachine<Delete<'_, K>> {
-        delete(self, key)
+    pub fn delete<K: AsRef<[u8]>>(&mut self, tree: Tree, key: K) -> StateMachine<Delete<'_, K>> {
+        delete(self, tree, key)
     }
 
     /// Makes the changes durable, all or none of them. Cost: every page that the transaction made,
@@ -98,28 +186,24 @@ impl Transaction {
         &self.pager
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader { root: self.roots.main, private: Some(&self.set) }
-    }
-
     /// Tries to change a tree: either the change is made, or nothing has changed and the answer
     /// says what stands in its way.
-    pub(crate) fn attempt(&mut self, tree: TreeName, change: Change<'_>) -> Result<Attempt> {
+    pub(crate) fn attempt(&mut self, subject: Subject, change: Change<'_>) -> Result<Attempt> {
         self.check_lens(change)?;
         if let Some(turn) = &self.turn {
             turn.used_here();
         }
-        let root = self.root(tree);
+        let root = self.root(subject)?;
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
             return Ok(Attempt::Wait(io));
         }
         if is_planted!(CountBeforePages) {
-            self.root_mut(tree).count += 1;
+            self.set_root(subject, Root { count: root.count + 1, ..root });
         }
         Ok(match edit::change(&mut self.set, &self.pager, root, change)? {
             Walk::Missing(page) => Attempt::Missing(page),
             Walk::Found(edited) => {
-                *self.root_mut(tree) = edited.root;
+                self.set_root(subject, edited.root);
                 Attempt::Done { existed: edited.existed }
             }
         })
@@ -140,21 +224,22 @@ impl Transaction {
         Ok(())
     }
 
-    /// Tries to write the roots of changed trees into the catalogue.
-    pub(crate) fn attempt_record(&mut self) -> Result<Attempt> {
-        let entry = catalogue::encode(self.roots.main);
-        let change = Change::Put { key: catalogue::MAIN, value: &entry };
-        self.attempt(TreeName::Catalogue, change)
-    }
+    // Committing.
 
     /// Has the transaction changed anything?
     pub(crate) fn is_unchanged(&self) -> bool {
-        self.set.is_empty()
+        self.set.is_empty() && self.trees.is_unchanged()
     }
 
     /// The version that the transaction began on.
     pub(crate) fn version(&self) -> u64 {
-        self.roots.version
+        self.base.version
+    }
+
+    /// What the catalogue is to say of the trees that have changed.
+    pub(crate) fn records(&mut self) -> Vec<Record> {
+        self.trees.settle();
+        self.trees.records()
     }
 
     /// Hands everything over to the engine, which commits it.
@@ -162,20 +247,22 @@ impl Transaction {
         let turn = self.turn.take().expect("a transaction commits once");
         turn.used_by_engine();
         let set = self.set.take();
-        self.pager.commit(set, self.roots, turn)
+        let trees = self.trees.trees().clone();
+        let roots = RootSet { catalogue: self.catalogue, trees, ..self.base.clone() };
+        self.pager.commit(set, roots, turn)
     }
 
-    fn root(&self, tree: TreeName) -> Root {
-        match tree {
-            TreeName::Catalogue => self.roots.catalogue,
-            TreeName::Main => self.roots.main,
+    fn root(&self, subject: Subject) -> Result<Root> {
+        match subject {
+            Subject::Catalogue => Ok(self.catalogue),
+            Subject::Tree(tree) => self.trees.root(tree),
         }
     }
 
-    fn root_mut(&mut self, tree: TreeName) -> &mut Root {
-        match tree {
-            TreeName::Catalogue => &mut self.roots.catalogue,
-            TreeName::Main => &mut self.roots.main,
+    fn set_root(&mut self, subject: Subject, root: Root) {
+        match subject {
+            Subject::Catalogue => self.catalogue = root,
+            Subject::Tree(tree) => self.trees.set_root(tree, root),
         }
     }
 }

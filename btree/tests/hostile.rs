@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Rng, Store};
-use yieldb_btree::KeyRange;
+use yieldb_btree::{KeyRange, Tree};
 use yieldb_core::{Create, IOResult};
 use yieldb_io_backends::MemoryDisk;
 use yieldb_pager::ops::open::Settings;
@@ -21,10 +21,10 @@ fn image() -> Vec<u8> {
     let store = Store::new(PAGE as u32, 256, None);
     let mut transaction = store.begin();
     for number in 0..4_000 {
-        store.drive(transaction.put(key(number), vec![number as u8; 90])).unwrap();
+        store.drive(transaction.put(Tree::MAIN, key(number), vec![number as u8; 90])).unwrap();
     }
     store.drive(transaction.commit()).unwrap();
-    assert_eq!(store.snapshot().depth(), 3);
+    assert_eq!(store.snapshot().depth(Tree::MAIN).unwrap(), 3);
     store.disk.image("db").unwrap()
 }
 
@@ -93,7 +93,7 @@ fn use_it(image: Vec<u8>) {
         let _report = support::drive(&backend, Some(&pager), &*pager, check).is_ok();
     }
     for forwards in [true, false] {
-        let mut cursor = snapshot.cursor(KeyRange::all());
+        let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all());
         let mut left = 20_000;
         loop {
             let next = if forwards { cursor.next() } else { cursor.previous() };
@@ -105,16 +105,16 @@ fn use_it(image: Vec<u8>) {
         }
     }
     for number in (0..4_000).step_by(37) {
-        let _found = drive(snapshot.get(key(number))).is_ok();
+        let _found = drive(snapshot.get(Tree::MAIN, key(number))).is_ok();
     }
     let begun = yieldb_btree::ops::begin::begin(pager.clone());
     let Ok(mut transaction) = support::drive(&backend, Some(&pager), &*pager, begun) else {
         return;
     };
     for number in (0..4_200).step_by(7) {
-        let put = transaction.put(key(number), [1; 200]);
+        let put = transaction.put(Tree::MAIN, key(number), [1; 200]);
         let _stored = support::drive(&backend, Some(&pager), &*pager, put).is_ok();
-        let delete = transaction.delete(key(number + 3));
+        let delete = transaction.delete(Tree::MAIN, key(number + 3));
         let _deleted = support::drive(&backend, Some(&pager), &*pager, delete).is_ok();
     }
     let commit = transaction.commit();

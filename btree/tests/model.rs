@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rstest::rstest;
 use support::{Rng, Store};
-use yieldb_btree::KeyRange;
+use yieldb_btree::{KeyRange, Tree};
 use yieldb_pager::superblock::reserved_page_count;
 
 /// What one run is like.
@@ -59,16 +59,16 @@ impl Run {
                 let key = self.key(&mut rng);
                 if rng.below(10) < puts {
                     let value = self.value(&mut rng);
-                    let existed = store.drive(transaction.put(&key, &value)).unwrap();
+                    let existed = store.drive(transaction.put(Tree::MAIN, &key, &value)).unwrap();
                     assert_eq!(existed, model.insert(key, value).is_some());
                 } else if rng.below(4) == 0 {
-                    let found = store.drive(transaction.get(&key)).unwrap();
+                    let found = store.drive(transaction.get(Tree::MAIN, &key)).unwrap();
                     assert_eq!(found.as_deref(), model.get(&key).map(Vec::as_slice));
                 } else {
-                    let existed = store.drive(transaction.delete(&key)).unwrap();
+                    let existed = store.drive(transaction.delete(Tree::MAIN, &key)).unwrap();
                     assert_eq!(existed, model.remove(&key).is_some());
                 }
-                assert_eq!(transaction.count(), model.len() as u64);
+                assert_eq!(transaction.count(Tree::MAIN).unwrap(), model.len() as u64);
             }
             done += self.commit_every;
             most = most.max(model.len());
@@ -89,8 +89,8 @@ impl Run {
 
     fn compare(&self, store: &Store, model: &BTreeMap<Vec<u8>, Vec<u8>>, rng: &mut Rng) {
         let snapshot = store.snapshot();
-        assert_eq!(snapshot.count(), model.len() as u64);
-        let mut cursor = snapshot.cursor(KeyRange::all());
+        assert_eq!(snapshot.count(Tree::MAIN).unwrap(), model.len() as u64);
+        let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all());
         for (key, value) in model {
             let entry = store.drive(cursor.next()).unwrap().expect("an entry that the model has");
             assert_eq!((entry.key(), entry.value()), (key.as_slice(), value.as_slice()));
@@ -98,7 +98,7 @@ impl Run {
         assert!(store.drive(cursor.next()).unwrap().is_none());
         let (from, to) = (self.key(rng), self.key(rng));
         let range = KeyRange::all().from(&from).to(&to);
-        let mut cursor = snapshot.cursor(range.clone());
+        let mut cursor = snapshot.cursor(Tree::MAIN, range.clone());
         for (key, value) in model.iter().rev().filter(|(key, _)| range.contains(key)) {
             let entry = store.drive(cursor.previous()).unwrap().expect("an entry of the model");
             assert_eq!((entry.key(), entry.value()), (key.as_slice(), value.as_slice()));

@@ -10,6 +10,7 @@ use crate::reuse::Reuse;
 use crate::space::Space;
 use crate::space::map::{MapShape, encode_page};
 use crate::superblock::{Superblock, reserved_page_count};
+use crate::trees::Trees;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
 use crate::{Error, PageId, PageRef, Result, Stamp, page_format};
@@ -68,7 +69,7 @@ impl Ledger {
             version: durable.version,
             moment: durable.moment,
             catalogue: durable.catalogue,
-            main: Default::default(),
+            trees: Trees::new(durable.next_tree),
         };
         Ledger {
             space,
@@ -91,15 +92,9 @@ impl Ledger {
         &self.durable
     }
 
-    /// Replaces the newest roots by the same version's with more known about them.
-    pub fn learn_roots(&mut self, roots: RootSet) {
-        let known = (self.newest.version, self.newest.moment, self.newest.catalogue);
-        assert_eq!(
-            known,
-            (roots.version, roots.moment, roots.catalogue),
-            "another version's roots"
-        );
-        self.newest = Arc::new(roots);
+    /// Notes what the catalogue of the newest version says.
+    pub fn learn_trees(&mut self, trees: Trees) {
+        self.newest = Arc::new(RootSet { trees, ..(*self.newest).clone() });
     }
 
     pub fn pin(&mut self, moment: Stamp) {
@@ -180,6 +175,7 @@ impl Ledger {
             version: roots.version + 1,
             moment: set.stamp(),
             catalogue: roots.catalogue,
+            next_tree: roots.trees.next_number(),
             space: map.last().map(|root| PageRef::new(*root, set.stamp())),
             space_level: MapShape::of(page_size, image.page_count()).root_level(),
             page_count: image.page_count(),

@@ -50,6 +50,11 @@ pub fn count_of(page: &[u8]) -> usize {
     usize::from(u16::from_le_bytes([page[COUNT], page[COUNT + 1]]))
 }
 
+/// The page's own number.
+pub fn number_of(page: &[u8]) -> u64 {
+    u64_at(page, NUMBER)
+}
+
 /// The stamp.
 pub fn stamp_of(page: &[u8]) -> Stamp {
     Stamp::from_u64(u64_at(page, STAMP))
@@ -86,7 +91,7 @@ pub fn verify(page: &[u8], expected: PageRef) -> Result<(), &'static str> {
     if stored != crc32fast::hash(&page[KIND..]) {
         return Err("its checksum does not match its contents");
     }
-    if u64_at(page, NUMBER) != expected.page().as_u64() {
+    if number_of(page) != expected.page().as_u64() {
         return Err("its number is another page's");
     }
     if !expected.matches(stamp_of(page)) {

@@ -18,6 +18,7 @@ use crate::ledger::{Ledger, SpaceUse};
 use crate::ops::checkpoint::{Job, Ticket};
 use crate::ops::turn::Checkpoints;
 use crate::superblock::Superblock;
+use crate::trees::Trees;
 use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
 use crate::writer_queue::{WriterQueue, WriterTurn};
@@ -121,16 +122,11 @@ impl Pager {
         VersionPin::new(self.clone(), roots)
     }
 
-    /// Replaces the newest roots by the same version's with more known about them.
+    /// Notes what the catalogue of the newest version says.
     ///
-    /// For opening: the roots of trees are found through the catalogue, which the pager cannot
-    /// read.
-    ///
-    /// # Panics
-    ///
-    /// If it is another version.
-    pub fn learn_roots(&self, roots: RootSet) {
-        self.ledger().learn_roots(roots);
+    /// For opening, before anybody else has the pager: it cannot read the catalogue itself.
+    pub fn learn_trees(&self, trees: Trees) {
+        self.ledger().learn_trees(trees);
     }
 
     /// Counts one more pin on `moment`.

@@ -24,6 +24,7 @@
 //! | 129 | 1 | space map: the root's level |
 //! | 136 | 8 | space map: the reference to its root, 0 if only the superblock is used |
 //! | 144 | 8 | file length in pages |
+//! | 152 | 4 | the number of the tree that is created next |
 //! | 4092 | 4 | checksum: CRC-32 of everything before it |
 //!
 //! Every later format keeps magic, version and checksum where they are: so a file of the future is
@@ -65,6 +66,8 @@ pub struct Superblock {
     pub space_level: u8,
     /// How many pages the file has, the superblock's included.
     pub page_count: u64,
+    /// The number of the tree that is created next.
+    pub next_tree: u32,
 }
 
 /// Why a file cannot be opened.
@@ -153,6 +156,7 @@ impl Superblock {
         put(128, &[self.catalogue.level, self.space_level]);
         put(136, &reference(self.space).to_le_bytes());
         put(144, &self.page_count.to_le_bytes());
+        put(152, &self.next_tree.to_le_bytes());
         let checksum = crc32fast::hash(&slot[..CHECKSUM]);
         slot[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
     }
@@ -199,13 +203,16 @@ impl Superblock {
             space: page_at(slot, 136),
             space_level: slot[129],
             page_count: u64_at(slot, 144),
+            next_tree: u32_at(slot, 152),
         };
         superblock.check()
     }
 
     fn check(self) -> Result<Superblock, OpenError> {
         let has_pages = self.catalogue.page.is_some();
-        if has_pages != (self.catalogue.count > 0) || has_pages && self.space.is_none() {
+        let contradicts =
+            has_pages != (self.catalogue.count > 0) || has_pages && self.space.is_none();
+        if contradicts || self.next_tree == 0 {
             return damaged("its superblock contradicts itself");
         }
         let counts = reserved_page_count(self.page_size)..=PageId::COUNT;
@@ -307,6 +314,7 @@ mod tests {
             space: Some(PageRef::from_u64(5)),
             space_level: 1,
             page_count: 10,
+            next_tree: 3,
         }
     }
 

@@ -2,21 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{PageRef, Pager, Stamp};
-
-/// Where a tree begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Root {
-    /// The root node; `None` for a tree without entries.
-    pub page: Option<PageRef>,
-    /// The root's level; 0 if it is a leaf, or if there is none.
-    pub level: u8,
-    /// How many entries the tree has.
-    pub count: u64,
-}
+use crate::{Pager, Root, Stamp, Trees};
 
 /// All trees of one version. Never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootSet {
     /// The version: 0 for a new database, one more with each commit.
     pub version: u64,
@@ -24,8 +13,8 @@ pub struct RootSet {
     pub moment: Stamp,
     /// The tree of trees: name to root.
     pub catalogue: Root,
-    /// The tree named `main`.
-    pub main: Root,
+    /// What the catalogue says.
+    pub trees: Trees,
 }
 
 /// Holds on to one version: none of its pages' numbers is used again as long as this exists.

@@ -174,7 +174,7 @@ impl<P: FnMut(CheckProgress)> StateTransition for Check<P> {
 impl<P: FnMut(CheckProgress)> Check<P> {
     /// Notes what is to be read, the last first.
     fn begin(&mut self) {
-        let roots = *self.pin.roots();
+        let roots = self.pin.roots().clone();
         // Only of the durable version is there a space map.
         if roots.version == self.superblock.version
             && let Some(root) = self.superblock.space
@@ -285,8 +285,8 @@ impl<P: FnMut(CheckProgress)> Check<P> {
             return;
         }
         for index in 0..view.count() {
-            match catalogue::parse(view.value(index)) {
-                Ok(root) => self.begin_nested(root),
+            match catalogue::parse(&view.key(index).to_vec(), view.value(index)) {
+                Ok((_, root)) => self.begin_nested(root),
                 Err(what) => self.damage(expected.page, what),
             }
         }

@@ -8,19 +8,21 @@ use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage};
 
-use crate::transaction::{Attempt, Transaction};
+use crate::edit::Change;
+use crate::transaction::{Attempt, Subject, Transaction};
+use crate::tree_set::Record;
 use crate::{Error, Result};
 
 /// Makes a transaction's changes durable, all or none of them.
 ///
 /// ```text
 ///            nothing changed
-///          ,-----------------------------------------------.
-///          |                                                v
-///   begin -> Record --- made --> handed over: Committing -> done
-///             ^ ^|'---- short: waits in Record
-///             | ''----- missing -> Fetching
-///             '----------------------'
+///          ,----------------------------------------------------.
+///          |                                                     v
+///   begin -> Settle -> Record --- none left: handed over, Committing -> done
+///                       ^ ^|'---- made, or short: waits in Record
+///                       | ''----- missing -> Fetching
+///                       '----------------------'
 /// ```
 ///
 /// A run abandoned before the hand-over undoes the transaction. From then on the engine owns it:
@@ -28,13 +30,17 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Commit {
     transaction: Transaction,
+    /// What the catalogue is to say, the last first.
+    records: Vec<Record>,
     pins: SmallVec<[PinnedPage; 4]>,
 }
 
 /// How far a commit is.
 #[derive(Debug)]
 pub enum State {
-    /// Write the changed roots into the catalogue.
+    /// Find out what the catalogue is to say.
+    Settle,
+    /// Write it into the catalogue.
     Record,
     /// A page of the catalogue is being fetched.
     Fetching(StateMachine<Fetch>),
@@ -44,7 +50,8 @@ pub enum State {
 
 /// Begins to commit.
 pub(crate) fn commit(transaction: Transaction) -> StateMachine<Commit> {
-    StateMachine::new(Commit { transaction, pins: SmallVec::new() }, State::Record)
+    let commit = Commit { transaction, records: Vec::new(), pins: SmallVec::new() };
+    StateMachine::new(commit, State::Settle)
 }
 
 impl StateTransition for Commit {
@@ -56,19 +63,28 @@ impl StateTransition for Commit {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Record if self.transaction.is_unchanged() => {
+            State::Settle if self.transaction.is_unchanged() => {
                 Transition::Done(self.transaction.version())
             }
-            State::Record => match self.transaction.attempt_record()? {
-                Attempt::Done { existed: _ } => {
-                    self.pins.clear();
+            State::Settle => {
+                self.records = self.transaction.records();
+                self.records.reverse();
+                Transition::Next(State::Record)
+            }
+            State::Record => match self.attempt()? {
+                None => {
                     let ticket = self.transaction.hand_over();
                     let over = ticket.completion();
                     let _submitted = pager.turn();
                     Transition::Wait(State::Committing(ticket), over)
                 }
-                Attempt::Wait(io) => Transition::Wait(State::Record, io),
-                Attempt::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
+                Some(Attempt::Done { existed: _ }) => {
+                    self.pins.clear();
+                    self.records.pop();
+                    Transition::Next(State::Record)
+                }
+                Some(Attempt::Wait(io)) => Transition::Wait(State::Record, io),
+                Some(Attempt::Missing(page)) => Transition::Next(State::Fetching(fetch(page))),
             },
             State::Fetching(mut fetch) => match fetch.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Fetching(fetch), io.into()),
@@ -82,5 +98,17 @@ impl StateTransition for Commit {
                 Transition::Done(result?)
             }
         })
+    }
+}
+
+impl Commit {
+    /// Tries to write the next record; `None` if none is left.
+    fn attempt(&mut self) -> Result<Option<Attempt>> {
+        let Some((name, entry)) = self.records.last() else { return Ok(None) };
+        let change = match entry {
+            Some(entry) => Change::Put { key: name, value: entry },
+            None => Change::Delete { key: name },
+        };
+        self.transaction.attempt(Subject::Catalogue, change).map(Some)
     }
 }

@@ -3,10 +3,10 @@
 use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Pager, PinnedPage};
+use yieldb_pager::{Pager, PinnedPage, Tree};
 
 use crate::edit::Change;
-use crate::transaction::{Attempt, Transaction, TreeName};
+use crate::transaction::{Attempt, Subject, Transaction};
 use crate::{Error, Result};
 
 /// Removes the entry with one key, if there is one.
@@ -22,6 +22,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Delete<'t, K> {
     transaction: &'t mut Transaction,
+    tree: Tree,
     key: K,
     /// The pages fetched so far: they stay until the change has seen them.
     pins: SmallVec<[PinnedPage; 4]>,
@@ -39,9 +40,10 @@ pub enum State {
 /// Begins to remove an entry.
 pub(crate) fn delete<K: AsRef<[u8]>>(
     transaction: &mut Transaction,
+    tree: Tree,
     key: K,
 ) -> StateMachine<Delete<'_, K>> {
-    StateMachine::new(Delete { transaction, key, pins: SmallVec::new() }, State::Change)
+    StateMachine::new(Delete { transaction, tree, key, pins: SmallVec::new() }, State::Change)
 }
 
 impl<K: AsRef<[u8]>> StateTransition for Delete<'_, K> {
@@ -55,7 +57,7 @@ impl<K: AsRef<[u8]>> StateTransition for Delete<'_, K> {
         Ok(match state {
             State::Change => {
                 let change = Change::Delete { key: self.key.as_ref() };
-                match self.transaction.attempt(TreeName::Main, change)? {
+                match self.transaction.attempt(Subject::Tree(self.tree), change)? {
                     Attempt::Done { existed } => Transition::Done(existed),
                     Attempt::Wait(io) => Transition::Wait(State::Change, io),
                     Attempt::Missing(page) => Transition::Next(State::Fetching(fetch(page))),

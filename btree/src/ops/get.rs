@@ -91,7 +91,7 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
 impl<'a, K: AsRef<[u8]>> Get<'a, K> {
     fn find(&self, pager: &Pager) -> Result<Walk<Option<Value<'a>>>> {
         let pages = Pages { private: self.reader.private, resident: pager.resident()? };
-        let (page, leaf) = match leaf_of(&pages, self.reader.root, self.key.as_ref())? {
+        let (page, leaf) = match leaf_of(&pages, self.reader.root()?, self.key.as_ref())? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(None) => return Ok(Walk::Found(None)),
             Walk::Found(Some(found)) => found,

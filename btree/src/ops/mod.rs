@@ -4,6 +4,7 @@ pub mod begin;
 pub mod check;
 pub mod commit;
 pub mod delete;
+pub mod drop_tree;
 pub mod get;
 pub mod next;
 pub mod open;

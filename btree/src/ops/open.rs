@@ -7,36 +7,46 @@ use yieldb_core::{IO, IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::ops::open as pager_open;
 use yieldb_pager::ops::open::Settings;
-use yieldb_pager::{Pager, PinnedPage, RootSet};
+use yieldb_pager::{Pager, Tree, Trees};
 
-use crate::descend::leaf_of;
-use crate::pages::{Pages, Walk};
-use crate::{Error, Result, catalogue, error};
+use crate::cursor::{Cursor, Direction};
+use crate::pages::{Reader, Walk};
+use crate::{Error, KeyRange, Result, catalogue};
 
 /// Opens a database file and finds its trees.
 ///
 /// ```text
-///   begin -> Opening --> FindMain --- found --> done
-///                          ^ '------ missing -> Fetching
-///                          '-----------------------'
+///   begin -> Opening --> Learn --- no more trees --> done
+///                        ^ ^|'---- one more tree: Learn
+///                        | '------ missing -> Fetching
+///                        '----------------------'
 /// ```
 ///
-/// An abandoned run leaves a file that can be opened.
+/// Cost: the whole catalogue is read, a few dozen bytes for each tree. An abandoned run leaves a
+/// file that can be opened.
 #[derive(Debug)]
-pub struct Open {
-    /// The page fetched last: it stays until the walk has seen it.
-    pin: Option<PinnedPage>,
-}
+pub struct Open;
 
 /// How far it is.
 #[derive(Debug)]
 pub enum State {
     /// The file is being opened.
     Opening(Box<StateMachine<pager_open::Open>>),
-    /// Walk the catalogue to the tree `main`.
-    FindMain(Arc<Pager>),
+    /// Go to the next entry of the catalogue.
+    Learn(Box<Learning>),
     /// A page of the catalogue is being fetched.
-    Fetching(Arc<Pager>, StateMachine<Fetch>),
+    Fetching(Box<Learning>, StateMachine<Fetch>),
+}
+
+/// A database whose trees are being found.
+#[derive(Debug)]
+pub struct Learning {
+    pager: Arc<Pager>,
+    /// In the catalogue.
+    cursor: Cursor<'static>,
+    trees: Trees,
+    /// How many entries of the catalogue are still to come.
+    left: u64,
 }
 
 /// Begins to open the database in the file at `path`.
@@ -46,7 +56,7 @@ pub enum State {
 /// If there is no memory for its superblock.
 pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
     let opening = pager_open::open(io, path, settings)?;
-    Ok(StateMachine::new(Open { pin: None }, State::Opening(Box::new(opening))))
+    Ok(StateMachine::new(Open, State::Opening(Box::new(opening))))
 }
 
 impl StateTransition for Open {
@@ -59,38 +69,64 @@ impl StateTransition for Open {
         Ok(match state {
             State::Opening(mut opening) => match opening.step(&())? {
                 IOResult::IO(io) => Transition::Wait(State::Opening(opening), io.into()),
-                IOResult::Done(pager) => Transition::Next(State::FindMain(pager)),
+                IOResult::Done(pager) => Transition::Next(State::Learn(begin_learning(pager))),
             },
-            State::FindMain(pager) => match find_main(&pager)? {
-                Walk::Missing(page) => Transition::Next(State::Fetching(pager, fetch(page))),
-                Walk::Found(roots) => {
-                    pager.learn_roots(roots);
+            State::Learn(mut learning) => match learning.learn_one()? {
+                Walk::Missing(page) => Transition::Next(State::Fetching(learning, fetch(page))),
+                Walk::Found(true) => Transition::Next(State::Learn(learning)),
+                Walk::Found(false) => {
+                    let Learning { pager, trees, .. } = *learning;
+                    pager.learn_trees(trees);
                     Transition::Done(pager)
                 }
             },
-            State::Fetching(pager, mut fetch) => match fetch.step(&pager)? {
-                IOResult::IO(io) => Transition::Wait(State::Fetching(pager, fetch), io.into()),
+            State::Fetching(mut learning, mut fetch) => match fetch.step(&learning.pager)? {
+                IOResult::IO(io) => Transition::Wait(State::Fetching(learning, fetch), io.into()),
                 IOResult::Done(page) => {
-                    self.pin = Some(page);
-                    Transition::Next(State::FindMain(pager))
+                    learning.cursor.hold(page);
+                    Transition::Next(State::Learn(learning))
                 }
             },
         })
     }
 }
 
-/// The newest version's roots, the one of `main` included.
-fn find_main(pager: &Arc<Pager>) -> Result<Walk<RootSet>> {
-    let roots = *pager.newest().roots();
-    let pages = Pages { private: None, resident: pager.resident()? };
-    let (page, leaf) = match leaf_of(&pages, roots.catalogue, catalogue::MAIN)? {
-        Walk::Missing(page) => return Ok(Walk::Missing(page)),
-        Walk::Found(None) => return Ok(Walk::Found(roots)),
-        Walk::Found(Some(found)) => found,
-    };
-    let index = leaf
-        .find(catalogue::MAIN)
-        .map_err(|_| error::corrupt(page, "the catalogue does not have the tree `main`"))?;
-    let main = catalogue::parse(leaf.value(index)).map_err(|what| error::corrupt(page, what))?;
-    Ok(Walk::Found(RootSet { main, ..roots }))
+fn begin_learning(pager: Arc<Pager>) -> Box<Learning> {
+    let pin = pager.newest();
+    let (catalogue, trees) = (pin.roots().catalogue, pin.roots().trees.clone());
+    let reader = Reader { tree: Tree::MAIN, root: Some(catalogue), private: None };
+    let cursor = Cursor::new(reader, KeyRange::all());
+    Box::new(Learning { cursor, pager, trees, left: catalogue.count })
+}
+
+impl Learning {
+    /// Takes the next entry of the catalogue; `false` if there is none left.
+    fn learn_one(&mut self) -> Result<Walk<bool>> {
+        if let Walk::Missing(page) = self.cursor.advance(&self.pager, Direction::Next)? {
+            return Ok(Walk::Missing(page));
+        }
+        let entry = match (self.cursor.entry(), self.left) {
+            (None, 0) => return Ok(Walk::Found(false)),
+            (Some(entry), 1..) => entry,
+            (None, _) | (Some(_), _) => {
+                return Err(self.damage("the catalogue has not as many entries as it should"));
+            }
+        };
+        let (tree, root) =
+            catalogue::parse(entry.key(), entry.value()).map_err(|what| self.damage(what))?;
+        if tree.as_u32() >= self.trees.next_number() {
+            return Err(self.damage("the catalogue has a tree that was never created"));
+        }
+        if !self.trees.add(tree, entry.key(), root) {
+            return Err(self.damage("the catalogue has a tree twice"));
+        }
+        self.left -= 1;
+        Ok(Walk::Found(true))
+    }
+
+    /// Damage to the catalogue's leaf that the cursor is on.
+    fn damage(&self, what: &'static str) -> Error {
+        let number = self.cursor.leaf_number().unwrap_or_default();
+        Error::Pager(yieldb_pager::Error::Corrupt { page: number, what })
+    }
 }

@@ -3,10 +3,10 @@
 use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Pager, PinnedPage};
+use yieldb_pager::{Pager, PinnedPage, Tree};
 
 use crate::edit::Change;
-use crate::transaction::{Attempt, Transaction, TreeName};
+use crate::transaction::{Attempt, Subject, Transaction};
 use crate::{Error, Result};
 
 /// Stores one entry, in place of the one with the same key.
@@ -22,6 +22,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Put<'t, K, V> {
     transaction: &'t mut Transaction,
+    tree: Tree,
     key: K,
     value: V,
     /// The pages fetched so far: they stay until the change has seen them.
@@ -40,10 +41,11 @@ pub enum State {
 /// Begins to store an entry.
 pub(crate) fn put<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     transaction: &mut Transaction,
+    tree: Tree,
     key: K,
     value: V,
 ) -> StateMachine<Put<'_, K, V>> {
-    StateMachine::new(Put { transaction, key, value, pins: SmallVec::new() }, State::Change)
+    StateMachine::new(Put { transaction, tree, key, value, pins: SmallVec::new() }, State::Change)
 }
 
 impl<K: AsRef<[u8]>, V: AsRef<[u8]>> StateTransition for Put<'_, K, V> {
@@ -57,7 +59,7 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>> StateTransition for Put<'_, K, V> {
         Ok(match state {
             State::Change => {
                 let change = Change::Put { key: self.key.as_ref(), value: self.value.as_ref() };
-                match self.transaction.attempt(TreeName::Main, change)? {
+                match self.transaction.attempt(Subject::Tree(self.tree), change)? {
                     Attempt::Done { existed } => Transition::Done(existed),
                     Attempt::Wait(io) => Transition::Wait(State::Change, io),
                     Attempt::Missing(page) => Transition::Next(State::Fetching(fetch(page))),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, json};
-use yieldb::Create;
+use yieldb::{Create, MAIN};
 
 use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line};
 use crate::args::Global;
@@ -24,7 +24,7 @@ pub fn put(
     let create = if create { Create::IfMissing } else { Create::Never };
     let database = open_to_write(global, file, create)?;
     let mut transaction = database.begin().wait()?;
-    let replaced = transaction.put(&key, &value).wait()?;
+    let replaced = transaction.put(MAIN, &key, &value).wait()?;
     let version = transaction.commit().wait()?;
     if global.json {
         return print_json(&json!({"replaced": replaced, "version": version}));
@@ -37,7 +37,7 @@ pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
     let key = bytes_of(global, key)?;
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let value = snapshot.get(&key).wait()?;
+    let value = snapshot.get(MAIN, &key).wait()?;
     if global.json {
         let mut object = Map::new();
         match &value {
@@ -63,7 +63,7 @@ pub fn delete(global: &Global, file: &Path, keys: &[OsString]) -> CliResult<()> 
     let mut transaction = database.begin().wait()?;
     let mut deleted: u64 = 0;
     for key in &keys {
-        deleted += u64::from(transaction.delete(key).wait()?);
+        deleted += u64::from(transaction.delete(MAIN, key).wait()?);
     }
     let version = transaction.commit().wait()?;
     if global.json {

@@ -20,7 +20,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
             "file_bytes": info.file_bytes,
             "database_id": id,
             "entries": info.entries,
-            "depth": info.depth,
+            "trees": info.trees,
             "version": info.version,
             "checkpoint": info.checkpoint,
             "session": info.session,
@@ -39,7 +39,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
          file size       {} bytes, {} pages, {} of them used\n\
          database id     {id}\n\
          entries         {}\n\
-         depth           {} levels\n\
+         trees           {}\n\
          version         {}\n\
          checkpoint      {}\n\
          session         {}\n\
@@ -51,7 +51,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         info.space.pages,
         info.space.used,
         info.entries,
-        info.depth,
+        info.trees,
         info.version,
         info.checkpoint,
         info.session,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
-use yieldb::Create;
+use yieldb::{Create, MAIN};
 
 use super::{open, options, print_json, print_line};
 use crate::args::{Format, Global};
@@ -45,7 +45,7 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
         options = options.database_id(id);
     }
     let database = open(global, options, file)?;
-    let empty = database.snapshot().count() == 0;
+    let empty = database.snapshot().count(MAIN).unwrap() == 0;
     let batch = what.batch.unwrap_or(if empty { u64::MAX } else { DEFAULT_BATCH });
 
     let started = Instant::now();
@@ -55,7 +55,7 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
     let mut transaction = database.begin().wait()?;
     let mut in_batch = 0;
     while let Some((key, value)) = entries.next()? {
-        transaction.put(&key, &value).wait()?;
+        transaction.put(MAIN, &key, &value).wait()?;
         count += 1;
         in_batch += 1;
         len += (key.len() + value.len()) as u64;

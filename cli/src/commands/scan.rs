@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, json};
-use yieldb::{Cursor, Entry, KeyRange};
+use yieldb::{Cursor, Entry, KeyRange, MAIN};
 
 use super::{open_to_read, output, print_json, print_line, range_of};
 use crate::args::{Format, Global, RangeArgs};
@@ -26,7 +26,7 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
     let range = range_of(global, range)?;
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let mut cursor = snapshot.cursor(range);
+    let mut cursor = snapshot.cursor(MAIN, range);
     let mut out = output();
     let mut left = what.limit.unwrap_or(u64::MAX);
     while left > 0 {
@@ -60,9 +60,9 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
     let count = if range == KeyRange::all() {
-        snapshot.count()
+        snapshot.count(MAIN).unwrap()
     } else {
-        let mut cursor = snapshot.cursor(range);
+        let mut cursor = snapshot.cursor(MAIN, range);
         let mut count = 0;
         while cursor.next().wait()?.is_some() {
             count += 1;
@@ -76,7 +76,7 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
 pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
     let mut out = output();
     let format = if global.json { Format::Ndjson } else { format };
     while let Some(entry) = cursor.next().wait()? {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
-use yieldb::{Create, Database, KeyRange, Snapshot, WriteTransaction};
+use yieldb::{Create, Database, KeyRange, MAIN, Snapshot, WriteTransaction};
 
 use super::open_to_write;
 use crate::args::Global;
@@ -147,8 +147,8 @@ impl Shell {
             (b"scan", [] | [_] | [_, _] | [_, _, _]) => self.scan(arguments),
             (b"count", []) => {
                 let count = match &self.transaction {
-                    Some(transaction) => transaction.count(),
-                    None => self.database.snapshot().count(),
+                    Some(transaction) => transaction.count(MAIN).unwrap(),
+                    None => self.database.snapshot().count(MAIN).unwrap(),
                 };
                 Ok(Answer::new(json!({"count": count}), count.to_string()))
             }
@@ -209,22 +209,22 @@ impl Shell {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> CliResult<Answer> {
-        self.change(|transaction| transaction.put(key, value).wait())?;
+        self.change(|transaction| transaction.put(MAIN, key, value).wait())?;
         Ok(Answer::done())
     }
 
     fn delete(&mut self, key: &[u8]) -> CliResult<Answer> {
-        let deleted = u64::from(self.change(|transaction| transaction.delete(key).wait())?);
+        let deleted = u64::from(self.change(|transaction| transaction.delete(MAIN, key).wait())?);
         Ok(Answer::new(json!({"deleted": deleted}), deleted.to_string()))
     }
 
     fn get(&self, key: &[u8]) -> CliResult<Answer> {
         let snapshot: Snapshot;
         let value = match &self.transaction {
-            Some(transaction) => transaction.get(key).wait()?,
+            Some(transaction) => transaction.get(MAIN, key).wait()?,
             None => {
                 snapshot = self.database.snapshot();
-                snapshot.get(key).wait()?
+                snapshot.get(MAIN, key).wait()?
             }
         };
         Ok(match value {
@@ -252,8 +252,8 @@ impl Shell {
         };
         let snapshot = self.database.snapshot();
         let mut cursor = match &self.transaction {
-            Some(transaction) => transaction.cursor(range),
-            None => snapshot.cursor(range),
+            Some(transaction) => transaction.cursor(MAIN, range),
+            None => snapshot.cursor(MAIN, range),
         };
         let (mut entries, mut shown) = (Vec::new(), Vec::new());
         for _ in 0..limit {
@@ -275,14 +275,14 @@ impl Shell {
         let info = self.database.info();
         let cache = self.database.cache_stats();
         let fields = json!({
-            "entries": info.entries, "depth": info.depth, "pages": info.space.pages,
+            "entries": info.entries, "trees": info.trees, "pages": info.space.pages,
             "used_pages": info.space.used, "cache_pages": cache.frames,
             "resident_pages": cache.resident, "reads": cache.reads,
         });
         let shown = format!(
-            "{} entries in {} levels; {} pages, {} used; {} of {} cached, {} reads",
+            "{} entries in {} trees; {} pages, {} used; {} of {} cached, {} reads",
             info.entries,
-            info.depth,
+            info.trees,
             info.space.pages,
             info.space.used,
             cache.resident,

@@ -148,7 +148,7 @@ impl Sink for Cache {
         let frame = token as u32;
         let meta = &self.frames.meta[frame as usize];
         let name = PageRef::from_u64(meta.page.load(Ordering::SeqCst));
-        let result = match (result, buffers.first()) {
+        let mut result = match (result, buffers.first()) {
             (Ok(len), Some(page)) => self.verify(name, len, page).map(|()| len),
             (Ok(_), None) => Err(IoFailure::Abandoned),
             (Err(error), _) => Err(error),
@@ -157,7 +157,12 @@ impl Sink for Cache {
             buffer.into_token();
         }
         let mut slow = self.slow();
-        slow.in_flight.remove(&name.page());
+        if slow.in_flight.get(&name.page()).is_some_and(|read| read.frame == frame) {
+            slow.in_flight.remove(&name.page());
+        } else {
+            // Another page has taken its number.
+            result = Err(other_version(name));
+        }
         if result.is_ok() {
             self.make_resident(frame, name, RESIDENT);
         } else {

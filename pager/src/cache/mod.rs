@@ -188,16 +188,28 @@ impl Cache {
 
     /// Makes a sealed page resident that is not in the file yet.
     ///
-    /// # Panics
-    ///
-    /// If a page with this number is resident or being read.
+    /// Nobody has read what was under its number before, unless the file's space map is damaged
+    /// and says that a page in use is free. That one goes: whoever refers to it is told so.
     pub fn publish_dirty(&self, id: PageId, page: Buffer) {
         let name = PageRef::new(id, stamp_of(&page));
         let frame = page.into_token() as u32;
-        let slow = self.slow();
-        assert!(!slow.in_flight.contains_key(&id), "{id:?} is published while it is read");
+        let mut slow = self.slow();
+        slow.in_flight.remove(&id);
+        self.expel(&mut slow, id);
         self.make_resident(frame, name, RESIDENT | DIRTY);
         drop(slow);
+        self.wake_waiters();
+    }
+
+    /// Takes a page out of memory whose contents nobody will ask for again.
+    fn expel(&self, slow: &mut Slow, id: PageId) {
+        let Some(frame) = self.table.remove(id) else { return };
+        let state = &self.frames.meta[frame as usize].state;
+        let out = |state: u32| Some(state & PINS | RETIRED);
+        let before = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, out);
+        if before.is_ok_and(|state| state & PINS == 0) {
+            self.retire(slow, frame);
+        }
     }
 
     /// Puts a page in the table.
@@ -240,13 +252,7 @@ impl Cache {
         if let Some(read) = slow.in_flight.get(&id) {
             return Some(read.completion());
         }
-        let frame = self.table.remove(id)?;
-        let state = &self.frames.meta[frame as usize].state;
-        let out = |state: u32| Some(state & PINS | RETIRED);
-        let before = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, out);
-        if before.is_ok_and(|state| state & PINS == 0) {
-            self.retire(&mut slow, frame);
-        }
+        self.expel(&mut slow, id);
         drop(slow);
         self.wake_waiters();
         None

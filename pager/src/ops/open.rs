@@ -231,6 +231,7 @@ impl Open {
             space: None,
             space_level: 0,
             page_count: reserved_page_count(page_size),
+            next_tree: 1,
         };
         let chosen = Known { file: OpenFile(file), superblock, slot: 1 };
         let io = truncate(&chosen);

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use yieldb::{Database, DriverMode, IOCompletions, IOResult, Op, Options, Snapshot, ops::Get};
+use yieldb::{
+    Database, DriverMode, IOCompletions, IOResult, MAIN, Op, Options, Snapshot, ops::Get,
+};
 
 const COUNT: u64 = 1_000_000;
 const VALUE_LEN: usize = 100;
@@ -58,7 +60,7 @@ fn fill(path: &Path) -> Result<(), Failure> {
     let database = Options::new().open(path).wait()?;
     let mut transaction = database.begin().wait()?;
     for number in 0..COUNT {
-        transaction.put(key(number), [number as u8; VALUE_LEN]).wait()?;
+        transaction.put(MAIN, key(number), [number as u8; VALUE_LEN]).wait()?;
     }
     transaction.commit().wait()?;
     Ok(())
@@ -80,14 +82,14 @@ fn cached(path: &Path) -> Result<(), Failure> {
     let database = Options::new().open(path).wait()?;
     let snapshot = database.snapshot();
     for number in 0..COUNT {
-        snapshot.get(key(number)).wait()?;
+        snapshot.get(MAIN, key(number)).wait()?;
     }
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
         rates.push(per_second(CACHED, || {
             let mut random = Random(round as u64);
             for _ in 0..CACHED {
-                let found = snapshot.get(key(random.below(COUNT))).wait()?;
+                let found = snapshot.get(MAIN, key(random.below(COUNT))).wait()?;
                 assert_eq!(found.map(|value| value.len()), Some(VALUE_LEN));
             }
             Ok(())
@@ -131,7 +133,7 @@ fn look_up(
     let mut begun = 0;
     loop {
         while under_way.len() < depth && begun < COLD {
-            under_way.push_back(snapshot.get(key(random.below(COUNT))));
+            under_way.push_back(snapshot.get(MAIN, key(random.below(COUNT))));
             begun += 1;
         }
         let mut waits_for = None;

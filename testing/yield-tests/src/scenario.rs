@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use yieldb_btree::ops::open;
-use yieldb_btree::{KeyRange, Transaction};
+use yieldb_btree::{KeyRange, Snapshot, Transaction, Tree};
 use yieldb_core::{IOCompletions, IOResult};
 
 use crate::world::{FILE, Policy, Stop, World, settings};
@@ -27,6 +27,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a commit", run: commit },
     Scenario { name: "a transaction larger than its share of the cache", run: spill },
     Scenario { name: "a queue of writers", run: queue },
+    Scenario { name: "trees", run: trees },
     Scenario { name: "a check", run: check },
     Scenario { name: "an open", run: reopen },
     Scenario { name: "the door", run: door },
@@ -52,11 +53,11 @@ pub fn image() -> Vec<u8> {
     let world = World::open(&[], Policy::default());
     let mut transaction = world.begin().unwrap();
     for number in 0..COUNT {
-        world.drive(transaction.put(key(number), value(number))).unwrap();
+        world.drive(transaction.put(Tree::MAIN, key(number), value(number))).unwrap();
     }
     world.drive(transaction.commit()).unwrap();
     world.assert_whole();
-    assert_eq!(world.snapshot().depth(), 3);
+    assert_eq!(world.snapshot().depth(Tree::MAIN).unwrap(), 3);
     world.image()
 }
 
@@ -72,7 +73,7 @@ fn lookups(world: &World, again: bool) -> Result<String, Stop> {
     let snapshot = world.snapshot();
     let mut found = String::new();
     for number in [0, 17, 119, 120, 900] {
-        let value = retry(again, || world.drive(snapshot.get(key(number))))?;
+        let value = retry(again, || world.drive(snapshot.get(Tree::MAIN, key(number))))?;
         found.push_str(&format!("{:?};", value.as_deref().map(<[u8]>::to_vec)));
     }
     Ok(found)
@@ -81,7 +82,7 @@ fn lookups(world: &World, again: bool) -> Result<String, Stop> {
 fn scans(world: &World, again: bool) -> Result<String, Stop> {
     let snapshot = world.snapshot();
     let mut seen = String::new();
-    let mut cursor = snapshot.cursor(KeyRange::all().from(&[15]));
+    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all().from(&[15]));
     for forwards in [true, true, true, true, true, true, false, false, true, false] {
         let entry = retry(again, || {
             let next = if forwards { cursor.next() } else { cursor.previous() };
@@ -89,7 +90,7 @@ fn scans(world: &World, again: bool) -> Result<String, Stop> {
         })?;
         seen.push_str(&format!("{entry:?};"));
     }
-    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all());
     while let Some(len) =
         retry(again, || Ok(world.drive(cursor.previous())?.map(|entry| entry.value().len())))?
     {
@@ -102,8 +103,9 @@ fn puts(world: &World, again: bool) -> Result<String, Stop> {
     let mut transaction = retry(again, || world.begin())?;
     let mut existed = String::new();
     for number in 100..140 {
-        let is_old =
-            retry(again, || world.drive(transaction.put(key(number), [number as u8; 600])))?;
+        let is_old = retry(again, || {
+            world.drive(transaction.put(Tree::MAIN, key(number), [number as u8; 600]))
+        })?;
         existed.push(if is_old { 'x' } else { '.' });
     }
     finish(world, transaction, again, existed)
@@ -113,7 +115,7 @@ fn deletes(world: &World, again: bool) -> Result<String, Stop> {
     let mut transaction = retry(again, || world.begin())?;
     let mut existed = String::new();
     for number in (0..130).rev().filter(|number| number % 17 != 3) {
-        let was_there = retry(again, || world.drive(transaction.delete(key(number))))?;
+        let was_there = retry(again, || world.drive(transaction.delete(Tree::MAIN, key(number))))?;
         existed.push(if was_there { 'x' } else { '.' });
     }
     finish(world, transaction, again, existed)
@@ -126,10 +128,10 @@ fn finish(
     again: bool,
     mut seen: String,
 ) -> Result<String, Stop> {
-    seen.push_str(&format!(" {}", transaction.count()));
-    let value = retry(again, || world.drive(transaction.get(key(52))))?;
+    seen.push_str(&format!(" {}", transaction.count(Tree::MAIN).unwrap()));
+    let value = retry(again, || world.drive(transaction.get(Tree::MAIN, key(52))))?;
     seen.push_str(&format!(" {:?}", value.map(|value| value.len())));
-    let mut cursor = transaction.cursor(KeyRange::all());
+    let mut cursor = transaction.cursor(Tree::MAIN, KeyRange::all());
     while let Some(len) =
         retry(again, || Ok(world.drive(cursor.next())?.map(|entry| entry.value().len())))?
     {
@@ -141,8 +143,8 @@ fn finish(
 fn commit(world: &World, again: bool) -> Result<String, Stop> {
     let mut transaction = retry(again, || world.begin())?;
     for number in [5, 121, 122] {
-        retry(again, || world.drive(transaction.put(key(number), [1; 40])))?;
-        retry(again, || world.drive(transaction.delete(key(number + 20))))?;
+        retry(again, || world.drive(transaction.put(Tree::MAIN, key(number), [1; 40])))?;
+        retry(again, || world.drive(transaction.delete(Tree::MAIN, key(number + 20))))?;
     }
     let version = world.drive(transaction.commit())?;
     Ok(format!("version {version}"))
@@ -152,10 +154,10 @@ fn spill(world: &World, again: bool) -> Result<String, Stop> {
     let mut transaction = retry(again, || world.begin())?;
     for number in 0..200 {
         let number = number * 37 % 200;
-        retry(again, || world.drive(transaction.put(key(number), [3; 800])))?;
+        retry(again, || world.drive(transaction.put(Tree::MAIN, key(number), [3; 800])))?;
     }
     for number in (0..200).step_by(3) {
-        retry(again, || world.drive(transaction.delete(key(number))))?;
+        retry(again, || world.drive(transaction.delete(Tree::MAIN, key(number))))?;
     }
     let version = world.drive(transaction.commit())?;
     Ok(format!("version {version}"))
@@ -168,7 +170,7 @@ fn queue(world: &World, again: bool) -> Result<String, Stop> {
     drop(first);
     drop(second);
     let third = retry(again, || world.begin())?;
-    Ok(format!("{waits} {}", third.count()))
+    Ok(format!("{waits} {}", third.count(Tree::MAIN).unwrap()))
 }
 
 fn check(world: &World, _again: bool) -> Result<String, Stop> {
@@ -181,6 +183,36 @@ fn check(world: &World, _again: bool) -> Result<String, Stop> {
     Ok(format!("{report:?} {told}"))
 }
 
+/// Makes trees, fills, renames and drops them.
+fn trees(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = world.begin()?;
+    let first = transaction.create_tree(b"first").unwrap();
+    let second = transaction.create_tree(b"second").unwrap();
+    for number in 0..30 {
+        retry(again, || world.drive(transaction.put(first, key(number), [5; 700])))?;
+    }
+    retry(again, || world.drive(transaction.put(second, "one", "entry")))?;
+    transaction.rename_tree(second, b"last").unwrap();
+    retry(again, || {
+        let dropping = transaction.drop_tree(first);
+        // Begun again after it was dropped behind its last step, it finds nothing.
+        dropping.map_or(Ok(()), |machine| world.drive(machine))
+    })?;
+    let names: Vec<String> =
+        transaction.trees().map(|(_, name, count)| format!("{name:?} {count}")).collect();
+    let names = names.join(", ");
+    let version = world.drive(transaction.commit())?;
+    let mut transaction = world.begin()?;
+    let mut seen = format!("version {version} {names}");
+    let last = transaction.tree(b"last").unwrap();
+    retry(again, || {
+        let dropping = transaction.drop_tree(last);
+        dropping.map_or(Ok(()), |machine| world.drive(machine))
+    })?;
+    seen.push_str(&format!(" {:?}", transaction.tree(b"last")));
+    Ok(seen)
+}
+
 /// Opens a copy of the file, beside the database.
 fn reopen(world: &World, again: bool) -> Result<String, Stop> {
     let pager = retry(again, || {
@@ -191,7 +223,7 @@ fn reopen(world: &World, again: bool) -> Result<String, Stop> {
         let machine = open::open(io, Path::new("copy"), settings()).unwrap();
         world.drive_in(&(), machine)
     })?;
-    let roots = *pager.newest().roots();
+    let count = Snapshot::newest(&pager).count(Tree::MAIN).unwrap();
     world.disk.set_image("new", Vec::new());
     let new = retry(again, || {
         world.quiesce();
@@ -199,7 +231,7 @@ fn reopen(world: &World, again: bool) -> Result<String, Stop> {
         let machine = open::open(io, Path::new("new"), settings()).unwrap();
         world.drive_in(&(), machine)
     })?;
-    Ok(format!("{} {}", roots.main.count, new.newest().roots().main.count))
+    Ok(format!("{count} {}", Snapshot::newest(&new).count(Tree::MAIN).unwrap()))
 }
 
 /// The operations that only the door has, driven by its own loops.
@@ -211,7 +243,7 @@ fn door(world: &World, _again: bool) -> Result<String, Stop> {
         .backend(world.backend.clone());
     let database = options.open("door").wait().map_err(failed)?;
     let mut transaction = database.begin().wait().map_err(failed)?;
-    transaction.put("door", "open").wait().map_err(failed)?;
+    transaction.put(Tree::MAIN, "door", "open").wait().map_err(failed)?;
     let version = transaction.commit().wait().map_err(failed)?;
     database.close().wait().map_err(failed)?;
     assert_ne!(FILE, "door");

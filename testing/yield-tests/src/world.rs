@@ -234,16 +234,20 @@ impl World {
         self.drive(begin::begin(self.pager.clone()))
     }
 
-    /// All entries, read undisturbed; whatever was wrong before, they can be read.
+    /// All entries of all trees, read undisturbed; whatever was wrong before, they can be read.
     pub fn entries(&self) -> Entries {
         self.set_policy(Policy::default());
         let snapshot = self.snapshot();
-        let mut cursor = snapshot.cursor(KeyRange::all());
         let mut entries = Entries::new();
-        while let Some(entry) = self.drive(cursor.next()).expect("an undisturbed scan") {
-            entries.insert(entry.key().to_vec(), entry.value().to_vec());
+        for (tree, name, count) in snapshot.trees() {
+            let before = entries.len() as u64;
+            let mut cursor = snapshot.cursor(tree, KeyRange::all());
+            while let Some(entry) = self.drive(cursor.next()).expect("an undisturbed scan") {
+                let key = [name, b"/", entry.key()].concat();
+                entries.insert(key, entry.value().to_vec());
+            }
+            assert_eq!(entries.len() as u64 - before, count);
         }
-        assert_eq!(entries.len() as u64, snapshot.count());
         entries
     }
 
