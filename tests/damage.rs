@@ -1,6 +1,12 @@
 //! Damaged, cut and foreign files: named at the first touch, and nothing else lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use rustix::io::Errno;
 use yieldb::{Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
+use yieldb_core::Operation;
+use yieldb_io_backends::RawHook;
 
 const PAGE: usize = 4096;
 
@@ -224,4 +230,57 @@ fn what_lies_behind_the_last_page_is_cut_off_when_the_file_is_opened_to_write() 
     let database = options(&disk).open("db").wait().unwrap();
     assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT));
     assert_eq!(disk.image("db").unwrap().len(), image.len());
+}
+
+/// Counts syncs, and lets them end like this.
+#[derive(Default)]
+struct Syncs {
+    count: AtomicU64,
+    errno: AtomicI32,
+}
+
+impl RawHook for Syncs {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+        if operation != Operation::Sync {
+            return result;
+        }
+        self.count.fetch_add(1, Ordering::SeqCst);
+        -self.errno.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn what_a_kill_left_in_a_cache_is_synced_before_anybody_reads_it() {
+    let disk = disk_with(image());
+    let database = options(&disk).open("db").wait().unwrap();
+    let old = disk.image("db").unwrap();
+    let mut transaction = database.begin().wait().unwrap();
+    transaction.put(MAIN, "key of a commit that was cut short", "x").wait().unwrap();
+    transaction.commit().wait().unwrap();
+    drop(database);
+    let settled = disk.image("db").unwrap();
+    for slot in 0..2 {
+        // As if the process had been killed between the two slots.
+        let mut image = settled.clone();
+        image[slot * PAGE..(slot + 1) * PAGE].copy_from_slice(&old[slot * PAGE..][..PAGE]);
+        let disk = disk_with(image.clone());
+        let syncs = Arc::new(Syncs::default());
+        let reading = options(&disk).backend(disk.with_hook(None, syncs.clone())).read_only(true);
+        let database = reading.clone().open("db").wait().unwrap();
+        assert_eq!(database.snapshot().count(MAIN).unwrap(), u64::from(COUNT) + 1);
+        assert_eq!(syncs.count.load(Ordering::SeqCst), 1);
+        drop(database);
+        // A medium that cannot be written has nothing in a cache; any other failure is one.
+        for (errno, is_open) in [(Errno::ROFS, true), (Errno::INVAL, true), (Errno::IO, false)] {
+            syncs.errno.store(errno.raw_os_error(), Ordering::SeqCst);
+            assert_eq!(reading.clone().open("db").wait().is_ok(), is_open, "{errno}");
+        }
+        assert!(disk.image("db").unwrap() == image, "reading changed it");
+    }
+    // Where both slots say the same, there is nothing to sync.
+    let disk = disk_with(settled);
+    let syncs = Arc::new(Syncs::default());
+    let reading = options(&disk).backend(disk.with_hook(None, syncs.clone())).read_only(true);
+    reading.open("db").wait().unwrap();
+    assert_eq!(syncs.count.load(Ordering::SeqCst), 0);
 }

@@ -1,5 +1,6 @@
 //! Opening a database file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,12 +42,12 @@ pub struct Settings {
 ///
 /// ```text
 ///   begin -> Open --> Opening --> ReadingSlots ---- to be written ----> Preparing
-///                        |           |   |                                ^   |
-///                        |  empty    |   | read only                      |   v
-///                        |           v   |                                |  WritingSlot, twice
-///                        '-----> Growing +--------------------------------'   |        | too long
-///                                        |                                    v        v
-///                           done <-- ReadingMap <------------------ SyncingDirectory <- Cutting
+///                        |           |   |          or not settled        ^  |  |
+///                        |  empty    |   | read only                      |  |  v
+///                        |           v   |                                |  | WritingSlot, twice
+///                        '-----> Growing +--------------------------------'  |  |        | too long
+///                                        |         ,---- read only ---------'  v        v
+///                           done <-- ReadingMap <--+--------------- SyncingDirectory <- Cutting
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
@@ -54,6 +55,10 @@ pub struct Settings {
 /// A new file's length is set first, then the same. A file that a crash or a failed transaction
 /// left longer than its superblock says is cut, but not before both slots are durable: the one
 /// that was durable until then may refer to what is behind the end that the other one names.
+///
+/// A file that is only to be read is not written. Where its slots differ, a commit was cut short,
+/// and the newer slot may be in a cache alone: it is synced, so that nobody reads what a power cut
+/// could still take.
 ///
 /// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
 /// next creation finishes.
@@ -157,7 +162,14 @@ impl StateTransition for Open {
                 self.prepare(chosen)
             }
             State::Preparing(chosen, io) => {
-                io.result().expect("the sync is finished")?;
+                let synced = io.result().expect("the sync is finished");
+                if self.settings.read_only {
+                    if let Some(error) = synced.err().filter(|error| !is_unwritable(error)) {
+                        return Err(error.into());
+                    }
+                    return self.begin_map(chosen);
+                }
+                synced?;
                 self.write_slot(chosen, Slot::First)
             }
             State::WritingSlot(chosen, Slot::First, io) => {
@@ -259,10 +271,15 @@ impl Open {
             // A creation that was cut short behind its first step; nothing was ever in it.
             return self.create(file.0);
         }
-        let Chosen { superblock, slot, .. } = choose([&slots[0], &slots[1]], file_len)?;
+        let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
         drop(slots);
         let chosen = Known { file, superblock, slot };
-        if self.settings.read_only { self.begin_map(chosen) } else { Ok(self.prepare(chosen)) }
+        let is_settled = spare.is_none();
+        if self.settings.read_only && is_settled {
+            self.begin_map(chosen)
+        } else {
+            Ok(self.prepare(chosen))
+        }
     }
 
     /// Makes durable what an earlier process may have left in a cache.
@@ -363,6 +380,12 @@ fn truncate(chosen: &Known) -> Completion {
     let io = Completion::truncate();
     chosen.file.0.truncate(chosen.superblock.file_len(), io.clone());
     io
+}
+
+/// Did a sync fail because the medium cannot be written? Then no cache holds anything back.
+fn is_unwritable(error: &yieldb_core::Error) -> bool {
+    let kind = error.errno().map(|errno| std::io::Error::from_raw_os_error(errno).kind());
+    matches!(kind, Some(ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput))
 }
 
 fn corrupt(page: PageRef, what: &'static str) -> Error {
