@@ -8,7 +8,7 @@ use yieldb_core::{
     Buffers, Completion, Error, File, IoError, LockKind, OpenOptions, Operation, SharedBuffers,
 };
 
-use crate::transfer::{After, RawHook, Transfer, TransferKind};
+use crate::transfer::{After, MAX_RETRIES, RawHook, Transfer, TransferKind};
 
 /// A result of the operating system: an error is its number.
 pub(crate) type Raw<T> = std::result::Result<T, i32>;
@@ -76,15 +76,15 @@ impl Performer {
                 self.write(&*medium, offset, durable, &completion);
             }
             Work::Sync { medium } => {
-                let result = self.hooked(Operation::Sync, medium.sync());
+                let result = self.hooked(Operation::Sync, || medium.sync());
                 end(&completion, Operation::Sync, medium.path(), 0, result);
             }
             Work::Allocate { medium, offset, len } => {
-                let result = self.hooked(Operation::Allocate, medium.allocate(offset, len));
+                let result = self.hooked(Operation::Allocate, || medium.allocate(offset, len));
                 end(&completion, Operation::Allocate, medium.path(), offset, result);
             }
             Work::Truncate { medium, len } => {
-                let result = self.hooked(Operation::Truncate, medium.truncate(len));
+                let result = self.hooked(Operation::Truncate, || medium.truncate(len));
                 end(&completion, Operation::Truncate, medium.path(), len, result);
             }
             Work::Open { path, options } => match self.directory.open(&path, options) {
@@ -129,7 +129,7 @@ impl Performer {
         });
         drop(buffers);
         let moved = match moved {
-            Ok(len) if durable => match self.hooked(Operation::Sync, medium.sync()) {
+            Ok(len) if durable => match self.hooked(Operation::Sync, || medium.sync()) {
                 Ok(()) => Ok(len),
                 Err(errno) => Err(failure(Operation::Sync, medium.path(), offset, len, len, errno)),
             },
@@ -175,17 +175,18 @@ impl Performer {
         self.hook.as_ref().map_or(result, |hook| hook.raw(operation, offset, len, result))
     }
 
-    /// What the hook makes of a result without a count. Interruptions are tried again.
-    fn hooked(&self, operation: Operation, result: Raw<()>) -> Raw<()> {
-        let mut raw = result.map_or_else(|errno| -errno, |()| 0);
-        loop {
-            let after = self.raw(operation, 0, 0, raw);
-            if !matches!(-after, libc::EINTR | libc::EAGAIN | libc::ECANCELED) {
-                raw = after;
-                break;
+    /// What the hook makes of an attempt without a count. An interrupted one is made again, but
+    /// not for ever.
+    fn hooked(&self, operation: Operation, mut attempt: impl FnMut() -> Raw<()>) -> Raw<()> {
+        for retries in 0.. {
+            let raw = attempt().map_or_else(|errno| -errno, |()| 0);
+            let raw = self.raw(operation, 0, 0, raw);
+            let again = matches!(-raw, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
+            if raw >= 0 || !again || retries == MAX_RETRIES {
+                return if raw < 0 { Err(-raw) } else { Ok(()) };
             }
         }
-        if raw < 0 { Err(-raw) } else { Ok(()) }
+        unreachable!("the last attempt is the end")
     }
 }
 

@@ -5,8 +5,8 @@
 
 use yieldb_core::buffer::ALIGNMENT;
 
-/// How often in a row a transfer may come to nothing before that is its end.
-const MAX_RETRIES: u32 = 10_000;
+/// How often in a row an attempt may come to nothing before that is its end.
+pub(crate) const MAX_RETRIES: u32 = 10_000;
 
 /// A read or a write under way.
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ use yieldb_core::{
 
 use crate::os_file::OsFile;
 use crate::request::{Medium, failure, finish_read, operation_of, place};
-use crate::transfer::{After, Transfer, TransferKind};
+use crate::transfer::{After, MAX_RETRIES, Transfer, TransferKind};
 
 /// The most buffers that one system call takes.
 const MAX_IOVECS: usize = 1024;
@@ -33,6 +33,8 @@ pub(super) struct InFlight {
     work: Work,
     /// Somebody asked for an early end.
     pub cancelled: bool,
+    /// How often it came to nothing. A [`Move`] counts for itself.
+    retries: u32,
 }
 
 /// What is to be done. A move is by far the most frequent, so it is not boxed.
@@ -134,7 +136,7 @@ impl Name {
 
 impl InFlight {
     pub fn new(work: Work, completion: Completion) -> InFlight {
-        InFlight { completion, work, cancelled: false }
+        InFlight { completion, work, cancelled: false, retries: 0 }
     }
 
     /// A read or a write of all buffers of `completion`.
@@ -225,7 +227,8 @@ impl InFlight {
         }
         let interrupted = matches!(-result, libc::EINTR | libc::EAGAIN)
             || -result == libc::ECANCELED && !self.cancelled;
-        if interrupted {
+        if interrupted && self.retries < MAX_RETRIES {
+            self.retries += 1;
             return Next::Again(self);
         }
         if result < 0 {
@@ -236,7 +239,7 @@ impl InFlight {
         {
             return self.over(Err(errno));
         }
-        let InFlight { completion, work, cancelled } = self;
+        let InFlight { completion, work, cancelled, retries } = self;
         match work {
             Work::Open { path, direct, .. } => {
                 // SAFETY: the descriptor was just opened for this request and is nobody else's.
@@ -248,7 +251,7 @@ impl InFlight {
                 // SAFETY: the descriptor was just opened for this request and is nobody else's.
                 let directory = unsafe { OwnedFd::from_raw_fd(result) };
                 let work = Work::SyncDirectory { path, directory };
-                Next::Again(InFlight { completion, work, cancelled })
+                Next::Again(InFlight { completion, work, cancelled, retries })
             }
             Work::Move(_)
             | Work::Sync { .. }
@@ -275,7 +278,7 @@ impl InFlight {
 
     fn over(self, result: std::result::Result<usize, i32>) -> Next {
         let (operation, ..) = self.describe();
-        let InFlight { completion, work, cancelled } = self;
+        let InFlight { completion, work, cancelled, retries: _ } = self;
         let cancelled = cancelled && result == Err(libc::ECANCELED);
         let (path, offset, len, done, buffers) = match work {
             Work::Move(work) => {

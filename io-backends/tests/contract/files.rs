@@ -122,6 +122,24 @@ fn interruptions_nobody_asked_for_are_no_end(kind: Kind) {
     bench.wait(&allocate).unwrap();
 }
 
+/// Lets no truncation get anywhere.
+struct NeverYet;
+
+impl RawHook for NeverYet {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+        if operation == Operation::Truncate { -libc::EAGAIN } else { result }
+    }
+}
+
+#[apply(backends)]
+fn what_is_put_off_for_ever_fails_at_last(kind: Kind) {
+    let Some(bench) = Bench::with_hook(kind, Arc::new(NeverYet)) else { return };
+    let file = bench.open("file");
+    let truncate = Completion::truncate();
+    file.truncate(BLOCK as u64, truncate.clone());
+    assert_eq!(errno_of(bench.wait(&truncate)), Some(libc::EAGAIN));
+}
+
 /// Fails writes.
 struct NoSpace;
 
