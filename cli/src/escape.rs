@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Text {
@@ -72,6 +74,22 @@ fn write_escaped(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         write_hex_escapes(out, chunk.invalid())?;
     }
     Ok(())
+}
+
+/// Writes a JSON document and a newline. What changes how others are shown is escaped here too.
+pub fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    let text = value.to_string();
+    let mut plain = 0;
+    // Outside of strings there is no such character.
+    for (at, character) in text.char_indices().filter(|(_, character)| is_hidden(*character)) {
+        out.write_all(&text.as_bytes()[plain..at])?;
+        plain = at + character.len_utf8();
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
+    }
+    out.write_all(&text.as_bytes()[plain..])?;
+    out.write_all(b"\n")
 }
 
 fn write_hex_escapes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
@@ -147,6 +165,16 @@ mod tests {
         let shown = String::from_utf8(Text::Escaped.encode(evil)).unwrap();
         assert_eq!(shown, "a\\x1b[2J\\xe2\\x80\\xaeb\\x0d\\n\\t\\\\\\xc2\\x9b");
         assert_eq!(Text::Escaped.encode(b"gr\xc3\xbcn\xff"), "gr\u{fc}n\\xff".as_bytes());
+    }
+
+    #[test]
+    fn nothing_that_moves_a_cursor_is_shown_in_json() {
+        let evil = "a\x1b[2J\u{202e}b\r\n\u{7f}\u{9b}\u{e0001}gr\u{fc}n";
+        let mut shown = Vec::new();
+        write_json(&mut shown, &Value::from(evil)).unwrap();
+        let expected = r#""a\u001b[2J\u202eb\r\n\u007f\u009b\udb40\udc01gr"#;
+        assert_eq!(String::from_utf8(shown.clone()).unwrap(), format!("{expected}\u{fc}n\"\n"));
+        assert_eq!(serde_json::from_slice::<Value>(&shown).unwrap(), Value::from(evil));
     }
 
     #[test]

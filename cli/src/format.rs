@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::args::Format;
 use crate::error::{CliError, CliResult};
-use crate::escape::{Text, decode_hex};
+use crate::escape::{Text, decode_hex, write_json};
 
 /// The longest line that is read, in bytes: more than the longest entry, however it is escaped.
 const MAX_LINE_LEN: u64 = 1 << 20;
@@ -39,8 +39,7 @@ pub fn write_entry(
             let mut object = Map::new();
             insert_bytes(&mut object, "key", key);
             insert_bytes(&mut object, "value", value);
-            serde_json::to_writer(&mut *out, &object)?;
-            out.write_all(b"\n")
+            write_json(out, &object.into())
         }
     }
 }
@@ -128,11 +127,13 @@ impl<R: BufRead> Entries<R> {
     fn parse_csv(&mut self) -> Result<KeyValue, String> {
         self.record.clear();
         self.record.extend_from_slice(&self.line);
-        while self.record.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+        let mut is_open = has_open_quote(&self.line);
+        while is_open {
             match self.read_line() {
                 Ok(true) => {
                     self.record.push(b'\n');
                     self.record.extend_from_slice(&self.line);
+                    is_open ^= has_open_quote(&self.line);
                 }
                 Ok(false) => return Err("a quoted field does not end".to_owned()),
                 Err(error) => return Err(error.message),
@@ -154,6 +155,11 @@ impl<R: BufRead> Entries<R> {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Is the number of quotes odd? Then a field that begins outside of quotes ends within them.
+fn has_open_quote(line: &[u8]) -> bool {
+    line.iter().filter(|byte| **byte == b'"').count() % 2 == 1
 }
 
 fn parse_json(line: &[u8]) -> Result<KeyValue, String> {

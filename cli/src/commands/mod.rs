@@ -20,6 +20,7 @@ use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Options};
 
 use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
 use crate::error::{CliError, CliResult};
+use crate::escape::write_json;
 
 /// Runs the command.
 pub fn run(cli: &Cli) -> CliResult<()> {
@@ -141,8 +142,7 @@ fn output() -> BufWriter<StdoutLock<'static>> {
 /// Prints a JSON document and a newline.
 fn print_json(value: &Value) -> CliResult<()> {
     let mut out = output();
-    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
-    out.write_all(b"\n")?;
+    write_json(&mut out, value)?;
     Ok(out.flush()?)
 }
 

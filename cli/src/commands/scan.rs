@@ -9,6 +9,7 @@ use yieldb::{Cursor, Entry, KeyRange, MAIN};
 use super::{open_to_read, output, print_json, print_line, range_of};
 use crate::args::{Format, Global, RangeArgs};
 use crate::error::CliResult;
+use crate::escape::write_json;
 use crate::format::{insert_bytes, write_entry};
 
 /// How to scan.
@@ -38,8 +39,7 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
             if !what.keys_only {
                 insert_bytes(&mut object, "value", entry.value());
             }
-            serde_json::to_writer(&mut out, &object).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            write_json(&mut out, &object.into())?;
         } else if what.keys_only {
             global.text().write(&mut out, entry.key())?;
             out.write_all(b"\n")?;

@@ -10,7 +10,7 @@ use yieldb::{Create, Database, KeyRange, MAIN, Snapshot, WriteTransaction};
 use super::open_to_write;
 use crate::args::Global;
 use crate::error::{CliError, CliResult};
-use crate::escape::Text;
+use crate::escape::{Text, write_json};
 
 /// The longest line, in bytes.
 const MAX_LINE_LEN: u64 = 1 << 20;
@@ -121,20 +121,21 @@ impl Shell {
                 let mut object = Map::new();
                 object.insert("ok".to_owned(), Value::Bool(true));
                 object.extend(answer.fields);
-                serde_json::to_writer(&mut out, &object).map_err(io::Error::from)?;
+                write_json(&mut out, &object.into())?;
             }
             Err(error) if self.json => {
                 let object = json!({"ok": false, "error": error.message, "code": error.code});
-                serde_json::to_writer(&mut out, &object).map_err(io::Error::from)?;
+                write_json(&mut out, &object)?;
             }
-            Ok(answer) => out.write_all(&answer.shown)?,
+            Ok(mut answer) => {
+                answer.shown.push(b'\n');
+                out.write_all(&answer.shown)?;
+            }
             Err(error) => {
                 let shown = Text::Escaped.encode(error.message.as_bytes());
-                out.write_all(b"error: ")?;
-                out.write_all(&shown)?;
+                writeln!(out, "error: {}", String::from_utf8_lossy(&shown))?;
             }
         }
-        out.write_all(b"\n")?;
         Ok(out.flush()?)
     }
 
