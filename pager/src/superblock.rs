@@ -1,8 +1,9 @@
 //! Where everything begins: two slots at fixed places, of which the newer valid one counts.
 //!
 //! A slot is 4,096 bytes, at offset 0 and at offset 4,096 whatever the page size. All integers are
-//! little-endian; what is not listed is zero. All fields lie in the first sector of 512 bytes, so
-//! a torn write of a slot leaves it as it was or as it was to be.
+//! little-endian; what is not listed is zero. The fields lie in the first sector of 512 bytes and
+//! the checksum in the last one, so a slot that was torn is as it was, as it was to be, or does not
+//! count. One slot is written at a time, when the other one is durable.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -215,6 +216,12 @@ impl Superblock {
         if contradicts || self.next_tree == 0 {
             return damaged("its superblock contradicts itself");
         }
+        // Each of these grows with every open or commit, and the next number has to exist.
+        let is_last = self.session == u32::MAX
+            || [self.checkpoint, self.version].iter().any(|number| *number > u64::MAX >> 1);
+        if is_last || self.moment.session() > self.session {
+            return damaged("its superblock has a number that no file lives to see");
+        }
         let counts = reserved_page_count(self.page_size)..=PageId::COUNT;
         if !counts.contains(&self.page_count) {
             return damaged("its superblock says that it has an impossible length");
@@ -366,6 +373,20 @@ mod tests {
             }
             let chosen = choose([&encoded(&old), &torn], LEN).unwrap().superblock;
             assert!(chosen == old || chosen == new, "sectors {mask:b}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_next_one_are_damage() {
+        let impossible = [
+            Superblock { session: u32::MAX, ..sample(5) },
+            Superblock { checkpoint: u64::MAX, ..sample(5) },
+            Superblock { version: u64::MAX, ..sample(5) },
+            Superblock { moment: Stamp::new(5, 0), ..sample(5) },
+        ];
+        for superblock in impossible {
+            let parsed = Superblock::parse(&encoded(&superblock));
+            assert!(matches!(parsed, Err(OpenError::Damaged { .. })), "{parsed:?}");
         }
     }
 
