@@ -1,7 +1,7 @@
 //! What can be asked for.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -191,6 +191,25 @@ pub enum Command {
         /// The database; created if missing
         file: PathBuf,
     },
+}
+
+impl Command {
+    /// The database.
+    pub fn file(&self) -> &Path {
+        match self {
+            Command::Create { file, .. }
+            | Command::Put { file, .. }
+            | Command::Get { file, .. }
+            | Command::Delete { file, .. }
+            | Command::Scan { file, .. }
+            | Command::Count { file, .. }
+            | Command::Load { file, .. }
+            | Command::Dump { file, .. }
+            | Command::Info { file }
+            | Command::Check { file }
+            | Command::Shell { file } => file,
+        }
+    }
 }
 
 /// Which entries.

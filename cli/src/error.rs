@@ -1,6 +1,7 @@
 //! How a command ends when it does not end well.
 
 use std::io;
+use std::path::Path;
 
 use yieldb::ErrorKind;
 
@@ -11,6 +12,8 @@ pub struct CliError {
     pub code: u8,
     /// One line for people; empty where there is nothing to say.
     pub message: String,
+    /// Is the message about the database, and does not name it?
+    pub lacks_file: bool,
 }
 
 /// A result of a command.
@@ -30,14 +33,27 @@ pub const SYSTEM: u8 = 5;
 pub const FOREIGN: u8 = 6;
 
 impl CliError {
+    /// One line for people, and what the shell is told.
+    pub fn new(code: u8, message: impl Into<String>) -> CliError {
+        CliError { code, message: message.into(), lacks_file: false }
+    }
+
     /// Wrong usage or wrong input.
     pub fn usage(message: impl Into<String>) -> CliError {
-        CliError { code: USAGE, message: message.into() }
+        CliError::new(USAGE, message)
     }
 
     /// Nothing to say, but for the exit code.
     pub fn silent(code: u8) -> CliError {
-        CliError { code, message: String::new() }
+        CliError::new(code, "")
+    }
+
+    /// Says which database it is about, where the message does not.
+    pub fn on(mut self, file: &Path) -> CliError {
+        if std::mem::take(&mut self.lacks_file) {
+            self.message = format!("{}: {}", file.display(), self.message);
+        }
+        self
     }
 }
 
@@ -50,7 +66,8 @@ impl From<yieldb::Error> for CliError {
             ErrorKind::Foreign => (FOREIGN, ""),
             _ => (SYSTEM, ""),
         };
-        CliError { code, message: format!("{error}{advice}") }
+        let lacks_file = matches!(error, yieldb::Error::Operation(_));
+        CliError { code, message: format!("{error}{advice}"), lacks_file }
     }
 }
 
@@ -60,6 +77,6 @@ impl From<io::Error> for CliError {
             // Whoever reads the output has seen enough.
             return CliError::silent(0);
         }
-        CliError { code: SYSTEM, message: error.to_string() }
+        CliError::new(SYSTEM, error.to_string())
     }
 }

@@ -101,6 +101,10 @@ fn wrong_usage_is_2_and_changes_nothing() {
     place.fails("get some.db abc --hex", 2);
     place.fails("create new.db --page-size 5000", 2);
     place.fails("count some.db --cache 4K", 2);
+    place.fails("create new.db --cache 4K", 2);
+    assert!(!place.path("new.db").exists(), "it was made in spite of that");
+    let error = place.fails("delete some.db key --read-only", 2);
+    assert!(error.starts_with("yieldb: some.db: "), "{error}");
     place.fails("count some.db --tree other", 2);
     place.fails("count some.db --durability relaxed", 2);
     place.fails(&format!("put some.db {} v", "k".repeat(5_000)), 2);

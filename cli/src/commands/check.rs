@@ -37,10 +37,8 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     }
     match report.damages.len() {
         0 => Ok(()),
-        1 => Err(CliError { code: DAMAGED, message: damaged(file, "1 damage") }),
-        count => {
-            Err(CliError { code: DAMAGED, message: damaged(file, &format!("{count} damages")) })
-        }
+        1 => Err(CliError::new(DAMAGED, damaged(file, "1 damage"))),
+        count => Err(CliError::new(DAMAGED, damaged(file, &format!("{count} damages")))),
     }
 }
 

@@ -33,7 +33,11 @@ pub fn run(cli: &Cli) -> CliResult<()> {
         let message = "--tree: this version has the tree `main` only";
         return Err(CliError::usage(message));
     }
-    match &cli.command {
+    execute(global, &cli.command).map_err(|error| error.on(cli.command.file()))
+}
+
+fn execute(global: &Global, command: &Command) -> CliResult<()> {
+    match command {
         Command::Create { file, page_size } => create::run(global, file, *page_size),
         Command::Put { file, key, value, create } => {
             entries::put(global, file, key, value, *create)

@@ -59,7 +59,7 @@ impl Shell {
     /// Reads from a terminal, with a history.
     fn prompt(&mut self) -> CliResult<()> {
         let mut editor = rustyline::DefaultEditor::new()
-            .map_err(|error| CliError { code: crate::error::SYSTEM, message: error.to_string() })?;
+            .map_err(|error| CliError::new(crate::error::SYSTEM, error.to_string()))?;
         loop {
             let prompt = if self.transaction.is_some() { "yieldb*> " } else { "yieldb> " };
             match editor.readline(prompt) {
