@@ -19,8 +19,9 @@ fn options() -> Options {
 }
 
 /// Three commits: an ordered half, the other half, deletions.
-fn work(options: Options, path: &Path) {
+fn work(options: Options, driver: &str, path: &Path) {
     let database = options.open(path).wait().unwrap();
+    assert_eq!(database.info().driver, driver);
     for part in 0..2 {
         let mut transaction = database.begin().wait().unwrap();
         for (key, value) in entries().skip(part * 20_000).take(20_000) {
@@ -41,15 +42,17 @@ fn work(options: Options, path: &Path) {
 fn the_same_commits_make_the_same_file() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (uring, pread) = (directory.path().join("uring"), directory.path().join("pread"));
-    work(options().io(Choice::Auto), &uring);
-    work(options().io(Choice::Pread), &pread);
+    // Where the kernel refuses io_uring, that leaves pread and memory.
+    let automatic = if yieldb_io_backends::open(Choice::Uring).is_ok() { "uring" } else { "pread" };
+    work(options().io(Choice::Auto), automatic, &uring);
+    work(options().io(Choice::Pread), "pread", &pread);
     let expected = std::fs::read(&uring).unwrap();
     assert!(expected.len() > 1 << 20);
     assert!(expected == std::fs::read(&pread).unwrap(), "uring and pread differ");
     for seed in [None, Some(1), Some(2)] {
         let disk = MemoryDisk::new();
         let backend = seed.map_or_else(|| disk.immediate(), |seed| disk.yielding(seed));
-        work(options().backend(backend), Path::new("memory"));
+        work(options().backend(backend), "memory", Path::new("memory"));
         let image = disk.image("memory").unwrap();
         assert!(expected == image, "uring and memory differ, {seed:?}");
     }

@@ -127,8 +127,11 @@ pub struct Unfinished {
 ///
 /// # Errors
 ///
-/// [`yieldb_core::Error::OutOfMemory`].
+/// [`yieldb_core::Error::OutOfMemory`]; [`Error::CacheTooSmall`] for a file that is to be new.
 pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
+    if settings.create == Create::New {
+        check_cache_len(settings.cache_len, settings.page_size)?;
+    }
     let superblocks = BufferPool::new(2, SLOT_LEN)?;
     let machine = Open { io, path: path.to_path_buf(), settings, superblocks };
     Ok(StateMachine::new(machine, State::Open))
@@ -227,6 +230,7 @@ impl Open {
             return Err(OpenError::Foreign { what: "it is empty" }.into());
         }
         let page_size = self.settings.page_size;
+        check_cache_len(self.settings.cache_len, page_size)?;
         let database_id = self.settings.database_id.unwrap_or_else(|| {
             let mut id = [0; 16];
             self.io.random(&mut id);
@@ -321,10 +325,7 @@ impl Open {
         let superblock = &chosen.superblock;
         let page_len = superblock.page_size.bytes() as u64;
         let Settings { cache_len, check, .. } = self.settings;
-        let min = MIN_FRAMES as u64 * page_len;
-        if cache_len < min {
-            return Err(Error::CacheTooSmall { bytes: cache_len, min });
-        }
+        check_cache_len(cache_len, superblock.page_size)?;
         let frame_count = (cache_len / page_len).min(1 << 28) as usize;
         let cache = Cache::new(superblock.page_size, frame_count, check)?;
         let Some(root) = superblock.space else {
@@ -373,6 +374,12 @@ impl Open {
             ledger,
         })
     }
+}
+
+/// Can a cache of this length work with such pages?
+fn check_cache_len(bytes: u64, page_size: PageSize) -> Result<()> {
+    let min = MIN_FRAMES as u64 * page_size.bytes() as u64;
+    if bytes < min { Err(Error::CacheTooSmall { bytes, min }) } else { Ok(()) }
 }
 
 /// Begins to give the file the length that its superblock says.
