@@ -42,6 +42,8 @@ pub const FORMAT_VERSION: u32 = 1;
 /// What a file of ours begins with. The bytes behind the name show up text-mode transfers.
 pub const MAGIC: [u8; 16] = *b"yieldb\x80\r\n\x1a\n\0page";
 
+/// Within this many bytes all fields lie, but for the checksum.
+const FIELDS_LEN: usize = 512;
 const CHECKSUM: usize = SLOT_LEN - 4;
 
 /// What a slot says.
@@ -230,6 +232,22 @@ impl Superblock {
     }
 }
 
+/// Was the file's creation cut off before its first slot was whole, or even begun? Then nothing was
+/// ever in it. The second slot is written when the first one is durable.
+///
+/// # Panics
+///
+/// If a slot is not [`SLOT_LEN`] bytes long.
+pub fn is_unfinished_creation([first, second]: [&[u8]; 2]) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let has_fields = first[..MAGIC.len()] == MAGIC && u64_at(first, 48) == 1;
+    let is_torn = crc32fast::hash(&first[..CHECKSUM]) != u32_at(first, CHECKSUM);
+    is_torn
+        && (has_fields || is_zero(&first[..FIELDS_LEN]))
+        && is_zero(&first[FIELDS_LEN..CHECKSUM])
+        && is_zero(second)
+}
+
 /// Chooses between the two slots of a file that is `file_len` bytes long.
 ///
 /// # Errors
@@ -374,6 +392,25 @@ mod tests {
             let chosen = choose([&encoded(&old), &torn], LEN).unwrap().superblock;
             assert!(chosen == old || chosen == new, "sectors {mask:b}");
         }
+    }
+
+    #[test]
+    fn a_first_slot_that_was_torn_is_an_unfinished_creation() {
+        let (zeros, whole) = (vec![0; SLOT_LEN], encoded(&sample(1)));
+        assert!(is_unfinished_creation([&zeros, &zeros]));
+        assert!(!is_unfinished_creation([&whole, &zeros]));
+        let (mut head, mut tail) = (whole.clone(), whole.clone());
+        head[CHECKSUM..].fill(0);
+        tail[..FIELDS_LEN].fill(0);
+        for torn in [&head, &tail] {
+            assert!(is_unfinished_creation([torn, &zeros]));
+            assert!(!is_unfinished_creation([torn, &whole]), "the first slot was whole then");
+        }
+        let mut used = encoded(&sample(2));
+        used[CHECKSUM..].fill(0);
+        assert!(!is_unfinished_creation([&used, &zeros]), "it had a commit");
+        tail[2_000] = 1;
+        assert!(!is_unfinished_creation([&tail, &zeros]), "that is another's file");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::ledger::{Ledger, empty_space};
 use crate::pager::{MIN_FRAMES, Parts};
 use crate::space::map::MapLoader;
 use crate::superblock::{
-    Chosen, OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, choose, reserved_page_count,
+    Chosen, OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, choose, is_unfinished_creation,
+    reserved_page_count,
 };
 use crate::{Error, PageRef, PageSize, Pager, Result, Root, Stamp};
 
@@ -270,9 +271,9 @@ impl Open {
             slot[read.saturating_sub(offset as usize).min(SLOT_LEN)..].fill(0);
         }
         let file_len = file.0.size()?;
-        let unwritten = slots.iter().all(|slot| slot.iter().all(|byte| *byte == 0));
-        if unwritten && file_len <= PageSize::MAX.bytes() as u64 {
-            // A creation that was cut short behind its first step; nothing was ever in it.
+        let is_unfinished = is_unfinished_creation([&slots[0], &slots[1]]);
+        if is_unfinished && file_len <= PageSize::MAX.bytes() as u64 {
+            drop(slots);
             return self.create(file.0);
         }
         let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
