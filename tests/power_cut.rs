@@ -47,6 +47,12 @@ impl Disk {
         }
     }
 
+    /// Is a slot of the superblock the last that was written, and not durable yet?
+    fn writes_slot(&self) -> bool {
+        let last = self.pending.last();
+        matches!(last, Some(Change::Write(offset, _)) if (*offset as u64) < SLOTS_LEN)
+    }
+
     fn sync(&mut self, changes: Vec<Change>) {
         for change in changes {
             Disk::apply(&mut self.durable, &change, |_| true);
@@ -156,8 +162,8 @@ fn entries(snapshot: &Snapshot) -> Entries {
     entries
 }
 
-/// Makes commit number `commit` and returns what there is after it; every third time after a
-/// larger transaction that is given up.
+/// Makes commit number `commit` and returns what there is after it. Now and then a larger
+/// transaction is given up before it, or nearly everything is deleted, so that the file shrinks.
 fn commit(database: &Database, commit: u64, before: &Entries) -> Entries {
     let mut random = Random(commit.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     if commit.is_multiple_of(3) {
@@ -168,6 +174,12 @@ fn commit(database: &Database, commit: u64, before: &Entries) -> Entries {
     }
     let mut entries = before.clone();
     let mut transaction = database.begin().wait().unwrap();
+    if commit % 4 == 3 {
+        for key in before.keys().skip(3) {
+            transaction.delete(key).wait().unwrap();
+            entries.remove(key);
+        }
+    }
     let count = if commit % 4 == 1 { 100 } else { 5 };
     for _ in 0..count {
         let key = random.below(150).to_be_bytes().to_vec();
@@ -186,8 +198,16 @@ fn commit(database: &Database, commit: u64, before: &Entries) -> Entries {
     entries
 }
 
-/// The number of the commit that the file is found with; it must be one of `versions`, whole.
-fn recovered(image: Vec<u8>, acknowledged: u64, versions: &[Entries]) -> u64 {
+/// Cuts the power in several ways, and opens what is left.
+fn cut_often(disk: &Disk, random: &mut Random, versions: &[Entries]) {
+    let ways = if disk.pending.is_empty() { 1 } else { 6 };
+    for _ in 0..ways {
+        assert_recovers(disk.cut(random), disk.acknowledged, versions);
+    }
+}
+
+/// Opens a file, and finds the acknowledged commit or a later one in it, whole.
+fn assert_recovers(image: Vec<u8>, acknowledged: u64, versions: &[Entries]) {
     let disk = Disk { durable: image, ..Disk::default() };
     let database = options(&recorder(disk), None).open("db").wait().unwrap();
     let snapshot = database.snapshot();
@@ -195,7 +215,6 @@ fn recovered(image: Vec<u8>, acknowledged: u64, versions: &[Entries]) -> u64 {
     let number = versions.iter().position(|version| *version == found).expect("a whole commit");
     assert!(number as u64 >= acknowledged, "commit {acknowledged} is lost, {number} is found");
     assert_eq!(snapshot.check(|_| {}).unwrap().wait().unwrap().damages, []);
-    number as u64
 }
 
 /// Opens what `disk` shows and makes commits, behind those in `versions`. Returns what the disk was
@@ -212,9 +231,8 @@ fn work(disk: Disk, seed: u64, commits: u64, versions: &mut Vec<Entries>) -> Vec
         let after = commit(&database, number, versions.last().unwrap());
         versions.push(after);
         recorder.acknowledged.store(number, Ordering::SeqCst);
-        if number % 3 == 1 {
-            reader = Some(database.snapshot());
-        }
+        // Held across one commit.
+        reader = (number % 4 == 1).then(|| database.snapshot());
     }
     drop((reader, database));
     std::mem::take(&mut recorder.history.lock().unwrap())
@@ -226,16 +244,16 @@ fn a_power_cut_after_any_io_loses_no_acknowledged_commit() {
     let mut versions = vec![Entries::new()];
     let history = work(Disk::default(), 1, 9, &mut versions);
     for disk in &history {
-        for _ in 0..4 {
-            recovered(disk.cut(&mut random), disk.acknowledged, &versions);
-        }
+        cut_often(disk, &mut random, &versions);
     }
-    // Killed anywhere, opened again, more work, and then the power cut.
-    for (seed, killed) in history.iter().enumerate().step_by(5) {
+    // Killed anywhere, opened again, more work, and then the power cut. The most is at stake where
+    // one slot is written and not durable.
+    let kills = history.iter().enumerate();
+    for (seed, killed) in kills.filter(|(at, disk)| at % 12 == 0 || disk.writes_slot()) {
         let mut versions = versions.clone();
-        let history = work(killed.clone(), seed as u64 + 2, 2, &mut versions);
-        for disk in history.iter().step_by(2) {
-            recovered(disk.cut(&mut random), disk.acknowledged, &versions);
+        let history = work(killed.clone(), seed as u64 + 2, 1, &mut versions);
+        for disk in &history {
+            cut_often(disk, &mut random, &versions);
         }
     }
 }

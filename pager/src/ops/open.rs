@@ -46,9 +46,9 @@ pub struct Settings {
 ///                        |           |   |          or not settled        ^  |  |
 ///                        |  empty    |   | read only                      |  |  v
 ///                        |           v   |                                |  | WritingSlot, twice
-///                        '-----> Growing +--------------------------------'  |  |        | too long
-///                                        |         ,---- read only ---------'  v        v
-///                           done <-- ReadingMap <--+--------------- SyncingDirectory <- Cutting
+///                        '-----> Growing +--------------------------------'  |  |       | too long
+///                                        |         ,---- read only ---------'  v       v
+///                           done <-- ReadingMap <--+--------------- SyncingDirectory <-Cutting
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
