@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use yieldb::{Database, KeyRange, MemoryDisk, Options, Snapshot};
+use yieldb::{Database, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
 use yieldb_core::Operation;
 use yieldb_io_backends::RawHook;
 
@@ -154,7 +154,7 @@ fn recorder(disk: Disk) -> Arc<Recorder> {
 }
 
 fn entries(snapshot: &Snapshot) -> Entries {
-    let mut cursor = snapshot.cursor(KeyRange::all());
+    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
     let mut entries = Entries::new();
     while let Some(entry) = cursor.next().wait().unwrap() {
         entries.insert(entry.key().to_vec(), entry.value().to_vec());
@@ -169,14 +169,14 @@ fn commit(database: &Database, commit: u64, before: &Entries) -> Entries {
     if commit.is_multiple_of(3) {
         let mut transaction = database.begin().wait().unwrap();
         for number in 0..120_u64 {
-            transaction.put(number.to_be_bytes(), [0xbb; 900]).wait().unwrap();
+            transaction.put(MAIN, number.to_be_bytes(), [0xbb; 900]).wait().unwrap();
         }
     }
     let mut entries = before.clone();
     let mut transaction = database.begin().wait().unwrap();
     if commit % 4 == 3 {
         for key in before.keys().skip(3) {
-            transaction.delete(key).wait().unwrap();
+            transaction.delete(MAIN, key).wait().unwrap();
             entries.remove(key);
         }
     }
@@ -184,15 +184,15 @@ fn commit(database: &Database, commit: u64, before: &Entries) -> Entries {
     for _ in 0..count {
         let key = random.below(150).to_be_bytes().to_vec();
         if random.below(3) == 0 {
-            transaction.delete(&key).wait().unwrap();
+            transaction.delete(MAIN, &key).wait().unwrap();
             entries.remove(&key);
         } else {
             let value = vec![commit as u8; random.below(1_000) as usize];
-            transaction.put(&key, &value).wait().unwrap();
+            transaction.put(MAIN, &key, &value).wait().unwrap();
             entries.insert(key, value);
         }
     }
-    transaction.put("commit", commit.to_be_bytes()).wait().unwrap();
+    transaction.put(MAIN, "commit", commit.to_be_bytes()).wait().unwrap();
     entries.insert(b"commit".to_vec(), commit.to_be_bytes().to_vec());
     transaction.commit().wait().unwrap();
     entries
