@@ -13,7 +13,7 @@ use crate::superblock::{Superblock, reserved_page_count};
 use crate::trees::Trees;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
-use crate::{Error, PageId, PageRef, Result, Stamp, page_format};
+use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
 
 /// Which page numbers are used, and by which versions.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Ledger {
     /// The pages of the durable checkpoint's space map, with their births.
     map: Vec<(PageId, Stamp)>,
     /// Numbers that are free when an I/O on them is finished.
-    busy: Vec<(Completion, Vec<PageId>)>,
+    busy: Vec<(Completion, Vec<PageRun>)>,
 }
 
 /// What a checkpoint is going to write.
@@ -103,9 +103,9 @@ impl Ledger {
 
     pub fn unpin(&mut self, moment: Stamp, cache: &Cache) {
         let mut freed = Vec::new();
-        self.reuse.unpin(moment, |page| freed.push(page));
-        for page in freed {
-            self.free(page, cache);
+        self.reuse.unpin(moment, |run| freed.push(run));
+        for run in freed {
+            self.free(run, cache);
         }
     }
 
@@ -119,27 +119,27 @@ impl Ledger {
         self.space.allocate()
     }
 
-    /// Frees a number that nothing refers to: at once, or when the read of it that somebody gave
-    /// up on is finished.
-    pub fn free(&mut self, page: PageId, cache: &Cache) {
-        match cache.forget(page) {
-            None => self.space.free(page),
-            Some(read) => self.free_after(read, vec![page]),
+    /// Frees the number of a page, or those of a run, that nothing refers to: at once, or when the
+    /// reads of them that somebody gave up on are finished. Cost: a look into the cache for each.
+    pub fn free(&mut self, pages: impl Into<PageRun>, cache: &Cache) {
+        let run = pages.into();
+        match run.pages().find_map(|page| cache.forget(page)) {
+            None => self.space.free(run),
+            Some(read) => self.free_after(read, vec![run]),
         }
     }
 
     /// Frees numbers that nothing refers to once `io`, which works on them, is finished.
-    pub fn free_after(&mut self, io: Completion, pages: Vec<PageId>) {
-        self.busy.push((io, pages));
+    pub fn free_after(&mut self, io: Completion, runs: Vec<PageRun>) {
+        self.busy.push((io, runs));
     }
 
     /// Frees the numbers whose I/O is finished by now.
     pub fn settle(&mut self, cache: &Cache) {
-        let (over, busy) = self.busy.drain(..).partition(|(io, _)| io.finished());
-        self.busy = busy;
-        let over: Vec<(Completion, Vec<PageId>)> = over;
-        for page in over.into_iter().flat_map(|(_, pages)| pages) {
-            self.free(page, cache);
+        let over = self.busy.extract_if(.., |(io, _)| io.finished());
+        let over: Vec<(Completion, Vec<PageRun>)> = over.collect();
+        for run in over.into_iter().flat_map(|(_, runs)| runs) {
+            self.free(run, cache);
         }
     }
 
@@ -153,14 +153,20 @@ impl Ledger {
     pub fn plan(&mut self, set: &WriteSet, roots: &RootSet) -> Result<(Plan, Space)> {
         let page_size = self.durable.page_size;
         // What the new version does not reach: it is free in the file, whoever still needs it here.
-        let busy = self.busy.iter().flat_map(|(_, pages)| pages).copied();
-        let mut image = self.space.without(self.reuse.held().chain(busy).chain(set.reserved()));
-        for (page, _) in set.dead().iter().chain(&self.map) {
-            if !image.is_used(*page) {
+        let busy = self.busy.iter().flat_map(|(_, runs)| runs).copied();
+        let unused = self.reuse.held().chain(busy).chain(set.reserved());
+        // What the transaction made cannot be what it replaced.
+        let mut image = self.space.without(unused.chain(set.made()));
+        let old_map = self.map.iter().map(|(page, _)| PageRun::from(*page));
+        for run in set.dead().iter().map(|(run, _)| *run).chain(old_map) {
+            if !image.is_used(run) {
                 let what = "it is replaced, but free in the space map, or replaced twice";
-                return Err(Error::Corrupt { page: page.as_u64(), what });
+                return Err(Error::Corrupt { page: run.first().as_u64(), what });
             }
-            image.free(*page);
+            image.free(run);
+        }
+        for run in set.made() {
+            image.mark(run);
         }
         image.trim();
         let mut map = Vec::new();
@@ -196,7 +202,7 @@ impl Ledger {
         &mut self,
         plan: Plan,
         roots: RootSet,
-        dead: &[(PageId, Stamp)],
+        dead: &[(PageRun, Stamp)],
         cache: &Cache,
     ) {
         let death = plan.superblock.moment;
@@ -204,9 +210,10 @@ impl Ledger {
         let map = plan.map.into_iter().map(|page| (page, death)).collect();
         let old_map = std::mem::replace(&mut self.map, map);
         self.reuse.pin(death);
-        for (page, birth) in dead.iter().chain(&old_map) {
-            if self.reuse.retire(*page, *birth, death) {
-                self.free(*page, cache);
+        let old_map = old_map.into_iter().map(|(page, birth)| (page.into(), birth));
+        for (run, birth) in dead.iter().copied().chain(old_map) {
+            if self.reuse.retire(run, birth, death) {
+                self.free(run, cache);
             }
         }
         self.newest =
@@ -221,7 +228,7 @@ impl Ledger {
         SpaceUse {
             pages: self.space.page_count(),
             used: self.space.used_count(),
-            held: self.reuse.held_count() as u64,
+            held: self.reuse.held_count(),
             pins: self.reuse.pin_count(),
         }
     }

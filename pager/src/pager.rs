@@ -22,7 +22,7 @@ use crate::trees::Trees;
 use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
 use crate::writer_queue::{WriterQueue, WriterTurn};
-use crate::{Error, PageId, PageSize, Result, Stamp};
+use crate::{Error, PageId, PageRun, PageSize, Result, Stamp};
 
 /// The longest write that neighbouring pages are merged into, in bytes.
 const MAX_WRITE_LEN: usize = 256 * 1024;
@@ -193,17 +193,17 @@ impl Pager {
         numbers[first..].reverse();
     }
 
-    /// Frees numbers that nothing refers to.
-    pub(crate) fn free(&self, pages: impl IntoIterator<Item = PageId>) {
+    /// Frees numbers that nothing refers to, those of pages or of runs.
+    pub(crate) fn free(&self, runs: impl IntoIterator<Item = impl Into<PageRun>>) {
         let mut ledger = self.ledger();
-        for page in pages {
-            ledger.free(page, &self.cache);
+        for run in runs {
+            ledger.free(run, &self.cache);
         }
     }
 
     /// Frees numbers once `io`, which works on them, is finished.
-    pub(crate) fn free_after(&self, io: Completion, pages: Vec<PageId>) {
-        self.ledger().free_after(io, pages);
+    pub(crate) fn free_after(&self, io: Completion, runs: Vec<PageRun>) {
+        self.ledger().free_after(io, runs);
     }
 
     /// Writes published pages, given in order, to their places in the file, and marks those clean

@@ -7,17 +7,18 @@
 //!
 //! A dead page hangs on *one* pin, the newest one in its interval. When that pin goes, the page
 //! hangs on the next older one in its interval, or is free. Cost: a page moves once for each pin in
-//! its interval.
+//! its interval. A run of pages that live and die together counts as one page.
 
 use std::collections::BTreeMap;
 
-use crate::{PageId, Stamp};
+use crate::{PageRun, Stamp};
 
 /// The pinned moments, and the dead pages that they hold.
 #[derive(Debug, Default)]
 pub struct Reuse {
     pins: BTreeMap<Stamp, Pin>,
-    held_count: usize,
+    /// How many pages that are.
+    held_count: u64,
     /// The newest moment at which a page died.
     last_death: Stamp,
 }
@@ -25,8 +26,8 @@ pub struct Reuse {
 #[derive(Debug, Default)]
 struct Pin {
     count: usize,
-    /// Pages that live at this moment, and at no newer pinned one, with their births.
-    held: Vec<(PageId, Stamp)>,
+    /// Runs that live at this moment, and at no newer pinned one, with their births.
+    held: Vec<(PageRun, Stamp)>,
 }
 
 impl Reuse {
@@ -42,13 +43,13 @@ impl Reuse {
         pin.count += 1;
     }
 
-    /// Counts one pin on `moment` less. With the last one go the pages that only it held: `free`
-    /// is called with each.
+    /// Counts one pin on `moment` less. With the last one go the runs that only it held: `free` is
+    /// called with each.
     ///
     /// # Panics
     ///
     /// If the moment is not pinned.
-    pub fn unpin(&mut self, moment: Stamp, mut free: impl FnMut(PageId)) {
+    pub fn unpin(&mut self, moment: Stamp, mut free: impl FnMut(PageRun)) {
         let pin = self.pins.get_mut(&moment).expect("a moment is unpinned once for each pin");
         pin.count -= 1;
         if pin.count > 0 {
@@ -56,38 +57,38 @@ impl Reuse {
         }
         let held = std::mem::take(&mut pin.held);
         self.pins.remove(&moment);
-        self.held_count -= held.len();
-        for (page, birth) in held {
-            if !self.hold(page, birth, moment) {
-                free(page);
+        for (run, birth) in held {
+            self.held_count -= run.count();
+            if !self.hold(run, birth, moment) {
+                free(run);
             }
         }
     }
 
-    /// Takes a page that died at `death`. `true` if its number is free at once.
-    pub fn retire(&mut self, page: PageId, birth: Stamp, death: Stamp) -> bool {
+    /// Takes a run that died at `death`. `true` if its numbers are free at once.
+    pub fn retire(&mut self, run: PageRun, birth: Stamp, death: Stamp) -> bool {
         self.last_death = self.last_death.max(death);
-        !self.hold(page, birth, death)
+        !self.hold(run, birth, death)
     }
 
-    /// Hangs a page on the newest pin in `[birth, end)`; `false` if there is none.
-    fn hold(&mut self, page: PageId, birth: Stamp, end: Stamp) -> bool {
+    /// Hangs a run on the newest pin in `[birth, end)`; `false` if there is none.
+    fn hold(&mut self, run: PageRun, birth: Stamp, end: Stamp) -> bool {
         if birth >= end {
             return false;
         }
         let Some((_, pin)) = self.pins.range_mut(birth..end).next_back() else { return false };
-        pin.held.push((page, birth));
-        self.held_count += 1;
+        pin.held.push((run, birth));
+        self.held_count += run.count();
         true
     }
 
-    /// The dead pages whose numbers are not free.
-    pub fn held(&self) -> impl Iterator<Item = PageId> + '_ {
-        self.pins.values().flat_map(|pin| pin.held.iter().map(|(page, _)| *page))
+    /// The dead runs whose numbers are not free.
+    pub fn held(&self) -> impl Iterator<Item = PageRun> + '_ {
+        self.pins.values().flat_map(|pin| pin.held.iter().map(|(run, _)| *run))
     }
 
-    /// How many they are.
-    pub fn held_count(&self) -> usize {
+    /// How many pages they have.
+    pub fn held_count(&self) -> u64 {
         self.held_count
     }
 
@@ -105,20 +106,21 @@ impl Reuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PageId;
 
     struct Model {
         pins: Vec<Stamp>,
-        dead: Vec<(PageId, Stamp, Stamp)>,
+        dead: Vec<(PageRun, Stamp, Stamp)>,
     }
 
     impl Model {
-        /// Removes and returns the pages that no pin can see.
-        fn free(&mut self) -> Vec<PageId> {
+        /// Removes and returns the runs that no pin can see.
+        fn free(&mut self) -> Vec<PageRun> {
             let (held, free): (Vec<_>, Vec<_>) = self.dead.iter().partition(|(_, birth, death)| {
                 self.pins.iter().any(|pin| birth <= pin && pin < death)
             });
             self.dead = held;
-            free.into_iter().map(|(page, _, _)| page).collect()
+            free.into_iter().map(|(run, _, _)| run).collect()
         }
     }
 
@@ -149,15 +151,16 @@ mod tests {
                 }
                 1 if !model.pins.is_empty() => {
                     let moment = model.pins.swap_remove(next(model.pins.len() as u64) as usize);
-                    reuse.unpin(moment, |page| freed.push(page));
+                    reuse.unpin(moment, |run| freed.push(run));
                 }
                 _ => {
-                    let page = PageId::from_u64(number).unwrap();
+                    let first = PageId::from_u64(number * 1_000).unwrap();
+                    let run = PageRun::new(first, 1 + next(1_000)).unwrap();
                     let birth = Stamp::from_u64(now - next(now.min(200)));
                     let death = Stamp::from_u64(now);
-                    model.dead.push((page, birth, death));
-                    if reuse.retire(page, birth, death) {
-                        freed.push(page);
+                    model.dead.push((run, birth, death));
+                    if reuse.retire(run, birth, death) {
+                        freed.push(run);
                     }
                 }
             }
@@ -165,7 +168,8 @@ mod tests {
             expected.sort_unstable();
             freed.sort_unstable();
             assert_eq!(freed, expected);
-            assert_eq!(reuse.held_count(), model.dead.len());
+            let held: u64 = model.dead.iter().map(|(run, _, _)| run.count()).sum();
+            assert_eq!(reuse.held_count(), held);
             assert_eq!(reuse.pin_count(), model.pins.len());
         }
         assert!(reuse.held().count() == model.dead.len());

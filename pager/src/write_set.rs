@@ -14,7 +14,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use yieldb_core::{Buffer, Completion, Error as IoFailure, is_planted};
 
-use crate::{Error, PageId, PageRef, Pager, Result, Stamp, page_format};
+use crate::{Error, PageId, PageRef, PageRun, Pager, Result, Stamp, page_format};
 
 /// A page number and a frame for it, not yet part of anything.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub struct WriteSet {
     /// Own pages that are published.
     published: FxHashSet<PageId>,
     /// Pages of the version before that the transaction has replaced, with their births.
-    dead: Vec<(PageId, Stamp)>,
+    dead: Vec<(PageRun, Stamp)>,
     /// Taken out by whoever builds pages, and put back by him.
     reserve: Reserve,
     /// The writes of published pages that are in flight.
@@ -225,7 +225,7 @@ impl WriteSet {
         } else {
             // In a tree that somebody made up it may be there twice, or not be used at all: the
             // checkpoint finds that out.
-            self.dead.push((id, birth));
+            self.dead.push((id.into(), birth));
         }
     }
 
@@ -255,13 +255,18 @@ impl WriteSet {
     }
 
     /// The pages that the transaction has replaced, with their births.
-    pub(crate) fn dead(&self) -> &[(PageId, Stamp)] {
+    pub(crate) fn dead(&self) -> &[(PageRun, Stamp)] {
         &self.dead
     }
 
+    /// The published pages that belong to the transaction.
+    pub(crate) fn made(&self) -> impl Iterator<Item = PageRun> + '_ {
+        self.published.iter().map(|page| PageRun::from(*page))
+    }
+
     /// The numbers that the transaction has in reserve.
-    pub(crate) fn reserved(&self) -> impl Iterator<Item = PageId> + '_ {
-        self.reserve.numbers.iter().copied()
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = PageRun> + '_ {
+        self.reserve.numbers.iter().map(|page| PageRun::from(*page))
     }
 
     /// Ends the transaction well: its published pages belong to a version now. What it had in
@@ -281,7 +286,7 @@ impl WriteSet {
             return;
         }
         match self.outstanding.take().filter(|io| !io.finished()) {
-            Some(io) => pager.free_after(io, published.collect()),
+            Some(io) => pager.free_after(io, published.map(PageRun::from).collect()),
             None => pager.free(published),
         }
         self.dead.clear();

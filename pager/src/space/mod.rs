@@ -5,7 +5,7 @@
 
 pub mod map;
 
-use crate::PageId;
+use crate::{PageId, PageRun};
 
 /// Which page numbers are used.
 #[derive(Clone, Debug)]
@@ -17,12 +17,20 @@ pub struct Space {
     used_count: u64,
     /// No word in front of this one has a bit that is not set.
     hint: usize,
+    run_hint: RunHint,
+}
+
+/// No place for `count` pages begins in front of the word at `word`.
+#[derive(Clone, Copy, Debug, Default)]
+struct RunHint {
+    count: u64,
+    word: usize,
 }
 
 impl Space {
     /// A map in which only the first `reserved` pages are used.
     pub fn new(reserved: u64) -> Space {
-        let mut space = Space { words: Vec::new(), page_count: 0, used_count: 0, hint: 0 };
+        let mut space = Space::from_words(Vec::new(), 0);
         for _ in 0..reserved {
             space.allocate();
         }
@@ -33,7 +41,7 @@ impl Space {
     pub(crate) fn from_words(words: Vec<u64>, page_count: u64) -> Space {
         debug_assert_eq!(words.len() as u64, page_count.div_ceil(64));
         let used_count = words.iter().map(|word| u64::from(word.count_ones())).sum();
-        Space { words, page_count, used_count, hint: 0 }
+        Space { words, page_count, used_count, hint: 0, run_hint: RunHint::default() }
     }
 
     /// Takes the lowest number that is not used.
@@ -57,23 +65,76 @@ impl Space {
         PageId::from_u64(number).expect("a file has less than 2^40 pages")
     }
 
-    /// Gives a number back.
+    /// Takes the lowest `count` numbers in a row that are not used. Cost: a look at each word of
+    /// the map between the place found and the one that was found before, if that was not for
+    /// more; at worst, at all of them.
     ///
     /// # Panics
     ///
-    /// If it is not used: freeing a number twice would give it to two owners.
-    pub fn free(&mut self, page: PageId) {
-        assert!(self.is_used(page), "{page:?} is freed but not used");
-        let (word, bit) = place(page);
-        self.words[word] &= !bit;
-        self.used_count -= 1;
-        self.hint = self.hint.min(word);
+    /// If `count` is 0, or there are not so many numbers among the 2^40.
+    pub fn allocate_run(&mut self, count: u64) -> PageRun {
+        if count == 1 {
+            return self.allocate().into();
+        }
+        let first = PageId::from_u64(self.find_run(count));
+        let run = first.and_then(|first| PageRun::new(first, count));
+        let run = run.unwrap_or_else(|| panic!("no place for {count} pages among 2^40"));
+        self.mark(run);
+        self.run_hint = RunHint { count, word: place(run.first()).0 };
+        run
     }
 
-    /// Is the number used?
-    pub fn is_used(&self, page: PageId) -> bool {
-        let (word, bit) = place(page);
-        self.words.get(word).is_some_and(|word| word & bit != 0)
+    /// The first number of the lowest place for `count` pages.
+    fn find_run(&self, count: u64) -> u64 {
+        let RunHint { count: hinted, word } = self.run_hint;
+        let from = if count >= hinted { word.max(self.hint) } else { self.hint };
+        // The numbers from here on up to the one that is looked at are not used.
+        let mut first = from as u64 * 64;
+        for (index, word) in self.words.iter().enumerate().skip(from) {
+            let base = index as u64 * 64;
+            let mut rest = *word;
+            while rest != 0 {
+                let used = rest.trailing_zeros();
+                if base + u64::from(used) - first >= count {
+                    return first;
+                }
+                let behind = used + (rest >> used).trailing_ones();
+                first = base + u64::from(behind);
+                rest &= u64::MAX.checked_shl(behind).unwrap_or(0);
+            }
+            if base + 64 - first >= count {
+                return first;
+            }
+        }
+        first
+    }
+
+    /// Gives numbers back: a page's, or a run's.
+    ///
+    /// # Panics
+    ///
+    /// If one is not used: freeing a number twice would give it to two owners.
+    pub fn free(&mut self, pages: impl Into<PageRun>) {
+        let run = pages.into();
+        assert!(self.is_used(run), "{run:?} is freed but not used");
+        for (word, bits) in bits_of(run) {
+            self.words[word] &= !bits;
+        }
+        self.used_count -= run.count();
+        let (word, _) = place(run.first());
+        self.hint = self.hint.min(word);
+        // A place that began in front of the hint, and was too small, may reach as far as this.
+        let RunHint { count, word: hinted } = self.run_hint;
+        if word as u64 <= hinted as u64 + count / 64 + 1 {
+            self.run_hint = RunHint::default();
+        }
+    }
+
+    /// Are all these numbers used?
+    pub fn is_used(&self, pages: impl Into<PageRun>) -> bool {
+        let run = pages.into();
+        let is_known = run.end() <= self.words.len() as u64 * 64;
+        is_known && bits_of(run).all(|(word, bits)| self.words[word] & bits == bits)
     }
 
     /// How many numbers are used.
@@ -91,24 +152,28 @@ impl Space {
     /// # Panics
     ///
     /// If one of them is not used.
-    pub fn without(&self, pages: impl IntoIterator<Item = PageId>) -> Space {
+    pub fn without(&self, runs: impl IntoIterator<Item = PageRun>) -> Space {
         let mut image = self.clone();
-        for page in pages {
-            image.free(page);
+        for run in runs {
+            image.free(run);
         }
         image
     }
 
-    /// Marks numbers used that were allocated in the map that this one was taken from.
-    pub(crate) fn mark(&mut self, page: PageId) {
-        let (word, bit) = place(page);
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
+    /// Marks numbers used: those of a place that was found, or that were allocated in the map that
+    /// this one was taken from.
+    pub(crate) fn mark(&mut self, pages: impl Into<PageRun>) {
+        let run = pages.into();
+        let len = run.end().div_ceil(64) as usize;
+        if len > self.words.len() {
+            self.words.resize(len, 0);
         }
-        debug_assert_eq!(self.words[word] & bit, 0, "{page:?} is marked twice");
-        self.words[word] |= bit;
-        self.used_count += 1;
-        self.page_count = self.page_count.max(page.as_u64() + 1);
+        for (word, bits) in bits_of(run) {
+            debug_assert_eq!(self.words[word] & bits, 0, "{run:?} is marked twice");
+            self.words[word] |= bits;
+        }
+        self.used_count += run.count();
+        self.page_count = self.page_count.max(run.end());
     }
 
     pub(crate) fn words(&self) -> &[u64] {
@@ -123,11 +188,23 @@ impl Space {
         let last = self.words.last().map_or(0, |word| 64 - u64::from(word.leading_zeros()));
         self.page_count = (self.words.len() as u64).saturating_sub(1) * 64 + last;
         self.hint = self.hint.min(self.words.len());
+        self.run_hint.word = self.run_hint.word.min(self.words.len());
     }
 }
 
+/// The index of the word that has a page's bit, and the bit.
 fn place(page: PageId) -> (usize, u64) {
     ((page.as_u64() / 64) as usize, 1 << (page.as_u64() % 64))
+}
+
+/// The indices of the words that have bits of a run, each with those bits.
+fn bits_of(run: PageRun) -> impl Iterator<Item = (usize, u64)> {
+    let (first, last) = (run.first().as_u64(), run.end() - 1);
+    (first / 64..=last / 64).map(move |word| {
+        let low = if word == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
+        let high = if word == last / 64 { u64::MAX >> (63 - last % 64) } else { u64::MAX };
+        (word as usize, low & high)
+    })
 }
 
 #[cfg(test)]
@@ -159,6 +236,71 @@ mod tests {
         }
     }
 
+    /// The lowest place for `count` numbers, found one by one.
+    fn lowest_place(used: &BTreeSet<u64>, count: u64) -> u64 {
+        let mut first = 0;
+        for number in used {
+            if number - first >= count {
+                break;
+            }
+            first = number + 1;
+        }
+        first
+    }
+
+    #[test]
+    fn a_run_goes_to_the_lowest_place_that_it_fits() {
+        let mut space = Space::new(2);
+        let mut used: BTreeSet<u64> = [0, 1].into();
+        let mut runs: Vec<PageRun> = Vec::new();
+        let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 8) % below
+        };
+        for round in 0..6_000 {
+            // The map fills for a while, and empties for a while.
+            if runs.is_empty() || next(10) < if round / 500 % 2 == 0 { 7 } else { 3 } {
+                let longest = [1, 3, 70, 400][next(4) as usize];
+                let count = 1 + next(longest);
+                let expected = lowest_place(&used, count);
+                let run = space.allocate_run(count);
+                assert_eq!((run.first().as_u64(), run.count()), (expected, count));
+                assert!(space.is_used(run));
+                used.extend(run.pages().map(PageId::as_u64));
+                runs.push(run);
+            } else {
+                let run = runs.swap_remove(next(runs.len() as u64) as usize);
+                space.free(run);
+                assert!(run.pages().all(|page| !space.is_used(page)));
+                used.retain(|number| !(run.first().as_u64()..run.end()).contains(number));
+            }
+            assert_eq!(space.used_count(), used.len() as u64);
+            assert!(space.page_count() > *used.last().unwrap());
+        }
+        let all: Vec<u64> = (0..space.page_count())
+            .filter_map(PageId::from_u64)
+            .filter(|page| space.is_used(*page))
+            .map(PageId::as_u64)
+            .collect();
+        assert!(used.into_iter().eq(all));
+    }
+
+    #[test]
+    fn a_run_is_used_only_if_all_of_it_is() {
+        let mut space = Space::new(1);
+        let run = space.allocate_run(200);
+        let middle = run.page(130).unwrap();
+        space.free(middle);
+        assert!(!space.is_used(run));
+        assert!(space.is_used(PageRun::new(run.first(), 130).unwrap()));
+        let beyond = PageRun::new(PageId::from_u64(131 + 1).unwrap(), PageId::COUNT - 132).unwrap();
+        assert!(!space.is_used(beyond));
+        assert_eq!(space.allocate_run(1), middle.into());
+    }
+
     #[test]
     #[should_panic(expected = "freed but not used")]
     fn freeing_twice_is_noticed() {
@@ -172,7 +314,7 @@ mod tests {
     fn an_image_ends_with_its_last_used_page() {
         let mut space = Space::new(1);
         let pages: Vec<PageId> = (0..200).map(|_| space.allocate()).collect();
-        let mut image = space.without(pages[70..].iter().copied());
+        let mut image = space.without(pages[70..].iter().map(|page| (*page).into()));
         image.trim();
         assert_eq!((image.page_count(), image.used_count()), (71, 71));
         assert_eq!(space.page_count(), 201);
