@@ -1,7 +1,7 @@
 //! The pages that an operation sees: a version's, and on top of them those of the transaction
 //! that it belongs to.
 
-use yieldb_pager::page_format::level_of;
+use yieldb_pager::page_format::{INTERIOR, LEAF, kind_of, level_of};
 use yieldb_pager::{PageRef, PinnedPage, Resident, Root, Tree, WriteSet};
 
 use crate::node::{InteriorView, LeafView};
@@ -79,6 +79,10 @@ pub(crate) enum Node<'p> {
 
 /// The view of a node that its parent says is on `level`.
 pub(crate) fn node<'p>(bytes: &'p [u8], page: PageRef, level: u8) -> Result<Node<'p>> {
+    // A page of the space map or of a value is verified as what it is, and is no node.
+    if !matches!(kind_of(bytes), LEAF | INTERIOR) {
+        return Err(error::corrupt(page, "it is not a node of a tree"));
+    }
     if level_of(bytes) != level {
         return Err(error::corrupt(page, "it is not on the level that its parent says"));
     }

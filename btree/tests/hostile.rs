@@ -8,6 +8,7 @@ use yieldb_btree::{KeyRange, Tree};
 use yieldb_core::{Create, IOResult};
 use yieldb_io_backends::MemoryDisk;
 use yieldb_pager::ops::open::Settings;
+use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
 use yieldb_pager::{MIN_FRAMES, PageId, PageSize, Stamp};
 
 const PAGE: usize = 4096;
@@ -136,5 +137,31 @@ fn made_up_pages_are_errors_and_no_panic() {
         }
         let result = std::panic::catch_unwind(|| use_it(spoiled));
         assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_page_of_another_kind_in_a_node_s_place_is_an_error() {
+    let image = image();
+    let is_leaf = |number: &usize| {
+        let page = &image[number * PAGE..(number + 1) * PAGE];
+        // The catalogue has a single entry, and is needed to open the file.
+        page_format::kind_of(page) == LEAF && page_format::count_of(page) > 1
+    };
+    let leaves: Vec<usize> = (2..image.len() / PAGE).filter(is_leaf).collect();
+    for kind in [SPACE_BITS, VALUE] {
+        let mut spoiled = image.clone();
+        for number in &leaves {
+            let page = &mut spoiled[number * PAGE..(number + 1) * PAGE];
+            let id = PageId::from_u64(*number as u64).unwrap();
+            let stamp = page_format::stamp_of(page);
+            page.fill(0);
+            page_format::set_kind(page, kind, 0, 0);
+            page_format::seal(page, id, stamp);
+        }
+        let store = Store::of_image(spoiled.clone(), PAGE as u32);
+        let error = store.drive(store.snapshot().get(Tree::MAIN, key(7))).unwrap_err();
+        assert!(error.to_string().contains("it is not a node of a tree"), "{error}");
+        use_it(spoiled);
     }
 }

@@ -25,6 +25,7 @@ pub mod space;
 mod stamp;
 pub mod superblock;
 mod trees;
+pub mod value_page;
 mod version;
 pub mod write_set;
 pub mod writer_queue;

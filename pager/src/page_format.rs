@@ -5,8 +5,8 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 4 | checksum: CRC-32 (IEEE) of everything behind it |
-//! | 4 | 1 | kind: 1 leaf, 2 interior, 3 space bits, 4 space index |
-//! | 5 | 1 | level: 0 for leaves and space bits, above them one more each |
+//! | 4 | 1 | kind: 1 leaf, 2 interior, 3 space bits, 4 space index, 5 value |
+//! | 5 | 1 | level: 0 for leaves, space bits and values, above them one more each |
 //! | 6 | 2 | count: slots of a node, references of a space index, 0 |
 //! | 8 | 8 | the page's own number |
 //! | 16 | 8 | stamp: session above, counter below |
@@ -28,12 +28,15 @@ pub const INTERIOR: u8 = 2;
 pub const SPACE_BITS: u8 = 3;
 /// The kind of a page of the space map with references to others.
 pub const SPACE_INDEX: u8 = 4;
+/// The kind of a page of a large value.
+pub const VALUE: u8 = 5;
 
 const KIND: usize = 4;
 const LEVEL: usize = 5;
 const COUNT: usize = 6;
 const NUMBER: usize = 8;
 const STAMP: usize = 16;
+const OWN: usize = 24;
 
 /// The kind.
 pub fn kind_of(page: &[u8]) -> u8 {
@@ -58,6 +61,11 @@ pub fn number_of(page: &[u8]) -> u64 {
 /// The stamp.
 pub fn stamp_of(page: &[u8]) -> Stamp {
     Stamp::from_u64(u64_at(page, STAMP))
+}
+
+/// Are the 16 bytes of the header that are the kind's own zero?
+pub fn own_is_zero(page: &[u8]) -> bool {
+    page[OWN..HEADER_LEN].iter().all(|byte| *byte == 0)
 }
 
 /// Sets kind, level and count, and zeroes the rest of the header.
@@ -97,7 +105,7 @@ pub fn verify(page: &[u8], expected: PageRef) -> Result<(), &'static str> {
     if !expected.matches(stamp_of(page)) {
         return Err("its stamp is not the one that the page above it names");
     }
-    if !(LEAF..=SPACE_INDEX).contains(&kind_of(page)) {
+    if !(LEAF..=VALUE).contains(&kind_of(page)) {
         return Err("its kind does not exist");
     }
     Ok(())

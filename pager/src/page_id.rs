@@ -79,6 +79,12 @@ impl PageRef {
         PageId(self.0 & (PageId::COUNT - 1))
     }
 
+    /// The name of the page `index` places behind this one that has the same stamp, as those of a
+    /// run have; `None` if there is no such number.
+    pub const fn behind(self, index: u64) -> Option<PageRef> {
+        if index < PageId::COUNT - self.page().0 { Some(PageRef(self.0 + index)) } else { None }
+    }
+
     /// The 24 bits that stand for the page's stamp.
     pub const fn tag(self) -> u32 {
         (self.0 >> PageId::BITS) as u32
@@ -127,6 +133,11 @@ mod tests {
         assert!(reference.matches(stamp));
         assert!(!reference.matches(stamp.next()));
         assert!(PageId::from_u64(PageId::COUNT).is_none());
+        assert_eq!(reference.behind(0), Some(reference));
+        assert_eq!(reference.behind(1), None);
+        let third = PageId::from_u64(PageId::COUNT - 4).unwrap();
+        assert_eq!(PageRef::new(third, stamp).behind(3), Some(reference));
+        assert_eq!(PageRef::new(third, stamp).behind(u64::MAX), None);
     }
 
     #[test]

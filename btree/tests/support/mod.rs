@@ -52,6 +52,14 @@ impl Store {
         Self::open(MemoryDisk::new(), settings, seed)
     }
 
+    /// The one whose file has these bytes, with a cache of 256 pages.
+    pub fn of_image(image: Vec<u8>, page_len: u32) -> Store {
+        let disk = MemoryDisk::new();
+        disk.set_image("db", image);
+        let Store { settings, .. } = Store::new(page_len, 256, None);
+        Self::open(disk, settings, None)
+    }
+
     fn open(disk: MemoryDisk, settings: Settings, seed: Option<u64>) -> Store {
         let backend = match seed {
             Some(seed) => disk.yielding(seed),

@@ -10,9 +10,9 @@ use yieldb_core::{
 
 use super::frames::{LOADING, PINS, RESIDENT, RETIRED};
 use super::{Cache, PinnedPage, other_version};
-use crate::page_format::{SPACE_BITS, SPACE_INDEX, kind_of};
+use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
 use crate::space::map;
-use crate::{PageId, PageRef, page_format};
+use crate::{PageId, PageRef, page_format, value_page};
 
 /// A read under way. The one who waits for it holds the completion, so does the driver.
 #[derive(Debug)]
@@ -131,6 +131,7 @@ impl Cache {
         } else {
             page_format::verify(page, name).and_then(|()| match kind_of(page) {
                 SPACE_BITS | SPACE_INDEX => map::check_page(page),
+                VALUE => value_page::check_page(page),
                 _ => (self.check)(page),
             })
         };

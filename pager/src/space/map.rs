@@ -11,7 +11,7 @@
 
 use super::Space;
 use crate::page_format::{
-    HEADER_LEN, SPACE_BITS, SPACE_INDEX, count_of, kind_of, level_of, set_kind,
+    HEADER_LEN, SPACE_BITS, SPACE_INDEX, count_of, kind_of, level_of, own_is_zero, set_kind,
 };
 use crate::{PageId, PageRef, PageSize};
 
@@ -94,8 +94,7 @@ pub fn encode_page(space: &Space, shape: MapShape, names: &[PageRef], at: usize,
 ///
 /// What is wrong with it.
 pub fn check_page(page: &[u8]) -> Result<(), &'static str> {
-    let own = &page[24..HEADER_LEN];
-    if own.iter().any(|byte| *byte != 0) {
+    if !own_is_zero(page) {
         return Err("its header has bits that mean nothing yet");
     }
     match (kind_of(page), level_of(page), count_of(page)) {
