@@ -119,6 +119,11 @@ impl Ledger {
         self.space.allocate()
     }
 
+    /// Numbers for a run, the lowest that are free.
+    pub fn allocate_run(&mut self, count: u64) -> PageRun {
+        self.space.allocate_run(count)
+    }
+
     /// Frees the number of a page, or those of a run, that nothing refers to: at once, or when the
     /// reads of them that somebody gave up on are finished. Cost: a look into the cache for each.
     pub fn free(&mut self, pages: impl Into<PageRun>, cache: &Cache) {

@@ -182,6 +182,17 @@ impl Pager {
         self.cache.frame_count() / 2
     }
 
+    /// How many pages of its runs a transaction may have in flight to the file.
+    pub(crate) fn in_flight_limit(&self) -> usize {
+        (self.cache.frame_count() / 4).max(1)
+    }
+
+    /// How many pages of a run are written at a time: so many that two pieces are in flight.
+    pub(crate) fn piece_len(&self) -> usize {
+        let longest = MAX_WRITE_LEN / self.page_size.bytes();
+        longest.min(self.in_flight_limit() / 2).max(1)
+    }
+
     /// Adds `count` unused page numbers to `numbers`, the lowest ones last.
     pub(crate) fn allocate(&self, count: usize, numbers: &mut Vec<PageId>) {
         if count == 0 {
@@ -189,8 +200,16 @@ impl Pager {
         }
         let first = numbers.len();
         let mut ledger = self.ledger();
+        ledger.settle(&self.cache);
         numbers.extend((0..count).map(|_| ledger.allocate()));
         numbers[first..].reverse();
+    }
+
+    /// Unused numbers for a run of `count` pages.
+    pub(crate) fn allocate_run(&self, count: u64) -> PageRun {
+        let mut ledger = self.ledger();
+        ledger.settle(&self.cache);
+        ledger.allocate_run(count)
     }
 
     /// Frees numbers that nothing refers to, those of pages or of runs.

@@ -154,7 +154,10 @@ impl Checkpoint {
     /// Publishes the transaction's pages, plans the space map, and starts writing both.
     fn publish(&mut self, pager: &Pager) -> Result<(Plan, Completion)> {
         let job = self.job.as_mut().expect("a job that is published is not over");
-        let pages = job.set.publish(pager);
+        if let Err(error) = job.set.settle() {
+            return Err(self.give_up(pager, None, error));
+        }
+        let pages = job.set.finish(pager);
         let planned = pager.ledger().plan(&job.set, &job.roots);
         let (plan, image) = match planned {
             Ok(planned) => planned,
@@ -165,6 +168,7 @@ impl Checkpoint {
             Err(error) => return Err(self.give_up(pager, Some(plan), error)),
         };
         let mut group = CompletionGroup::silent();
+        self.job.as_ref().expect("it is not over").set.add_writes_to(&mut group);
         group.add(&pager.write_out(&pages));
         for (id, buffer) in map {
             let write = Completion::write(smallvec![buffer.share()]);

@@ -8,11 +8,28 @@
 //!                                                                               up)
 //! ```
 //!
-//! A private page is seen by nobody else and changes in place. A published one has been handed to
-//! the file, so it never changes again; a change makes a copy under another number.
+//! A private page is seen by nobody else, and changes in place as long as its birth is the current
+//! stamp. A published one has been handed to the file, so it never changes again. A change of any
+//! but the newest private pages makes a copy under another number.
+//!
+//! A number that is freed may come back at once, so what comes back under it must have another
+//! stamp than what was written there: the stamp advances when pages are published, when the
+//! transaction goes back to a [savepoint](Mark), and when a [run](WriteSet::begin_run) that has the
+//! current one is freed.
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use yieldb_core::{Buffer, Completion, Error as IoFailure, is_planted};
+mod run;
+mod savepoint;
+mod writes;
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+use yieldb_core::{Buffer, Completion, CompletionGroup, Error as IoFailure, is_planted};
+
+use run::Unfinished;
+pub use savepoint::Mark;
+use savepoint::Savepoint;
+use writes::Writes;
 
 use crate::{Error, PageId, PageRef, PageRun, Pager, Result, Stamp, page_format};
 
@@ -78,17 +95,28 @@ struct Private {
 /// numbers free again.
 #[derive(Debug)]
 pub struct WriteSet {
-    /// The stamp that pages get now. It advances when pages are published.
+    /// The stamp that pages get now.
     stamp: Stamp,
+    /// Was something made that has this stamp?
+    is_stamp_used: bool,
+    /// Was a number freed that was written with this stamp? Then the next page gets another one.
+    is_stamp_stale: bool,
     private: FxHashMap<PageId, Private>,
-    /// Own pages that are published.
-    published: FxHashSet<PageId>,
-    /// Pages of the version before that the transaction has replaced, with their births.
+    /// Own pages and runs that are published, in the order of their births.
+    published: BTreeSet<(Stamp, PageRun)>,
+    /// Pages and runs of the version before that the transaction has replaced, with their births.
     dead: Vec<(PageRun, Stamp)>,
+    /// Own pages and runs, private or published, that only savepoints keep, with their births.
+    superseded: Vec<(PageRun, Stamp)>,
+    /// The oldest first.
+    savepoints: Vec<Savepoint>,
+    /// How many savepoints there have ever been.
+    mark_count: u64,
+    /// The run that is being written.
+    unfinished: Option<Unfinished>,
     /// Taken out by whoever builds pages, and put back by him.
     reserve: Reserve,
-    /// The writes of published pages that are in flight.
-    outstanding: Option<Completion>,
+    writes: Writes,
     /// Why the transaction can only be given up.
     doomed: Option<IoFailure>,
 }
@@ -98,33 +126,41 @@ impl WriteSet {
     pub(crate) fn new(stamp: Stamp) -> WriteSet {
         WriteSet {
             stamp,
+            is_stamp_used: false,
+            is_stamp_stale: false,
             private: FxHashMap::default(),
-            published: FxHashSet::default(),
+            published: BTreeSet::new(),
             dead: Vec::new(),
+            superseded: Vec::new(),
+            savepoints: Vec::new(),
+            mark_count: 0,
+            unfinished: None,
             reserve: Reserve::default(),
-            outstanding: None,
+            writes: Writes::default(),
             doomed: None,
         }
     }
 
-    /// The bytes of a page, if it is private.
+    /// The bytes of a page, if it is private, whether or not it may change in place.
     pub fn page(&self, page: PageRef) -> Option<&[u8]> {
         self.private.get(&page.page()).map(|private| &*private.buffer)
     }
 
     /// May this page change in place?
     pub fn is_private(&self, page: PageRef) -> bool {
-        self.private.contains_key(&page.page())
+        self.private.get(&page.page()).is_some_and(|private| private.birth == self.stamp)
     }
 
     /// The bytes of a private page, to be changed in place.
     ///
     /// # Panics
     ///
-    /// If the page is not private: a published page never changes.
+    /// If the page [may not change](WriteSet::is_private).
     pub fn page_mut(&mut self, page: PageRef) -> &mut [u8] {
         let private = self.private.get_mut(&page.page());
-        &mut private.expect("only a private page changes").buffer
+        let private = private.expect("only a private page changes");
+        assert_eq!(private.birth, self.stamp, "{page:?} is sealed");
+        &mut private.buffer
     }
 
     /// Has the transaction changed anything?
@@ -155,6 +191,7 @@ impl WriteSet {
         if let Some(io) = self.settle()? {
             return Ok(Some(io));
         }
+        self.renew_stamp(pager);
         if self.reserve.count() >= count {
             return Ok(None);
         }
@@ -166,9 +203,9 @@ impl WriteSet {
         }
         if !self.private.is_empty() && self.private.len() + count > pager.private_limit() {
             let pages = self.publish(pager);
-            self.stamp = pager.next_stamp();
-            self.outstanding = Some(pager.write_out(&pages));
-            return Ok(self.outstanding.clone());
+            self.advance_stamp(pager);
+            self.writes.push(pager.write_out(&pages), pages.len());
+            return Ok(self.writes.oldest());
         }
         pager.allocate(count.saturating_sub(self.reserve.numbers.len()), &mut self.reserve.numbers);
         while self.reserve.frames.len() < count {
@@ -182,19 +219,40 @@ impl WriteSet {
 
     /// Looks at the writes in flight: `None` if there are none any more.
     pub(crate) fn settle(&mut self) -> Result<Option<Completion>> {
+        self.check_writes()?;
+        Ok(self.writes.oldest())
+    }
+
+    /// Takes note of the writes that are finished.
+    fn check_writes(&mut self) -> Result<()> {
         if let Some(cause) = &self.doomed {
             return Err(Error::Doomed { cause: cause.clone() });
         }
-        let Some(io) = self.outstanding.take() else { return Ok(None) };
-        if !io.finished() && !is_planted!(WritesNotAwaited) {
-            self.outstanding = Some(io.clone());
-            return Ok(Some(io));
+        let result = self.writes.settle();
+        if is_planted!(WritesNotAwaited) {
+            self.writes = Writes::default();
         }
-        if let Some(cause) = io.get_error() {
+        result.map_err(|cause| {
             self.doomed = Some(cause.clone());
-            return Err(cause.into());
+            cause.into()
+        })
+    }
+
+    /// Goes on to the next stamp, unless nothing has the current one.
+    fn advance_stamp(&mut self, pager: &Pager) {
+        if self.is_stamp_used {
+            self.stamp = pager.next_stamp();
         }
-        Ok(None)
+        self.is_stamp_used = false;
+        self.is_stamp_stale = false;
+    }
+
+    /// Goes on to the next stamp if a number may come back that was written with the current one.
+    /// Not while a change is planned: its pages have their names.
+    fn renew_stamp(&mut self, pager: &Pager) {
+        if self.is_stamp_stale {
+            self.advance_stamp(pager);
+        }
     }
 
     /// Takes the reserve out, to build pages while the others are read.
@@ -208,24 +266,57 @@ impl WriteSet {
     }
 
     /// Makes a page private. Under the number of a private page it takes that one's place.
+    ///
+    /// # Panics
+    ///
+    /// If that one [may not change](WriteSet::is_private).
     pub fn insert(&mut self, fresh: Fresh) {
         let Fresh { id, buffer } = fresh;
-        let birth = self.private.get(&id).map_or(self.stamp, |old| old.birth);
-        if let Some(old) = self.private.insert(id, Private { buffer, birth }) {
+        self.is_stamp_used = true;
+        if let Some(old) = self.private.insert(id, Private { buffer, birth: self.stamp }) {
+            assert_eq!(old.birth, self.stamp, "{id:?} is sealed");
             self.reserve.frames.push(old.buffer);
         }
     }
 
     /// Notes that a page, born at `birth`, is no part of the transaction's trees any more.
     pub fn kill(&mut self, pager: &Pager, id: PageId, birth: Stamp) {
-        if let Some(private) = self.private.remove(&id) {
-            self.reserve.put_back(Fresh { id, buffer: private.buffer });
-        } else if self.published.remove(&id) {
-            pager.free([id]);
-        } else {
+        match self.private.get(&id).map(|private| private.birth) {
+            Some(birth) if self.is_saved(birth) => self.superseded.push((id.into(), birth)),
+            Some(_) => {
+                let private = self.private.remove(&id).expect("it was found");
+                self.reserve.put_back(Fresh { id, buffer: private.buffer });
+            }
+            None => self.kill_run(pager, id.into(), birth),
+        }
+    }
+
+    /// Notes that a run, born at `birth`, is no part of the transaction's trees any more. An own
+    /// one that no savepoint covers is free when its writes are finished.
+    pub fn kill_run(&mut self, pager: &Pager, run: PageRun, birth: Stamp) {
+        if !self.published.contains(&(birth, run)) {
             // In a tree that somebody made up it may be there twice, or not be used at all: the
             // checkpoint finds that out.
-            self.dead.push((id.into(), birth));
+            self.dead.push((run, birth));
+        } else if self.is_saved(birth) {
+            self.superseded.push((run, birth));
+        } else {
+            self.published.remove(&(birth, run));
+            self.free_written(pager, [run], birth);
+        }
+    }
+
+    /// Frees what was written with the stamp `birth`.
+    fn free_written(&mut self, pager: &Pager, runs: [PageRun; 1], birth: Stamp) {
+        self.is_stamp_stale |= birth == self.stamp;
+        self.free(pager, runs);
+    }
+
+    /// Frees numbers when the writes in flight are finished.
+    fn free(&self, pager: &Pager, runs: impl IntoIterator<Item = PageRun>) {
+        match self.writes.all() {
+            Some(io) => pager.free_after(io, runs.into_iter().collect()),
+            None => pager.free(runs),
         }
     }
 
@@ -240,28 +331,42 @@ impl WriteSet {
         self.doomed.get_or_insert(cause);
     }
 
+    /// Ends all savepoints, gives up what only they kept and the run that is not finished, and
+    /// [publishes](WriteSet::publish) the rest: what is published now is what the version gets.
+    pub(crate) fn finish(&mut self, pager: &Pager) -> Vec<PageId> {
+        self.abandon_run(pager);
+        self.release_from(pager, 0);
+        self.renew_stamp(pager);
+        self.publish(pager)
+    }
+
     /// Seals every private page and hands it to the cache, where it waits to be written. Returns
     /// those pages in the order of their numbers.
-    pub(crate) fn publish(&mut self, pager: &Pager) -> Vec<PageId> {
+    fn publish(&mut self, pager: &Pager) -> Vec<PageId> {
         let mut pages = Vec::with_capacity(self.private.len());
         for (id, mut private) in self.private.drain() {
             page_format::seal(&mut private.buffer, id, private.birth);
             pager.cache().publish_dirty(id, private.buffer);
-            self.published.insert(id);
+            self.published.insert((private.birth, id.into()));
             pages.push(id);
         }
         pages.sort_unstable();
         pages
     }
 
-    /// The pages that the transaction has replaced, with their births.
+    /// Makes a group wait for the writes in flight, and fail with those that failed.
+    pub(crate) fn add_writes_to(&self, group: &mut CompletionGroup) {
+        self.writes.add_to(group);
+    }
+
+    /// The pages and runs that the transaction has replaced, with their births.
     pub(crate) fn dead(&self) -> &[(PageRun, Stamp)] {
         &self.dead
     }
 
-    /// The published pages that belong to the transaction.
+    /// The published pages and the runs that belong to the transaction.
     pub(crate) fn made(&self) -> impl Iterator<Item = PageRun> + '_ {
-        self.published.iter().map(|page| PageRun::from(*page))
+        self.published.iter().map(|(_, run)| *run)
     }
 
     /// The numbers that the transaction has in reserve.
@@ -273,22 +378,23 @@ impl WriteSet {
     /// reserve is free again.
     pub(crate) fn keep(mut self, pager: &Pager) {
         assert!(self.private.is_empty(), "a version has only published pages");
+        assert!(self.unfinished.is_none(), "a version has only finished runs");
         pager.free(self.reserve.numbers.drain(..));
     }
 
     /// Ends the transaction as if it had never been.
     pub fn give_up(&mut self, pager: &Pager) {
+        self.savepoints.clear();
+        self.superseded.clear();
+        self.dead.clear();
         let unused = self.reserve.numbers.drain(..).chain(self.private.drain().map(|(id, _)| id));
         pager.free(unused);
         self.reserve.frames.clear();
-        let published = self.published.drain();
+        self.abandon_run(pager);
+        let published = std::mem::take(&mut self.published);
         if is_planted!(NumbersOfAbandonedTransaction) {
             return;
         }
-        match self.outstanding.take().filter(|io| !io.finished()) {
-            Some(io) => pager.free_after(io, published.map(PageRun::from).collect()),
-            None => pager.free(published),
-        }
-        self.dead.clear();
+        self.free(pager, published.into_iter().map(|(_, run)| run));
     }
 }

@@ -1,0 +1,112 @@
+//! Points in a transaction that it can go back to.
+//!
+//! A savepoint ends a stamp: what was born before it does not change any more, and what is born
+//! behind it is told by its birth. What the transaction made, and replaces while a savepoint covers
+//! it, is *superseded*: it stays until the last savepoint that covers it is gone.
+//!
+//! ```text
+//!   births   1   2   | savepoint |   3   4   | savepoint |   5
+//!                    |  since 3  |           |  since 5  |
+//!   killed now:   superseded       superseded            free at once
+//! ```
+
+use super::WriteSet;
+use crate::{PageId, Pager, Stamp};
+
+/// A savepoint of a transaction. It is over when it is released, when the transaction goes back to
+/// an older one, and with the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// Counted over the transaction's life.
+    number: u64,
+}
+
+/// What is known of a savepoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Savepoint {
+    mark: Mark,
+    /// What has this birth, or a later one, was made behind the savepoint.
+    since: Stamp,
+    /// How many pages and runs of the version before had been replaced.
+    dead_count: usize,
+    /// How many own pages and runs were superseded.
+    superseded_count: usize,
+}
+
+impl WriteSet {
+    /// Seals what was made so far: it stays as it is until the savepoint is over. A run that is not
+    /// finished is abandoned. Costs a stamp, and later a copy of each sealed page that is changed.
+    pub fn savepoint(&mut self, pager: &Pager) -> Mark {
+        self.abandon_run(pager);
+        self.advance_stamp(pager);
+        let mark = Mark { number: self.mark_count };
+        self.mark_count += 1;
+        self.savepoints.push(Savepoint {
+            mark,
+            since: self.stamp,
+            dead_count: self.dead.len(),
+            superseded_count: self.superseded.len(),
+        });
+        mark
+    }
+
+    /// Goes back to a savepoint, which stays; those made behind it are over. What was made since is
+    /// free, when its writes are finished, and what was killed since is alive. Cost: a look at each
+    /// private page, and what is freed.
+    ///
+    /// # Panics
+    ///
+    /// If the savepoint is over.
+    pub fn roll_back_to(&mut self, pager: &Pager, mark: Mark) {
+        self.abandon_run(pager);
+        let index = self.index_of(mark);
+        self.savepoints.truncate(index + 1);
+        let Savepoint { since, dead_count, superseded_count, .. } = self.savepoints[index];
+        self.dead.truncate(dead_count);
+        self.superseded.truncate(superseded_count);
+        let private = self.private.extract_if(|_, private| private.birth >= since);
+        pager.free(private.map(|(id, _)| id));
+        let first = PageId::from_u64(0).expect("there is a page 0");
+        let published = self.published.split_off(&(since, first.into()));
+        self.free(pager, published.into_iter().map(|(_, run)| run));
+        self.advance_stamp(pager);
+    }
+
+    /// Ends a savepoint, and those made behind it, without going back. What only they kept is free,
+    /// when its writes are finished.
+    ///
+    /// # Panics
+    ///
+    /// If the savepoint is over.
+    pub fn release(&mut self, pager: &Pager, mark: Mark) {
+        self.release_from(pager, self.index_of(mark));
+    }
+
+    /// Ends the savepoints from `index` on.
+    pub(super) fn release_from(&mut self, pager: &Pager, index: usize) {
+        let Some(savepoint) = self.savepoints.get(index).copied() else { return };
+        self.savepoints.truncate(index);
+        let killed_since = self.superseded.split_off(savepoint.superseded_count);
+        let mut written = Vec::new();
+        for (run, birth) in killed_since {
+            if self.is_saved(birth) {
+                self.superseded.push((run, birth));
+            } else if self.private.remove(&run.first()).is_some() {
+                pager.free([run]);
+            } else if self.published.remove(&(birth, run)) {
+                written.push(run);
+            }
+        }
+        self.free(pager, written);
+    }
+
+    /// Does a savepoint cover what was born then?
+    pub(super) fn is_saved(&self, birth: Stamp) -> bool {
+        self.savepoints.last().is_some_and(|savepoint| birth < savepoint.since)
+    }
+
+    fn index_of(&self, mark: Mark) -> usize {
+        let index = self.savepoints.iter().position(|savepoint| savepoint.mark == mark);
+        index.unwrap_or_else(|| panic!("{mark:?} is over"))
+    }
+}
