@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use support::{Store, content};
 use yieldb_core::{Error as IoFailure, Operation};
 use yieldb_io_backends::RawHook;
+use yieldb_pager::cache::Joined;
 use yieldb_pager::value_page::{body_len, check_end, pages_for};
 use yieldb_pager::{Error, MIN_FRAMES, PageRef, PageRun, PageSize};
 
@@ -185,4 +186,30 @@ fn a_run_that_was_never_there_cannot_be_killed() {
         store.settle();
         assert_eq!(store.pager.space_use().used, 2);
     }
+}
+
+#[test]
+fn a_killed_run_is_free_when_nobody_reads_it_any_more() {
+    let store = Store::new(MIN_FRAMES, 1, None);
+    let mut set = store.pager.begin_write_set();
+    set.begin_run(&store.pager, 200).unwrap();
+    store.write_run(&mut set, 1, 200 * BODY, 0).unwrap();
+    let (run, birth) = set.finish_run();
+    store.settle();
+    // The cache is too small to have all of it.
+    let first = PageRef::new(run.first(), birth);
+    let mut names = (0..run.count()).map(|index| first.behind(index).unwrap());
+    let evicted = names.find(|page| store.pager.resident().unwrap().pin(*page).is_none()).unwrap();
+    let read = store.pager.cache().join_read(store.pager.file(), evicted).unwrap();
+    assert!(matches!(read, Joined::Reading(_)), "{read:?}");
+    drop(read);
+    set.kill_run(&store.pager, run, birth);
+    assert_eq!(store.pager.space_use().used, 2 + 200);
+    set.begin_run(&store.pager, 3).unwrap();
+    store.write_run(&mut set, 2, 3 * BODY, 0).unwrap();
+    assert_eq!(set.finish_run().0.first().as_u64(), 2 + 200);
+    store.settle();
+    assert_eq!(store.pager.space_use().used, 2 + 3);
+    assert_eq!(store.pager.cache().stats().resident, 3, "nothing of it is in memory");
+    set.give_up(&store.pager);
 }
