@@ -136,8 +136,7 @@ impl Pager {
 
     /// Counts one pin on `moment` less; pages that only it held are free then.
     pub(crate) fn unpin_moment(&self, moment: Stamp) {
-        let mut ledger = self.ledger();
-        ledger.unpin(moment, &self.cache);
+        self.with_ledger(|ledger| ledger.unpin(moment, &self.cache));
     }
 
     // Writing.
@@ -167,9 +166,11 @@ impl Pager {
 
     /// An empty write set, for the one who has the writer's turn.
     pub fn begin_write_set(&self) -> WriteSet {
-        let mut ledger = self.ledger();
-        ledger.settle(&self.cache);
-        WriteSet::new(ledger.next_stamp())
+        let stamp = self.with_ledger(|ledger| {
+            ledger.settle(&self.cache);
+            ledger.next_stamp()
+        });
+        WriteSet::new(stamp)
     }
 
     /// A stamp that no page has.
@@ -199,25 +200,28 @@ impl Pager {
             return;
         }
         let first = numbers.len();
-        let mut ledger = self.ledger();
-        ledger.settle(&self.cache);
-        numbers.extend((0..count).map(|_| ledger.allocate()));
+        self.with_ledger(|ledger| {
+            ledger.settle(&self.cache);
+            numbers.extend((0..count).map(|_| ledger.allocate()));
+        });
         numbers[first..].reverse();
     }
 
     /// Unused numbers for a run of `count` pages.
     pub(crate) fn allocate_run(&self, count: u64) -> PageRun {
-        let mut ledger = self.ledger();
-        ledger.settle(&self.cache);
-        ledger.allocate_run(count)
+        self.with_ledger(|ledger| {
+            ledger.settle(&self.cache);
+            ledger.allocate_run(count)
+        })
     }
 
     /// Frees numbers that nothing refers to, those of pages or of runs.
     pub(crate) fn free(&self, runs: impl IntoIterator<Item = impl Into<PageRun>>) {
-        let mut ledger = self.ledger();
-        for run in runs {
-            ledger.free(run, &self.cache);
-        }
+        self.with_ledger(|ledger| {
+            for run in runs {
+                ledger.free(run, &self.cache);
+            }
+        });
     }
 
     /// Frees numbers once `io`, which works on them, is finished.
@@ -258,6 +262,14 @@ impl Pager {
     /// The superblock of the durable checkpoint.
     pub fn superblock(&self) -> Superblock {
         self.ledger().durable().clone()
+    }
+
+    /// Does something with the ledger that may free frames, and tells those who wait for one when
+    /// the lock is given back.
+    pub(crate) fn with_ledger<T>(&self, work: impl FnOnce(&mut Ledger) -> T) -> T {
+        let result = work(&mut self.ledger());
+        self.cache.wake_waiters();
+        result
     }
 
     /// The ledger of versions and numbers.

@@ -2,15 +2,17 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use support::{Store, content};
-use yieldb_core::{Error as IoFailure, Operation};
+use yieldb_core::{Buffer, Error as IoFailure, Operation};
 use yieldb_io_backends::RawHook;
 use yieldb_pager::cache::Joined;
 use yieldb_pager::value_page::{body_len, check_end, pages_for};
-use yieldb_pager::{Error, MIN_FRAMES, PageRef, PageRun, PageSize};
+use yieldb_pager::{Error, MIN_FRAMES, PageRef, PageRun, PageSize, Pager};
 
 /// Fails the write of one buffer.
 #[derive(Debug)]
@@ -212,4 +214,63 @@ fn a_killed_run_is_free_when_nobody_reads_it_any_more() {
     assert_eq!(store.pager.space_use().used, 2 + 3);
     assert_eq!(store.pager.cache().stats().resident, 3, "nothing of it is in memory");
     set.give_up(&store.pager);
+}
+
+/// A waker that asks for what the ledger knows, from another thread, and notes whether it is told.
+struct Asks {
+    pager: Arc<Pager>,
+    answers: AtomicI64,
+}
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        let (tell, told) = mpsc::channel();
+        let pager = self.pager.clone();
+        std::thread::spawn(move || tell.send(pager.space_use()));
+        let answer = told.recv_timeout(Duration::from_secs(5));
+        self.answers.fetch_add(if answer.is_ok() { 1 } else { -100 }, Ordering::SeqCst);
+    }
+}
+
+/// Takes all frames there are, and registers the waker with the signal for the next one.
+fn take_frames(store: &Store, waker: &Waker) -> Vec<Buffer> {
+    let mut frames = Vec::new();
+    loop {
+        match store.pager.cache().take_frame() {
+            Ok(frame) => frames.push(frame),
+            Err(signal) if signal.is_explicit_yield() => {}
+            Err(signal) => {
+                assert!(signal.register(waker), "it waits");
+                return frames;
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_frame_is_told_when_no_lock_is_held() {
+    let store = Store::new(MIN_FRAMES, 1, None);
+    let asks = Arc::new(Asks { pager: store.pager.clone(), answers: AtomicI64::new(0) });
+    let waker = Waker::from(asks.clone());
+    let mut set = store.pager.begin_write_set();
+    set.begin_run(&store.pager, 2).unwrap();
+    store.write_run(&mut set, 1, 2 * BODY, 0).unwrap();
+    let (run, birth) = set.finish_run();
+    store.prepare(&mut set, 4).unwrap();
+    store.create(&mut set, 2);
+    let mark = set.savepoint(&store.pager);
+    store.create(&mut set, 3);
+    let first = PageRef::new(run.first(), birth);
+    let pin = store.pager.resident().unwrap().pin(first).unwrap();
+    let mut frames = take_frames(&store, &waker);
+    set.roll_back_to(&store.pager, mark);
+    assert_eq!(asks.answers.load(Ordering::SeqCst), 1, "a frame of a page that is undone");
+    set.release(&store.pager, mark);
+    frames.extend(take_frames(&store, &waker));
+    set.kill_run(&store.pager, run, birth);
+    assert_eq!(asks.answers.load(Ordering::SeqCst), 2, "that of a page that is forgotten");
+    frames.extend(take_frames(&store, &waker));
+    set.give_up(&store.pager);
+    assert_eq!(asks.answers.load(Ordering::SeqCst), 3, "one of the transaction's");
+    drop((pin, frames));
 }

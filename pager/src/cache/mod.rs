@@ -247,14 +247,15 @@ impl Cache {
 
     /// Forgets a page whose number nothing refers to any more. `None` if the number may be used
     /// again; otherwise the read of it that somebody gave up on, after which to ask again.
+    ///
+    /// Those who wait for a frame are not told: the caller, who may hold a lock,
+    /// [does that](Cache::wake_waiters) when he has given it back.
     pub fn forget(&self, id: PageId) -> Option<Completion> {
         let mut slow = self.slow();
         if let Some(read) = slow.in_flight.get(&id) {
             return Some(read.completion());
         }
         self.expel(&mut slow, id);
-        drop(slow);
-        self.wake_waiters();
         None
     }
 
@@ -316,7 +317,7 @@ impl Cache {
 
     /// Tells those who wait that a frame may be had. Each tries again, in order; one that fails
     /// waits again, behind the others.
-    fn wake_waiters(&self) {
+    pub(crate) fn wake_waiters(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }

@@ -183,7 +183,7 @@ impl Checkpoint {
         let mut job = self.job.take().expect("a job that is given up is not over");
         job.set.give_up(pager);
         if let Some(plan) = plan {
-            pager.ledger().abandon(plan, pager.cache());
+            pager.with_ledger(|ledger| ledger.abandon(plan, pager.cache()));
         }
         error
     }
@@ -192,9 +192,7 @@ impl Checkpoint {
     fn conclude(&mut self, pager: &Pager, plan: Plan) {
         let Job { set, roots, turn, ticket: _ } =
             self.job.take().expect("a job that is concluded is not over");
-        let mut ledger = pager.ledger();
-        ledger.conclude(plan, roots, set.dead(), pager.cache());
-        drop(ledger);
+        pager.with_ledger(|ledger| ledger.conclude(plan, roots, set.dead(), pager.cache()));
         set.keep(pager);
         drop(turn);
     }

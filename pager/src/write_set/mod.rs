@@ -387,9 +387,11 @@ impl WriteSet {
         self.savepoints.clear();
         self.superseded.clear();
         self.dead.clear();
-        let unused = self.reserve.numbers.drain(..).chain(self.private.drain().map(|(id, _)| id));
-        pager.free(unused);
+        // The frames go back before the ledger is locked.
+        let mut unused = std::mem::take(&mut self.reserve.numbers);
+        unused.extend(self.private.drain().map(|(id, _)| id));
         self.reserve.frames.clear();
+        pager.free(unused);
         self.abandon_run(pager);
         let published = std::mem::take(&mut self.published);
         if is_planted!(NumbersOfAbandonedTransaction) {

@@ -65,7 +65,9 @@ impl WriteSet {
         self.dead.truncate(dead_count);
         self.superseded.truncate(superseded_count);
         let private = self.private.extract_if(|_, private| private.birth >= since);
-        pager.free(private.map(|(id, _)| id));
+        // The frames go back before the ledger is locked.
+        let private: Vec<PageId> = private.map(|(id, _)| id).collect();
+        pager.free(private);
         let first = PageId::from_u64(0).expect("there is a page 0");
         let published = self.published.split_off(&(since, first.into()));
         self.free(pager, published.into_iter().map(|(_, run)| run));
