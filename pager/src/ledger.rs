@@ -54,10 +54,14 @@ pub struct SpaceUse {
     /// How many are used: by the newest version, by older ones that are pinned, or by the
     /// transaction under way.
     pub used: u64,
-    /// How many of those only pinned older versions use.
+    /// How many are not used.
+    pub free: u64,
+    /// How many of the used ones only pinned older versions use: what their end would free.
     pub held: u64,
     /// How many pins there are, that of the durable checkpoint included.
     pub pins: usize,
+    /// The oldest moment that is pinned: the newest version's, if nobody holds an older one.
+    pub oldest_pin: Stamp,
 }
 
 impl Ledger {
@@ -230,11 +234,14 @@ impl Ledger {
 
     /// What is known of the pages in use.
     pub fn space_use(&self) -> SpaceUse {
+        let (pages, used) = (self.space.page_count(), self.space.used_count());
         SpaceUse {
-            pages: self.space.page_count(),
-            used: self.space.used_count(),
+            pages,
+            used,
+            free: pages - used,
             held: self.reuse.held_count(),
             pins: self.reuse.pin_count(),
+            oldest_pin: self.reuse.oldest().unwrap_or(self.durable.moment),
         }
     }
 }

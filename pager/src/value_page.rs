@@ -4,12 +4,13 @@
 //!   | header: 40 bytes | body: the next bytes of the value; behind its end zeros |
 //! ```
 //!
-//! Kind 5, level 0, count 0; the kind's own 16 bytes of the header are zero. All pages of a run have
-//! the same stamp, so the name of each follows from that of the first. How long the value is, and
-//! what it is, is known to whoever refers to it.
+//! Kind 5, level 0, count 0; the kind's own 16 bytes of the header are zero. All pages of a run
+//! have the same stamp, so the name of each follows from that of the first. How long the value is
+//! is known to whoever refers to it.
 
-use crate::page_format::set_kind;
-use crate::page_format::{HEADER_LEN, VALUE, count_of, kind_of, level_of, own_is_zero, seal};
+use crate::page_format::{
+    HEADER_LEN, VALUE, count_of, kind_of, level_of, own_is_zero, seal, set_kind,
+};
 use crate::{PageId, PageSize, Stamp};
 
 /// How many bytes of a value a page holds.
@@ -73,7 +74,7 @@ pub fn check_end(page: &[u8], used_len: usize) -> Result<(), &'static str> {
 mod tests {
     use super::*;
     use crate::PageRef;
-    use crate::page_format::{HEADER_LEN, LEAF, verify};
+    use crate::page_format::{LEAF, verify};
 
     #[test]
     fn a_value_takes_as_many_pages_as_its_bodies_need() {

@@ -248,8 +248,8 @@ impl Cache {
     /// Forgets a page whose number nothing refers to any more. `None` if the number may be used
     /// again; otherwise the read of it that somebody gave up on, after which to ask again.
     ///
-    /// Those who wait for a frame are not told: the caller, who may hold a lock,
-    /// [does that](Cache::wake_waiters) when he has given it back.
+    /// Those who wait for a frame are not told: the caller may hold a lock, and does that when he
+    /// has given it back.
     pub fn forget(&self, id: PageId) -> Option<Completion> {
         let mut slow = self.slow();
         if let Some(read) = slow.in_flight.get(&id) {

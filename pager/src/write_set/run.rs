@@ -8,10 +8,11 @@
 //!              '------------'-- abandon <--------------' (never called)
 //! ```
 //!
-//! The pages are handed to the file as they are made, so a value may be longer than memory. The run
-//! is part of nothing before [`WriteSet::finish_run`], which is to be called in the same step as the
-//! change that refers to it: if the operation is dropped before that, the run is abandoned by
-//! whatever the transaction does next.
+//! The pages are handed to the file as they are made, so a value may be longer than memory: no more
+//! than a quarter of the cache is on its way. The run is part of nothing before
+//! [`WriteSet::finish_run`], which is to be called in the same step as the change that refers to
+//! it. If the operation is dropped before that, the run is abandoned by the next one that is begun,
+//! by the next savepoint, or by the transaction's end.
 
 use yieldb_core::{Buffer, Completion};
 
@@ -31,8 +32,8 @@ pub(super) struct Unfinished {
 }
 
 impl WriteSet {
-    /// Begins a run of `count` pages in the lowest place that it fits. One that was begun before and
-    /// is not finished is abandoned.
+    /// Begins a run of `count` pages in the lowest place that it fits. One that was begun before,
+    /// and is not finished, is abandoned.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl WriteSet {
     }
 
     /// Sees to it that the next pages of the run can be written, `most` of them at most: `None` if
-    /// at least one can, otherwise what to wait for before asking again. `None` too if none is left.
+    /// at least one can, or none is left; otherwise what to wait for before asking again.
     ///
     /// # Errors
     ///

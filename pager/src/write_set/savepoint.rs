@@ -17,6 +17,8 @@ use crate::{PageId, Pager, Stamp};
 /// an older one, and with the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
+    /// What has this birth, or a later one, was made behind the savepoint.
+    since: Stamp,
     /// Counted over the transaction's life.
     number: u64,
 }
@@ -25,8 +27,6 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Savepoint {
     mark: Mark,
-    /// What has this birth, or a later one, was made behind the savepoint.
-    since: Stamp,
     /// How many pages and runs of the version before had been replaced.
     dead_count: usize,
     /// How many own pages and runs were superseded.
@@ -39,11 +39,10 @@ impl WriteSet {
     pub fn savepoint(&mut self, pager: &Pager) -> Mark {
         self.abandon_run(pager);
         self.advance_stamp(pager);
-        let mark = Mark { number: self.mark_count };
+        let mark = Mark { since: self.stamp, number: self.mark_count };
         self.mark_count += 1;
         self.savepoints.push(Savepoint {
             mark,
-            since: self.stamp,
             dead_count: self.dead.len(),
             superseded_count: self.superseded.len(),
         });
@@ -61,15 +60,15 @@ impl WriteSet {
         self.abandon_run(pager);
         let index = self.index_of(mark);
         self.savepoints.truncate(index + 1);
-        let Savepoint { since, dead_count, superseded_count, .. } = self.savepoints[index];
+        let Savepoint { mark: _, dead_count, superseded_count } = self.savepoints[index];
         self.dead.truncate(dead_count);
         self.superseded.truncate(superseded_count);
-        let private = self.private.extract_if(|_, private| private.birth >= since);
+        let private = self.private.extract_if(|_, private| private.birth >= mark.since);
         // The frames go back before the ledger is locked.
         let private: Vec<PageId> = private.map(|(id, _)| id).collect();
         pager.free(private);
         let first = PageId::from_u64(0).expect("there is a page 0");
-        let published = self.published.split_off(&(since, first.into()));
+        let published = self.published.split_off(&(mark.since, first.into()));
         self.free(pager, published.into_iter().map(|(_, run)| run));
         self.advance_stamp(pager);
     }
@@ -104,7 +103,7 @@ impl WriteSet {
 
     /// Does a savepoint cover what was born then?
     pub(super) fn is_saved(&self, birth: Stamp) -> bool {
-        self.savepoints.last().is_some_and(|savepoint| birth < savepoint.since)
+        self.savepoints.last().is_some_and(|savepoint| birth < savepoint.mark.since)
     }
 
     fn index_of(&self, mark: Mark) -> usize {

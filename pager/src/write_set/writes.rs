@@ -25,10 +25,13 @@ impl Writes {
     pub fn settle(&mut self) -> Result<(), IoFailure> {
         let mut result = Ok(());
         self.queue.retain(|(io, _)| {
+            if !io.finished() {
+                return true;
+            }
             if let Some(error) = io.get_error() {
                 result = Err(error);
             }
-            !io.finished()
+            false
         });
         result
     }
