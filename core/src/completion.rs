@@ -298,6 +298,16 @@ impl Completion {
         true
     }
 
+    /// Takes back what [`Completion::register`] did.
+    pub fn unregister(&self, waker: &Waker) {
+        let mut record = self.slot().record();
+        let known = record.wakers.iter().position(|known| known.will_wake(waker));
+        let waker = known.map(|index| record.wakers.swap_remove(index));
+        drop(record);
+        // It may be the last of something that has a destructor of its own: under no lock.
+        drop(waker);
+    }
+
     /// Asks for an early end. Only a request: the operation is over when it is *finished*, and it
     /// may succeed. A group passes the request to its children; a signal ends at once.
     pub fn cancel(&self) {

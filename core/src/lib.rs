@@ -4,7 +4,7 @@
 //!
 //! - [`Completion`]: a handle on something that will be over one day: an I/O, a group of them, a
 //!   signal raised by the engine, or an explicit yield;
-//! - [`CompletionGroup`]: one completion for many;
+//! - [`CompletionGroup`]: one completion for many; [`Arrivals`]: whichever of many is next;
 //! - [`IOResult`] and [`IOCompletions`]: a result, or what to wait for before asking again;
 //! - [`StateTransition`], [`Transition`], [`StateMachine`]: the idiom in which every operation of
 //!   the engine is written, and the one loop that runs them all;
@@ -15,6 +15,7 @@
 //! The engine crates hold an [`IO`] and can only *submit*. Polling and waiting live on [`Driver`],
 //! which they never see.
 
+mod arrivals;
 pub mod buffer;
 mod clock;
 mod completion;
@@ -30,6 +31,7 @@ mod planted;
 mod slots;
 mod state_machine;
 
+pub use arrivals::Arrivals;
 pub use buffer::{Arena, Buffer, BufferPool, Buffers, SharedBuffer, SharedBuffers};
 pub use clock::{Clock, MonotonicClock};
 pub use completion::{Canceller, Completion, CompletionKind, Sink, WeakCompletion};
