@@ -105,6 +105,9 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
         | btree::Error::TreeExists { .. }
         | btree::Error::TreeName { .. }
         | btree::Error::MainTree
+        | btree::Error::BehindValue { .. }
+        | btree::Error::ValueIncomplete { .. }
+        | btree::Error::SavepointOver
         | btree::Error::TooManyTrees => ErrorKind::Usage,
         btree::Error::Pager(error) => match error {
             pager::Error::Corrupt { .. } => ErrorKind::Damaged,

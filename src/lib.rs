@@ -22,19 +22,30 @@
 //! Every operation is an [`Op`], which can be driven in three ways: `.wait()` on a thread, `.await`
 //! in any runtime, or `.step()` in a loop of one's own.
 
+mod cursor;
 mod database;
 mod driving;
 mod error;
 mod op;
 mod open;
 mod options;
+mod snapshot;
+mod transaction;
+mod value;
 
-pub use database::{Cursor, Database, Info, Snapshot, WriteTransaction};
+pub use cursor::Cursor;
+pub use database::{Database, Info};
 pub use driving::DriverMode;
 pub use error::{Error, ErrorKind, Result};
 pub use op::Op;
 pub use options::Options;
-pub use yieldb_btree::{CheckProgress, Damage, Entry, KeyRange, Report, Value};
+pub use snapshot::Snapshot;
+pub use transaction::WriteTransaction;
+pub use value::{ValueReader, ValueWriter};
+pub use yieldb_btree::{
+    Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Report,
+    Savepoint, Value,
+};
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
 pub use yieldb_pager::{SpaceUse, Tree};
@@ -44,12 +55,19 @@ pub const MAIN: Tree = Tree::MAIN;
 
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
-    pub use crate::open::{Begin, Close, Open};
+    pub use crate::open::{Begin, Close, Open, OpenValue};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
+    pub use yieldb_btree::ops::count::Count;
     pub use yieldb_btree::ops::delete::Delete;
+    pub use yieldb_btree::ops::delete_range::DeleteRange;
     pub use yieldb_btree::ops::drop_tree::DropTree;
+    pub use yieldb_btree::ops::edge::Edge;
     pub use yieldb_btree::ops::get::Get;
-    pub use yieldb_btree::ops::next::Next;
+    pub use yieldb_btree::ops::next::{Next, NextKey};
     pub use yieldb_btree::ops::put::Put;
+    pub use yieldb_btree::ops::read_value::ReadValue;
+    pub use yieldb_btree::ops::update::Update;
+    pub use yieldb_btree::ops::write::Write;
+    pub use yieldb_btree::ops::write_value::{FinishValue, WriteValue};
 }

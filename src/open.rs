@@ -1,17 +1,22 @@
-//! Opening a database, getting the writer's turn, closing: the operations of the door itself.
+//! Opening a database or a value, getting the writer's turn, closing: the operations of the door
+//! itself.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use yieldb_btree::ops::begin as tree_begin;
+use yieldb_btree::ops::find_value::FindValue;
 use yieldb_btree::ops::open as tree_open;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
 use yieldb_pager::ops::open::Settings;
 
-use crate::database::{Database, WriteTransaction};
+use crate::database::Database;
 use crate::driving::Driving;
+use crate::transaction::WriteTransaction;
+use crate::value::ValueReader;
 use crate::{Error, Result};
 
 /// Opens a database.
@@ -149,6 +154,52 @@ impl StateTransition for Close {
             IOResult::IO(io) => Transition::Wait(Closing(begin), io.into()),
             // Whoever gets the turn comes after every commit before him.
             IOResult::Done(_transaction) => Transition::Done(()),
+        })
+    }
+}
+
+/// Looks up a value to read it part by part.
+///
+/// An abandoned run leaves nothing behind but pages in the cache.
+pub struct OpenValue<'a, K> {
+    pager: &'a Pager,
+    driving: &'a Driving,
+    key: PhantomData<K>,
+}
+
+/// The value is being looked up.
+pub struct Finding<'a, K: AsRef<[u8]>>(StateMachine<FindValue<'a, K>>);
+
+impl<K: AsRef<[u8]>> fmt::Debug for Finding<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'a, K: AsRef<[u8]>> OpenValue<'a, K> {
+    pub(crate) fn begin(
+        machine: StateMachine<FindValue<'a, K>>,
+        pager: &'a Pager,
+        driving: &'a Driving,
+    ) -> StateMachine<OpenValue<'a, K>> {
+        StateMachine::new(OpenValue { pager, driving, key: PhantomData }, Finding(machine))
+    }
+}
+
+impl<'a, K: AsRef<[u8]>> StateTransition for OpenValue<'a, K> {
+    type State = Finding<'a, K>;
+    type Context = Pager;
+    type Output = Option<ValueReader<'a>>;
+    type Error = Error;
+
+    fn transition(&mut self, state: Finding<'a, K>, pager: &Pager) -> Result<Transition<Self>> {
+        let Finding(mut find) = state;
+        Ok(match find.step(pager)? {
+            IOResult::IO(io) => Transition::Wait(Finding(find), io.into()),
+            IOResult::Done(found) => {
+                let (pager, driving) = (self.pager, self.driving);
+                Transition::Done(found.map(|value| ValueReader::new(value, pager, driving)))
+            }
         })
     }
 }

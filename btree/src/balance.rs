@@ -16,8 +16,17 @@ pub(crate) enum Bias {
 /// Divides the entries of a leaf: the lengths of the parts, in order. Each fits a page.
 pub(crate) fn divide_leaf(entries: &[LeafEntry<'_>], page_len: usize, bias: Bias) -> Vec<usize> {
     let fits = |from: usize, to: usize| leaf_len(&entries[from..to]) <= page_len;
-    let weight = |index: usize| entries[index].key.len() + entries[index].value.len();
+    let weight = |index: usize| entries[index].key.len() + entries[index].value.stored_len();
     divide(entries.len(), 1, 0, &fits, &weight, bias)
+}
+
+/// Where to cut the entries of two leaves so that both are about equally full; `None` if they do
+/// not fit two pages that way.
+pub(crate) fn halve_leaf(entries: &[LeafEntry<'_>], page_len: usize) -> Option<usize> {
+    let weight = |index: usize| entries[index].key.len() + entries[index].value.stored_len();
+    let cut = even_cut(0, entries.len(), &weight).clamp(1, entries.len().max(2) - 1);
+    let fits = |entries: &[LeafEntry<'_>]| leaf_len(entries) <= page_len;
+    (entries.len() > 1 && fits(&entries[..cut]) && fits(&entries[cut..])).then_some(cut)
 }
 
 /// Divides the separators of an interior node: the lengths of the parts, in order. Between two

@@ -14,6 +14,8 @@
 
 use yieldb_pager::{MAIN_NAME, PageRef, Root, Tree};
 
+use crate::node::Stored;
+
 /// The length of an entry's value in bytes.
 pub(crate) const ENTRY_LEN: usize = 21;
 
@@ -32,7 +34,8 @@ pub(crate) fn encode(tree: Tree, root: Root) -> [u8; ENTRY_LEN] {
 /// # Errors
 ///
 /// What is wrong with it.
-pub(crate) fn parse(name: &[u8], entry: &[u8]) -> Result<(Tree, Root), &'static str> {
+pub(crate) fn parse(name: &[u8], entry: Stored<'_>) -> Result<(Tree, Root), &'static str> {
+    let Stored::Here(entry) = entry else { return Err("a catalogue entry that is large") };
     let entry: &[u8; ENTRY_LEN] =
         entry.try_into().map_err(|_| "a catalogue entry of another length")?;
     let (page, rest) = entry.split_first_chunk::<8>().expect("the entry is long enough");
@@ -65,20 +68,20 @@ mod tests {
     #[test]
     fn what_was_encoded_is_parsed() {
         let root = Root { page: Some(PageRef::from_u64(77)), level: 3, count: 123_456 };
-        assert_eq!(parse(b"a", &encode(TREE, root)), Ok((TREE, root)));
+        assert_eq!(parse(b"a", Stored::Here(&encode(TREE, root))), Ok((TREE, root)));
         let main = encode(Tree::MAIN, Root::default());
-        assert_eq!(parse(MAIN_NAME, &main), Ok((Tree::MAIN, Root::default())));
+        assert_eq!(parse(MAIN_NAME, Stored::Here(&main)), Ok((Tree::MAIN, Root::default())));
     }
 
     #[test]
     fn hostile_entries_are_refused() {
-        assert!(parse(b"a", b"").is_err());
-        assert!(parse(b"a", &[0; 22]).is_err());
+        assert!(parse(b"a", Stored::Here(b"")).is_err());
+        assert!(parse(b"a", Stored::Here(&[0; 22])).is_err());
         let without_root = Root { page: None, level: 0, count: 4 };
-        assert!(parse(b"a", &encode(TREE, without_root)).is_err());
+        assert!(parse(b"a", Stored::Here(&encode(TREE, without_root))).is_err());
         let deep = Root { page: Some(PageRef::from_u64(77)), level: 255, count: 1 };
-        assert!(parse(b"a", &encode(TREE, deep)).is_err());
-        assert!(parse(MAIN_NAME, &encode(TREE, Root::default())).is_err());
-        assert!(parse(b"a", &encode(Tree::MAIN, Root::default())).is_err());
+        assert!(parse(b"a", Stored::Here(&encode(TREE, deep))).is_err());
+        assert!(parse(MAIN_NAME, Stored::Here(&encode(TREE, Root::default()))).is_err());
+        assert!(parse(b"a", Stored::Here(&encode(Tree::MAIN, Root::default()))).is_err());
     }
 }

@@ -1,10 +1,22 @@
 //! Walks from a root to a leaf over the pages that are in memory.
 
+use smallvec::SmallVec;
 use yieldb_pager::{PageRef, Root};
 
 use crate::node::{InteriorView, KeyRef, LeafView};
 use crate::pages::{Node, Pages, Walk, node, resident_or_return};
 use crate::{Result, error};
+
+/// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
+/// found again; its bytes stay.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'p> {
+    pub name: PageRef,
+    pub bytes: &'p [u8],
+}
+
+/// The interior nodes above a leaf, the root first, and in each the index of the child below.
+pub(crate) type Path<'p> = SmallVec<[(Seen<'p>, usize); 8]>;
 
 /// Which leaf a walk is to end at.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +35,7 @@ pub(crate) enum Target<'k> {
 pub(crate) struct Leaf<'p> {
     pub page: PageRef,
     pub view: LeafView<'p>,
+    pub path: Path<'p>,
     /// No key of the leaf is less. `None` at the tree's left edge.
     pub low: Option<KeyRef<'p>>,
     /// Every key of the leaf is less. `None` at the tree's right edge.
@@ -37,6 +50,7 @@ pub(crate) fn descend<'p>(
 ) -> Result<Walk<Option<Leaf<'p>>>> {
     let Some(mut page) = root.page else { return Ok(Walk::Found(None)) };
     let (mut low, mut high) = (None, None);
+    let mut path = Path::new();
     let mut level = root.level;
     loop {
         let bytes = resident_or_return!(pages, page);
@@ -45,7 +59,7 @@ pub(crate) fn descend<'p>(
                 if view.count() == 0 {
                     return Err(error::corrupt(page, "a leaf without entries"));
                 }
-                return Ok(Walk::Found(Some(Leaf { page, view, low, high })));
+                return Ok(Walk::Found(Some(Leaf { page, view, path, low, high })));
             }
             Node::Interior(view) => {
                 let index = child_index(&view, target);
@@ -55,6 +69,7 @@ pub(crate) fn descend<'p>(
                 if index < view.count() {
                     high = Some(view.separator(index));
                 }
+                path.push((Seen { name: page, bytes }, index));
                 page = PageRef::from_u64(view.child(index));
                 level -= 1;
             }

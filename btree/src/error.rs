@@ -43,16 +43,35 @@ pub enum Error {
     /// The tree `main` keeps its name, and cannot be dropped.
     #[error("the tree \"main\" can be neither renamed nor dropped")]
     MainTree,
+    /// A part of a value was read or written that the value does not have.
+    #[error("byte {end} is behind the end of a value of {len}")]
+    BehindValue {
+        /// Where the part would end, in bytes.
+        end: u64,
+        /// The value's length in bytes.
+        len: u64,
+    },
+    /// A value that is stored piece by piece is not complete.
+    #[error("only {written} bytes of a value of {len} were written")]
+    ValueIncomplete {
+        /// How many bytes were written.
+        written: u64,
+        /// The value's length in bytes.
+        len: u64,
+    },
+    /// The savepoint was released, or the transaction went back to an older one.
+    #[error("the savepoint is over")]
+    SavepointOver,
     /// All numbers of trees were used once.
     #[error("no more trees can be created in this database")]
     TooManyTrees,
-    /// A value is longer than can be stored with its key.
-    #[error("a value of {len} bytes is too long, {max} is the most for its key and page size")]
+    /// A value is longer than can be stored.
+    #[error("a value of {len} bytes is too long, {max} is the most")]
     ValueTooLong {
         /// The value's length in bytes.
-        len: usize,
-        /// The most for this key and the file's page size, in bytes.
-        max: usize,
+        len: u64,
+        /// The most, in bytes.
+        max: u64,
     },
 }
 

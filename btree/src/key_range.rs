@@ -103,7 +103,7 @@ impl KeyRange {
         self.end.as_ref().map(Vec::as_slice)
     }
 
-    fn is_above_start(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_above_start(&self, key: &[u8]) -> bool {
         match &self.start {
             Bound::Unbounded => true,
             Bound::Included(start) => key >= start.as_slice(),
@@ -111,7 +111,7 @@ impl KeyRange {
         }
     }
 
-    fn is_below_end(&self, key: &[u8]) -> bool {
+    pub(crate) fn is_below_end(&self, key: &[u8]) -> bool {
         match &self.end {
             Bound::Unbounded => true,
             Bound::Included(end) => key <= end.as_slice(),

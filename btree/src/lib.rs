@@ -9,25 +9,35 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod balance;
+mod batch;
 mod catalogue;
 mod cursor;
 mod descend;
 mod edit;
 mod error;
 mod key_range;
+mod large;
 pub mod node;
 pub mod ops;
 mod pages;
+mod read_ahead;
 mod replacement;
+mod savepoint;
 mod snapshot;
 mod transaction;
 mod tree_set;
+mod work;
 
+pub use batch::Batch;
 pub use cursor::{Cursor, Entry};
 pub use error::{Error, Result};
 pub use key_range::KeyRange;
 pub use ops::check::{CheckProgress, Damage, Report};
+pub use ops::find_value::ValueReader;
 pub use ops::get::Value;
+pub use ops::update::{Decide, Decision, IfAbsent, IfEqual};
+pub use ops::write_value::ValueWriter;
+pub use savepoint::Savepoint;
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;
 pub use yieldb_pager::Tree;

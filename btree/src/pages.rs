@@ -65,6 +65,12 @@ impl Pages<'_> {
         Ok(self.resident.page(page)?)
     }
 
+    /// Is the page in memory? It may be another one's by then; that shows when it is used.
+    pub fn is_resident(&self, page: PageRef) -> bool {
+        self.private.is_some_and(|private| private.page(page).is_some())
+            || self.resident.contains(page)
+    }
+
     /// A page in memory that stays there, unless it is private.
     pub fn pin(&self, page: PageRef) -> Option<PinnedPage> {
         self.resident.pin(page)

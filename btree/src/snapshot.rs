@@ -5,8 +5,11 @@ use std::sync::Arc;
 use yieldb_core::StateMachine;
 use yieldb_pager::{Pager, Tree, VersionPin};
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Direction};
 use crate::ops::check::{Check, CheckProgress, check};
+use crate::ops::count::{Count, count};
+use crate::ops::edge::{Edge, edge};
+use crate::ops::find_value::{FindValue, find_value};
 use crate::ops::get::{Get, get};
 use crate::pages::Reader;
 use crate::{KeyRange, Result};
@@ -61,6 +64,26 @@ impl Snapshot {
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
         get(self.reader(tree), key)
+    }
+
+    /// Looks up the first entry of `range`.
+    pub fn first(&self, tree: Tree, range: KeyRange) -> StateMachine<Edge<'_>> {
+        edge(self.cursor(tree, range), Direction::Next)
+    }
+
+    /// Looks up the last entry of `range`.
+    pub fn last(&self, tree: Tree, range: KeyRange) -> StateMachine<Edge<'_>> {
+        edge(self.cursor(tree, range), Direction::Previous)
+    }
+
+    /// Counts the entries in `range`.
+    pub fn count_range(&self, tree: Tree, range: KeyRange) -> StateMachine<Count<'_>> {
+        count(self.cursor(tree, range))
+    }
+
+    /// Looks up the value of a key to read it part by part: for large ones.
+    pub fn value<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<FindValue<'_, K>> {
+        find_value(self.reader(tree), key)
     }
 
     /// A cursor over the entries in `range`.

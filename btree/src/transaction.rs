@@ -5,17 +5,24 @@ use std::sync::Arc;
 use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::WriterTurn;
-use yieldb_pager::{PageId, PageRef, Pager, Root, RootSet, Stamp, Tree, WriteSet};
+use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
-use crate::cursor::Cursor;
-use crate::edit::{self, Change};
-use crate::node::{max_entry_len, max_key_len};
+use crate::cursor::{Cursor, Direction};
+use crate::edit::{self, Change, Edited};
+use crate::node::max_key_len;
 use crate::ops::commit::{Commit, commit};
+use crate::ops::count::{Count, count};
 use crate::ops::delete::{Delete, delete};
+use crate::ops::delete_range::{DeleteRange, delete_range};
 use crate::ops::drop_tree::{DropTree, drop_tree};
+use crate::ops::edge::{Edge, edge};
+use crate::ops::find_value::{FindValue, find_value};
 use crate::ops::get::{Get, get};
 use crate::ops::put::{Put, put};
+use crate::ops::update::{Decide, IfAbsent, Update, update};
+use crate::ops::write_value::ValueWriter;
 use crate::pages::{Reader, Walk};
+use crate::savepoint::Saved;
 use crate::tree_set::{Record, TreeSet};
 use crate::{Error, KeyRange, Result};
 
@@ -32,7 +39,9 @@ pub struct Transaction {
     /// The version that it began on, which no change of it has touched.
     base: RootSet,
     catalogue: Root,
-    trees: TreeSet,
+    pub(crate) trees: TreeSet,
+    /// The savepoints, the oldest first.
+    pub(crate) saved: Vec<Saved>,
 }
 
 /// A tree that a transaction changes.
@@ -47,8 +56,8 @@ pub(crate) enum Subject {
 /// What an attempt to change a tree came to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// The change is made. Was there an entry with the key before?
-    Done { existed: bool },
+    /// The change is made.
+    Done(Edited),
     /// Nothing has changed; try again after this.
     Wait(Completion),
     /// Nothing has changed; fetch this page and try again.
@@ -61,7 +70,7 @@ impl Transaction {
         let base = pager.newest().roots().clone();
         let set = pager.begin_write_set();
         let (catalogue, trees) = (base.catalogue, TreeSet::new(base.trees.clone()));
-        Transaction { pager, turn: Some(turn), set, base, catalogue, trees }
+        Transaction { pager, turn: Some(turn), set, base, catalogue, trees, saved: Vec::new() }
     }
 
     // Trees.
@@ -112,10 +121,14 @@ impl Transaction {
     }
 
     /// Makes a tree go that consists of these pages.
-    pub(crate) fn drop_pages(&mut self, tree: Tree, pages: Vec<(PageId, Stamp)>) -> Result<()> {
+    pub(crate) fn drop_pages(&mut self, tree: Tree, pages: Vec<(PageRun, Stamp)>) -> Result<()> {
         self.trees.remove(tree)?;
-        for (page, birth) in pages {
-            self.set.kill(&self.pager, page, birth);
+        for (run, birth) in pages {
+            if run.count() == 1 {
+                self.set.kill(&self.pager, run.first(), birth);
+            } else {
+                self.set.kill_run(&self.pager, run, birth);
+            }
         }
         Ok(())
     }
@@ -133,6 +146,26 @@ impl Transaction {
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
         get(self.reader(tree), key)
+    }
+
+    /// Looks up the first entry of `range`.
+    pub fn first(&self, tree: Tree, range: KeyRange) -> StateMachine<Edge<'_>> {
+        edge(self.cursor(tree, range), Direction::Next)
+    }
+
+    /// Looks up the last entry of `range`.
+    pub fn last(&self, tree: Tree, range: KeyRange) -> StateMachine<Edge<'_>> {
+        edge(self.cursor(tree, range), Direction::Previous)
+    }
+
+    /// Counts the entries in `range`.
+    pub fn count_range(&self, tree: Tree, range: KeyRange) -> StateMachine<Count<'_>> {
+        count(self.cursor(tree, range))
+    }
+
+    /// Looks up the value of a key to read it part by part: for large ones.
+    pub fn value<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<FindValue<'_, K>> {
+        find_value(self.reader(tree), key)
     }
 
     /// A cursor over the entries in `range`.
@@ -154,7 +187,12 @@ impl Transaction {
         &self.set
     }
 
-    fn reader(&self, tree: Tree) -> Reader<'_> {
+    /// The same, to make more of them.
+    pub(crate) fn write_set_mut(&mut self) -> (&mut WriteSet, &Pager) {
+        (&mut self.set, &self.pager)
+    }
+
+    pub(crate) fn reader(&self, tree: Tree) -> Reader<'_> {
         Reader { tree, root: self.trees.root(tree).ok(), private: Some(&self.set) }
     }
 
@@ -168,6 +206,46 @@ impl Transaction {
         value: V,
     ) -> StateMachine<Put<'_, K, V>> {
         put(self, tree, key, value)
+    }
+
+    /// Begins to store a value of `len` bytes piece by piece, so that it is never in memory as a
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`], [`Error::KeyTooLong`], [`Error::ValueTooLong`].
+    pub fn put_value<K: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        len: u64,
+    ) -> Result<ValueWriter<'_, K>> {
+        ValueWriter::new(self, tree, key, len)
+    }
+
+    /// Stores `value` under `key` if there is no entry with it.
+    pub fn insert<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        value: V,
+    ) -> StateMachine<Update<'_, K, V, IfAbsent<V>>> {
+        update(self, tree, key, IfAbsent(value))
+    }
+
+    /// Reads the entry with `key`, and lets `decide` say what becomes of it.
+    pub fn update<K: AsRef<[u8]>, V: AsRef<[u8]>, D: Decide<V>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        decide: D,
+    ) -> StateMachine<Update<'_, K, V, D>> {
+        update(self, tree, key, decide)
+    }
+
+    /// Removes the entries in `range`.
+    pub fn delete_range(&mut self, tree: Tree, range: KeyRange) -> StateMachine<DeleteRange<'_>> {
+        delete_range(self, tree, range)
     }
 
     /// Removes the entry with `key`, if there is one.
@@ -189,7 +267,9 @@ impl Transaction {
     /// Tries to change a tree: either the change is made, or nothing has changed and the answer
     /// says what stands in its way.
     pub(crate) fn attempt(&mut self, subject: Subject, change: Change<'_>) -> Result<Attempt> {
-        self.check_lens(change)?;
+        if let Change::Put { key, .. } = change {
+            self.check_key_len(key.len())?;
+        }
         if let Some(turn) = &self.turn {
             turn.used_here();
         }
@@ -204,24 +284,15 @@ impl Transaction {
             Walk::Missing(page) => Attempt::Missing(page),
             Walk::Found(edited) => {
                 self.set_root(subject, edited.root);
-                Attempt::Done { existed: edited.existed }
+                Attempt::Done(edited)
             }
         })
     }
 
-    /// Refuses what does not fit a node.
-    fn check_lens(&self, change: Change<'_>) -> Result<()> {
-        let Change::Put { key, value } = change else { return Ok(()) };
-        let page_len = self.pager.page_size().bytes();
-        let max = max_key_len(page_len);
-        if key.len() > max {
-            return Err(Error::KeyTooLong { len: key.len(), max });
-        }
-        let max = max_entry_len(page_len) - key.len();
-        if value.len() > max {
-            return Err(Error::ValueTooLong { len: value.len(), max });
-        }
-        Ok(())
+    /// Refuses a key that does not fit a node.
+    pub(crate) fn check_key_len(&self, len: usize) -> Result<()> {
+        let max = max_key_len(self.pager.page_size().bytes());
+        if len > max { Err(Error::KeyTooLong { len, max }) } else { Ok(()) }
     }
 
     // Committing.

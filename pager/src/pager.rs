@@ -13,7 +13,7 @@ use yieldb_core::{
     SharedBuffers, Sink,
 };
 
-use crate::cache::{Cache, Resident};
+use crate::cache::{Cache, Joined, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::ops::checkpoint::{Job, Ticket};
 use crate::ops::turn::Checkpoints;
@@ -22,7 +22,7 @@ use crate::trees::Trees;
 use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
 use crate::writer_queue::{WriterQueue, WriterTurn};
-use crate::{Error, PageId, PageRun, PageSize, Result, Stamp};
+use crate::{Error, PageId, PageRef, PageRun, PageSize, Result, Stamp};
 
 /// The longest write that neighbouring pages are merged into, in bytes.
 const MAX_WRITE_LEN: usize = 256 * 1024;
@@ -91,6 +91,15 @@ impl Pager {
     /// The page cache.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    /// Starts reads of pages that are going to be needed, and returns of how many. Never waits, and
+    /// never fails.
+    pub fn prefetch(&self, pages: &[PageRef]) -> usize {
+        let join = |page: &&PageRef| {
+            matches!(self.cache.join_read(&*self.file, **page), Ok(Joined::Reading(_)))
+        };
+        pages.iter().filter(join).count()
     }
 
     /// The file that the pages are in.

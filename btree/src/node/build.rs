@@ -5,9 +5,10 @@ use yieldb_pager::page_format;
 use super::key::KeyRef;
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, head_of, rest_of, set_heap_start, set_prefix, set_u16,
-    set_u32, set_u64,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, head_of, rest_of, set_heap_start, set_prefix,
+    set_u16, set_u32, set_u64,
 };
+use super::stored::Stored;
 use super::view::{InteriorView, LeafView, child_offset};
 
 /// An entry that a leaf is to have.
@@ -15,8 +16,8 @@ use super::view::{InteriorView, LeafView, child_offset};
 pub struct LeafEntry<'a> {
     /// The key.
     pub key: KeyRef<'a>,
-    /// The value.
-    pub value: &'a [u8],
+    /// The value, or where it is.
+    pub value: Stored<'a>,
 }
 
 impl<'a> LeafEntry<'a> {
@@ -90,7 +91,7 @@ pub fn leaf_len(entries: &[LeafEntry<'_>]) -> usize {
     let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);
     let records: usize = entries
         .iter()
-        .map(|entry| leaf_rest_len(entry.key.len() - prefix_len) + entry.value.len())
+        .map(|entry| leaf_rest_len(entry.key.len() - prefix_len) + entry.value.stored_len())
         .sum();
     HEADER_LEN + (LEAF_SLOT_LEN + LEAF_RECORD_HEADER_LEN) * entries.len() + records + prefix_len
 }
@@ -170,18 +171,20 @@ fn write_prefix(page: &mut [u8], key: Option<KeyRef<'_>>, prefix_len: usize) -> 
 }
 
 /// The length of a leaf's record.
-pub(super) fn leaf_record_len(suffix: &[u8], value: &[u8]) -> usize {
-    LEAF_RECORD_HEADER_LEN + rest_of(suffix).len() + value.len()
+pub(super) fn leaf_record_len(suffix: &[u8], value: Stored<'_>) -> usize {
+    LEAF_RECORD_HEADER_LEN + rest_of(suffix).len() + value.stored_len()
 }
 
 /// Writes a leaf's record.
-pub(super) fn write_leaf_record(page: &mut [u8], offset: usize, suffix: &[u8], value: &[u8]) {
-    set_u16(page, offset, suffix.len());
-    set_u16(page, offset + 2, value.len());
+pub(super) fn write_leaf_record(page: &mut [u8], offset: usize, suffix: &[u8], value: Stored<'_>) {
+    let large = if value.large().is_some() { usize::from(LARGE) } else { 0 };
+    set_u16(page, offset, suffix.len() | large);
+    set_u16(page, offset + 2, value.stored_len());
     let rest = rest_of(suffix);
     let start = offset + LEAF_RECORD_HEADER_LEN;
     page[start..start + rest.len()].copy_from_slice(rest);
-    page[start + rest.len()..start + rest.len() + value.len()].copy_from_slice(value);
+    let start = start + rest.len();
+    value.write(&mut page[start..start + value.stored_len()]);
 }
 
 /// Writes a separator's record below `heap`, if it needs one, and returns what its slot says.

@@ -5,10 +5,11 @@ use yieldb_pager::page_format::{INTERIOR, LEAF, count_of, kind_of, level_of};
 
 use super::keys::Keys;
 use super::layout::{
-    HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
+    HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN, LARGE,
     LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, MAX_LEVEL, garbage, heap_start, max_entry_len,
     max_key_len, prefix_len, reserved_is_zero, u16_at,
 };
+use super::stored::LargeValue;
 use super::view::{InteriorView, LeafView};
 
 /// Checks that a page is a node that the views can read without surprise: everything lies where it
@@ -71,7 +72,8 @@ fn check_records(
         if slot < heap.start || slot + record_header_len > heap.end {
             return Err("a slot points out of the heap");
         }
-        let suffix_len = usize::from(u16_at(page, slot));
+        let suffix = u16_at(page, slot);
+        let (suffix_len, is_large) = (usize::from(suffix & !LARGE), suffix & LARGE != 0);
         let value_len = if is_leaf { usize::from(u16_at(page, slot + 2)) } else { 0 };
         let len = record_header_len + suffix_len.saturating_sub(HEAD_LEN) + value_len;
         if slot + len > heap.end {
@@ -84,8 +86,11 @@ fn check_records(
         if key_len + value_len > max_entry_len(page.len()) {
             return Err("an entry is too long");
         }
-        if !is_leaf && suffix_len <= HEAD_LEN {
-            return Err("a short separator has a record");
+        if !is_leaf && (suffix_len <= HEAD_LEN || is_large) {
+            return Err("a separator has a record that it needs not, or a value");
+        }
+        if is_large {
+            LargeValue::check(&page[slot + len - value_len..slot + len], page.len())?;
         }
         check_head(keys.head(index), suffix_len)?;
         records.push((slot, len));

@@ -7,14 +7,15 @@ use yieldb_pager::page_format::count_of;
 
 use super::build::{leaf_record_len, separator_len, write_leaf_record, write_separator};
 use super::layout::{
-    CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_SLOT_LEN, LEAF_SLOT_LEN, garbage,
-    head_of, heap_start, prefix, prefix_len, set_count, set_garbage, set_heap_start, set_u16,
-    set_u32, set_u64,
+    CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_SLOT_LEN, LARGE, LEAF_SLOT_LEN,
+    garbage, head_of, heap_start, prefix, prefix_len, set_count, set_garbage, set_heap_start,
+    set_u16, set_u32, set_u64, u16_at,
 };
+use super::stored::Stored;
 use super::view::{InteriorView, LeafView, child_offset};
 
 /// Does a new entry fit into a leaf as it is?
-pub fn fits_entry(page: &[u8], key: &[u8], value: &[u8]) -> bool {
+pub fn fits_entry(page: &[u8], key: &[u8], value: Stored<'_>) -> bool {
     let Some(suffix) = key.strip_prefix(prefix(page)) else { return false };
     let len = LEAF_SLOT_LEN + leaf_record_len(suffix, value);
     LeafView::new(page).gap_len() >= len
@@ -28,7 +29,7 @@ pub fn fits_entry(page: &[u8], key: &[u8], value: &[u8]) -> bool {
 /// # Panics
 ///
 /// If the entry does not fit.
-pub fn insert_entry(page: &mut [u8], index: usize, key: &[u8], value: &[u8]) {
+pub fn insert_entry(page: &mut [u8], index: usize, key: &[u8], value: Stored<'_>) {
     assert!(fits_entry(page, key, value), "an entry that does not fit");
     let suffix = &key[prefix_len(page)..];
     let count = count_of(page);
@@ -42,10 +43,11 @@ pub fn insert_entry(page: &mut [u8], index: usize, key: &[u8], value: &[u8]) {
 }
 
 /// Does another value for the entry at `index` fit into a leaf as it is?
-pub fn fits_value(page: &[u8], index: usize, value: &[u8]) -> bool {
+pub fn fits_value(page: &[u8], index: usize, value: Stored<'_>) -> bool {
     let view = LeafView::new(page);
     let (record, old) = (view.record_range(index), view.value_range(index));
-    old.len() == value.len() || view.gap_len() >= record.len() - old.len() + value.len()
+    let len = value.stored_len();
+    old.len() == len || view.gap_len() >= record.len() - old.len() + len
 }
 
 /// Gives the entry at `index` another value.
@@ -53,19 +55,24 @@ pub fn fits_value(page: &[u8], index: usize, value: &[u8]) -> bool {
 /// # Panics
 ///
 /// If the value does not fit: see [`fits_value`].
-pub fn replace_value(page: &mut [u8], index: usize, value: &[u8]) {
+pub fn replace_value(page: &mut [u8], index: usize, value: Stored<'_>) {
     assert!(fits_value(page, index, value), "a value that does not fit");
     let view = LeafView::new(page);
     let (record, old) = (view.record_range(index), view.value_range(index));
-    if old.len() == value.len() {
-        page[old].copy_from_slice(value);
+    let len = value.stored_len();
+    let large = if value.large().is_some() { LARGE } else { 0 };
+    let suffix_len = usize::from(u16_at(page, record.start) & !LARGE | large);
+    if old.len() == len {
+        set_u16(page, record.start, suffix_len);
+        value.write(&mut page[old]);
         return;
     }
     let key_len = old.start - record.start;
-    let offset = heap_start(page) - key_len - value.len();
+    let offset = heap_start(page) - key_len - len;
     page.copy_within(record.start..old.start, offset);
-    set_u16(page, offset + 2, value.len());
-    page[offset + key_len..offset + key_len + value.len()].copy_from_slice(value);
+    set_u16(page, offset, suffix_len);
+    set_u16(page, offset + 2, len);
+    value.write(&mut page[offset + key_len..offset + key_len + len]);
     set_u16(page, HEADER_LEN + HEAD_LEN * count_of(page) + 2 * index, offset);
     set_heap_start(page, offset);
     discard(page, record);
@@ -109,6 +116,33 @@ pub fn insert_separator(page: &mut [u8], index: usize, separator: &[u8], child: 
     set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(suffix));
     set_u16(page, INTERIOR_HEADS + HEAD_LEN * (count + 1) + 2 * index, slot);
     set_count(page, count + 1);
+}
+
+/// Does another separator fit in place of the one at `index` into an interior node as it is?
+pub fn fits_new_separator(page: &[u8], index: usize, separator: &[u8]) -> bool {
+    let Some(suffix) = separator.strip_prefix(prefix(page)) else { return false };
+    let view = InteriorView::new(page);
+    debug_assert!(index < view.count(), "separator {index} of {}", view.count());
+    view.gap_len() >= separator_len(suffix)
+}
+
+/// Makes the separator at `index` another one, which keeps the node sorted.
+///
+/// # Panics
+///
+/// If it does not fit: see [`fits_new_separator`].
+pub fn set_separator(page: &mut [u8], index: usize, separator: &[u8]) {
+    assert!(fits_new_separator(page, index, separator), "a separator that does not fit");
+    let old = InteriorView::new(page).record_range(index);
+    let suffix = &separator[prefix_len(page)..];
+    let mut heap = heap_start(page);
+    let slot = write_separator(page, &mut heap, suffix);
+    set_heap_start(page, heap);
+    set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(suffix));
+    set_u16(page, INTERIOR_HEADS + HEAD_LEN * count_of(page) + 2 * index, slot);
+    if let Some(old) = old {
+        discard(page, old);
+    }
 }
 
 /// Makes the child at `index` another one.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::key::KeyRef;
-use super::layout::{HEAD_LEN, head_of, prefix, rest_of, u16_at, u32_at};
+use super::layout::{HEAD_LEN, LARGE, head_of, prefix, rest_of, u16_at, u32_at};
 
 /// The sorted keys of a node.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ impl<'a> Keys<'a> {
         if slot <= HEAD_LEN {
             return (slot, &[]);
         }
-        let len = usize::from(u16_at(self.page, slot));
+        let len = usize::from(u16_at(self.page, slot) & !LARGE);
         let rest = slot + self.record_header_len;
         (len, &self.page[rest..rest + len.saturating_sub(HEAD_LEN)])
     }

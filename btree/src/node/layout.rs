@@ -8,10 +8,11 @@
 //! | 32 | 2 | length of the prefix, which ends at the end of the page |
 //! | 34 | 6 | zero |
 //!
-//! A record of a leaf: suffix length (2 bytes, the top bit reserved and 0), value length (2),
-//! the suffix from its fifth byte on, the value. A record of an interior node: suffix length (2),
-//! the suffix from its fifth byte on; a suffix of at most four bytes has no record, and its slot
-//! holds its length instead of an offset.
+//! A record of a leaf: suffix length (2 bytes; the top bit says that the value is large), value
+//! length (2), the suffix from its fifth byte on, the value. In place of a large value stand the
+//! 24 bytes of a [`super::LargeValue`], which says where it is. A record of an interior node:
+//! suffix length (2), the suffix from its fifth byte on; a suffix of at most four bytes has no
+//! record, and its slot holds its length instead of an offset.
 //!
 //! Two keys with equal heads are told apart by the rest of their suffixes if both have four bytes
 //! or more; otherwise the shorter one is the lesser, since it is the other one's beginning.
@@ -31,6 +32,8 @@ pub const LEAF_SLOT_LEN: usize = HEAD_LEN + 2;
 pub const INTERIOR_SLOT_LEN: usize = HEAD_LEN + 2 + CHILD_LEN;
 /// What the record of a leaf has in front of the key.
 pub const LEAF_RECORD_HEADER_LEN: usize = 4;
+/// The bit of a leaf's suffix length that says that the value is large.
+pub const LARGE: u16 = 1 << 15;
 /// What the record of an interior node has in front of the key.
 pub const INTERIOR_RECORD_HEADER_LEN: usize = 2;
 /// The length of a child's reference.

@@ -17,10 +17,12 @@ pub mod edit;
 mod key;
 mod keys;
 pub mod layout;
+mod stored;
 mod view;
 
 pub use build::{InteriorList, LeafEntry, build_interior, build_leaf, interior_len, leaf_len};
 pub use check::check_node;
 pub use key::{KeyRef, shortest_separator};
 pub use layout::{MAX_LEVEL, max_entry_len, max_key_len};
+pub use stored::{LargeValue, MAX_VALUE_LEN, Stored};
 pub use view::{InteriorView, LeafView};

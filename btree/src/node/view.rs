@@ -11,8 +11,9 @@ use super::key::KeyRef;
 use super::keys::Keys;
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, u16_at, u64_at,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, u16_at, u64_at,
 };
+use super::stored::{LargeValue, Stored};
 
 /// A leaf: keys and values.
 #[derive(Clone, Copy)]
@@ -50,16 +51,28 @@ impl<'a> LeafView<'a> {
         self.keys.key(index)
     }
 
-    /// The value at `index`.
-    pub fn value(&self, index: usize) -> &'a [u8] {
-        &self.keys.page[self.value_range(index)]
+    /// The value at `index`, or what stands in its place.
+    #[inline]
+    pub fn value(&self, index: usize) -> Stored<'a> {
+        let bytes = &self.keys.page[self.value_range(index)];
+        if u16_at(self.keys.page, self.keys.slot(index)) & LARGE == 0 {
+            Stored::Here(bytes)
+        } else {
+            Stored::Large(LargeValue::read(bytes, self.keys.page.len()))
+        }
     }
 
-    /// Where the value at `index` is in the page.
+    /// The large values of the leaf's entries.
+    pub fn large_values(&self) -> impl Iterator<Item = LargeValue> + use<'a> {
+        let view = *self;
+        (0..self.count()).filter_map(move |index| view.value(index).large())
+    }
+
+    /// Where the value at `index`, or what stands in its place, is in the page.
     #[inline]
     pub fn value_range(&self, index: usize) -> Range<usize> {
         let record = self.keys.slot(index);
-        let suffix_len = usize::from(u16_at(self.keys.page, record));
+        let suffix_len = usize::from(u16_at(self.keys.page, record) & !LARGE);
         let value_len = usize::from(u16_at(self.keys.page, record + 2));
         let start = record + LEAF_RECORD_HEADER_LEN + suffix_len.saturating_sub(HEAD_LEN);
         start..start + value_len
@@ -140,6 +153,13 @@ impl<'a> InteriorView<'a> {
     /// The separator between the children at `index` and `index + 1`.
     pub fn separator(&self, index: usize) -> KeyRef<'a> {
         self.keys.key(index)
+    }
+
+    /// Where the record of the separator at `index` is in the page, if it has one.
+    pub(super) fn record_range(&self, index: usize) -> Option<Range<usize>> {
+        let record = self.keys.slot(index);
+        let (_, rest) = self.keys.suffix(index);
+        (record > HEAD_LEN).then(|| record..record + INTERIOR_RECORD_HEADER_LEN + rest.len())
     }
 
     /// How many bytes lie unused between slots and heap.

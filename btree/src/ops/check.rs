@@ -9,9 +9,10 @@ use yieldb_pager::page_format::{
 };
 use yieldb_pager::space::map::MapLoader;
 use yieldb_pager::superblock::{Superblock, reserved_page_count};
-use yieldb_pager::{PageId, PageRef, Pager, PinnedPage, Root, Stamp, VersionPin};
+use yieldb_pager::{PageId, PageRef, Pager, PinnedPage, Root, Stamp, VersionPin, value_page};
 
-use crate::node::{InteriorView, LeafView, layout};
+use crate::node::{InteriorView, LargeValue, LeafView, layout};
+use crate::ops::read_value;
 use crate::{Error, Result, catalogue};
 
 /// How far a check is.
@@ -91,8 +92,21 @@ pub enum Todo {
     Node(Expected),
     /// A tree is complete; compare its count.
     End(Root),
-    /// Find the trees in the catalogue's leaf.
+    /// Read a page of the space map.
     Map(PageRef),
+    /// Read a page of a large value.
+    Value(LargeValue, u64),
+}
+
+impl Todo {
+    /// The page that is to be read.
+    fn page(&self) -> Option<PageRef> {
+        match self {
+            Todo::Node(Expected { page, .. }) | Todo::Map(page) => Some(*page),
+            Todo::Value(value, index) => value.page(*index),
+            Todo::End(_) => None,
+        }
+    }
 }
 
 /// A node, and what its parent says of it.
@@ -148,13 +162,12 @@ impl<P: FnMut(CheckProgress)> StateTransition for Check<P> {
                     self.end_tree(root);
                     Transition::Next(State::Next)
                 }
-                Some(todo @ (Todo::Node(Expected { page, .. }) | Todo::Map(page))) => {
-                    if self.reach(page) {
+                Some(todo) => match todo.page() {
+                    Some(page) if self.reach(page) => {
                         Transition::Next(State::Fetching(todo, fetch(page)))
-                    } else {
-                        Transition::Next(State::Next)
                     }
-                }
+                    Some(_) | None => Transition::Next(State::Next),
+                },
             },
             State::Fetching(todo, mut fetch) => match fetch.step(pager) {
                 Ok(IOResult::IO(io)) => Transition::Wait(State::Fetching(todo, fetch), io.into()),
@@ -245,6 +258,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
                 _ => self.damage(expected.page, "it is not on the level that its parent says"),
             },
             Todo::Map(name) => self.visit_map(*name, page),
+            Todo::Value(value, index) => self.visit_value(*value, *index, page),
             Todo::End(_) => {}
         }
     }
@@ -280,6 +294,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         };
         self.check_bounds(expected, view.key(0).to_vec(), view.key(last).to_vec());
         self.counted += view.count() as u64;
+        self.todo.extend(view.large_values().map(|value| Todo::Value(value, 0)));
         if !expected.in_catalogue {
             self.report.entries += view.count() as u64;
             return;
@@ -305,6 +320,22 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         }
         if expected.high.as_ref().is_some_and(|high| last >= *high) {
             self.damage(expected.page, "its last key belongs to the right of it");
+        }
+    }
+
+    fn visit_value(&mut self, value: LargeValue, index: u64, page: &[u8]) {
+        let name = value.page(index).expect("it was read");
+        if let Err(what) = read_value::check_page(&value, page) {
+            return self.damage(name, what);
+        }
+        let body_len = value_page::body_len(self.superblock.page_size) as u64;
+        let used_len = (value.len - index * body_len).min(body_len) as usize;
+        if let Err(what) = value_page::check_end(page, used_len) {
+            self.damage(name, what);
+        }
+        // A value that is longer than the file ends at the first page that was reached before.
+        if index + 1 < value.run.count() {
+            self.todo.push(Todo::Value(value, index + 1));
         }
     }
 
@@ -354,7 +385,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
 
     /// A page that cannot be read is damage; anything else that fails ends the check.
     fn unreadable(&mut self, todo: &Todo, error: yieldb_pager::Error) -> Result<()> {
-        let (Todo::Node(Expected { page, .. }) | Todo::Map(page)) = todo else { return Ok(()) };
+        let Some(page) = todo.page() else { return Ok(()) };
         let what = if let yieldb_pager::Error::Corrupt { what, .. } = &error {
             (*what).to_owned()
         } else if let yieldb_pager::Error::Io(yieldb_core::Error::Io(cause)) = &error {
@@ -362,8 +393,12 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         } else {
             return Err(error.into());
         };
-        if matches!(todo, Todo::Map(_)) {
-            self.map = None;
+        match todo {
+            Todo::Map(_) => self.map = None,
+            Todo::Value(value, index) if index + 1 < value.run.count() => {
+                self.todo.push(Todo::Value(*value, index + 1));
+            }
+            Todo::Node(_) | Todo::End(_) | Todo::Value(..) => {}
         }
         self.report.damages.push(Damage { page: page.page().as_u64(), what });
         Ok(())

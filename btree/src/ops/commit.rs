@@ -9,6 +9,7 @@ use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage};
 
 use crate::edit::Change;
+use crate::node::Stored;
 use crate::transaction::{Attempt, Subject, Transaction};
 use crate::tree_set::Record;
 use crate::{Error, Result};
@@ -78,7 +79,7 @@ impl StateTransition for Commit {
                     let _submitted = pager.turn();
                     Transition::Wait(State::Committing(ticket), over)
                 }
-                Some(Attempt::Done { existed: _ }) => {
+                Some(Attempt::Done(_)) => {
                     self.pins.clear();
                     self.records.pop();
                     Transition::Next(State::Record)
@@ -106,7 +107,7 @@ impl Commit {
     fn attempt(&mut self) -> Result<Option<Attempt>> {
         let Some((name, entry)) = self.records.last() else { return Ok(None) };
         let change = match entry {
-            Some(entry) => Change::Put { key: name, value: entry },
+            Some(entry) => Change::Put { key: name, value: Stored::Here(entry) },
             None => Change::Delete { key: name },
         };
         self.transaction.attempt(Subject::Catalogue, change).map(Some)

@@ -5,15 +5,15 @@ use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage, Tree};
 
-use crate::edit::Change;
-use crate::transaction::{Attempt, Subject, Transaction};
+use crate::transaction::Transaction;
+use crate::work::Step;
 use crate::{Error, Result};
 
 /// Removes the entry with one key, if there is one.
 ///
 /// ```text
-///   begin -> Change --- made ------------> done
-///             ^ ^|'---- short: waits in Change
+///   begin -> Delete --- made ------------> done
+///             ^ ^|'---- short: waits in Delete
 ///             | ''----- missing -> Fetching
 ///             '----------------------'
 /// ```
@@ -32,7 +32,7 @@ pub struct Delete<'t, K> {
 #[derive(Debug)]
 pub enum State {
     /// Try the change over the pages in memory.
-    Change,
+    Delete,
     /// A page that it missed is being fetched.
     Fetching(StateMachine<Fetch>),
 }
@@ -43,7 +43,7 @@ pub(crate) fn delete<K: AsRef<[u8]>>(
     tree: Tree,
     key: K,
 ) -> StateMachine<Delete<'_, K>> {
-    StateMachine::new(Delete { transaction, tree, key, pins: SmallVec::new() }, State::Change)
+    StateMachine::new(Delete { transaction, tree, key, pins: SmallVec::new() }, State::Delete)
 }
 
 impl<K: AsRef<[u8]>> StateTransition for Delete<'_, K> {
@@ -55,19 +55,17 @@ impl<K: AsRef<[u8]>> StateTransition for Delete<'_, K> {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Change => {
-                let change = Change::Delete { key: self.key.as_ref() };
-                match self.transaction.attempt(Subject::Tree(self.tree), change)? {
-                    Attempt::Done { existed } => Transition::Done(existed),
-                    Attempt::Wait(io) => Transition::Wait(State::Change, io),
-                    Attempt::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
-                }
-            }
+            State::Delete => match self.transaction.step_delete(self.tree, self.key.as_ref())? {
+                Step::Done(existed) => Transition::Done(existed),
+                Step::Next(()) => Transition::Next(State::Delete),
+                Step::Wait((), io) => Transition::Wait(State::Delete, io),
+                Step::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
+            },
             State::Fetching(mut fetch) => match fetch.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Fetching(fetch), io.into()),
                 IOResult::Done(page) => {
                     self.pins.push(page);
-                    Transition::Next(State::Change)
+                    Transition::Next(State::Delete)
                 }
             },
         })

@@ -1,9 +1,10 @@
 //! Dropping a tree.
 
+use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::page_format::stamp_of;
-use yieldb_pager::{PageId, PageRef, Pager, PinnedPage, Root, Stamp, Tree};
+use yieldb_pager::{PageRef, PageRun, Pager, PinnedPage, Root, Stamp, Tree};
 
 use crate::error::corrupt;
 use crate::pages::{Node, node, resident_or_return};
@@ -20,8 +21,9 @@ use crate::{Error, Result};
 ///            | '--------------------'
 /// ```
 ///
-/// Every page of the tree is read, to know its birth and its large values; the tree goes when all
-/// of them are known. An abandoned run has dropped nothing, or all. Memory: 24 bytes a page.
+/// Every page of the tree is read, those below one node together, to know its birth and its large
+/// values; the tree goes when all of them are known. An abandoned run has dropped nothing, or all.
+/// Memory: 24 bytes a page.
 #[derive(Debug)]
 pub struct DropTree<'t> {
     transaction: &'t mut Transaction,
@@ -29,7 +31,7 @@ pub struct DropTree<'t> {
     /// Pages to be read, the next one last, with their levels.
     todo: Vec<(PageRef, u8)>,
     /// The pages that were read.
-    found: Vec<(PageId, Stamp)>,
+    found: Vec<(PageRun, Stamp)>,
     /// The page fetched last: it stays until it has been looked at.
     pin: Option<PinnedPage>,
 }
@@ -45,6 +47,9 @@ pub enum State {
 
 /// How many pages one transition looks at.
 const BATCH: usize = 64;
+
+/// How many pages are asked for together.
+const AHEAD: usize = 64;
 
 /// Begins to drop a tree.
 ///
@@ -96,18 +101,36 @@ impl DropTree<'_> {
         let pages = Pages { private, resident: pager.resident()? };
         for _ in 0..BATCH {
             let Some((page, level)) = self.todo.last().copied() else { break };
+            if !pages.is_resident(page) {
+                ask_for(pager, &pages, &self.todo);
+            }
             let bytes = resident_or_return!(pages, page);
             if self.found.len() as u64 >= pager.space_use().pages {
                 return Err(corrupt(page, "the tree that it belongs to has a page twice"));
             }
             let node = node(bytes, page, level)?;
             self.todo.pop();
-            self.found.push((page.page(), stamp_of(bytes)));
-            if let Node::Interior(view) = node {
-                let children = (0..=view.count()).rev().map(|index| view.child(index));
-                self.todo.extend(children.map(|child| (PageRef::from_u64(child), level - 1)));
+            self.found.push((page.page().into(), stamp_of(bytes)));
+            match node {
+                Node::Interior(view) => {
+                    let children = (0..=view.count()).rev().map(|index| view.child(index));
+                    self.todo.extend(children.map(|child| (PageRef::from_u64(child), level - 1)));
+                }
+                Node::Leaf(leaf) => {
+                    self.found.extend(leaf.large_values().map(|value| (value.run, value.birth)));
+                }
             }
         }
         Ok(Walk::Found(self.todo.is_empty()))
+    }
+}
+
+/// Asks for pages that will be read soon, the first ones last in the list.
+fn ask_for(pager: &Pager, pages: &Pages<'_>, todo: &[(PageRef, u8)]) {
+    let missing = todo.iter().rev().map(|(page, _)| *page);
+    let missing: SmallVec<[PageRef; 64]> =
+        missing.filter(|page| !pages.is_resident(*page)).take(AHEAD).collect();
+    if missing.len() > 1 {
+        pager.prefetch(&missing);
     }
 }

@@ -7,6 +7,8 @@ use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage};
 
 use crate::descend::leaf_of;
+use crate::node::{LargeValue, Stored};
+use crate::ops::read_value::{ReadValue, read_whole};
 use crate::pages::{Pages, Reader, Walk};
 use crate::{Error, Result};
 
@@ -14,7 +16,8 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///   begin -> Walk --- found ---------> done
-///             ^ '---- missing -> Fetching
+///             ^ |'--- found, large --> Loading --> done
+///             | '---- missing -> Fetching
 ///             '---------------------'
 /// ```
 ///
@@ -34,10 +37,12 @@ pub enum State {
     Walk,
     /// The page that the walk missed is being fetched.
     Fetching(StateMachine<Fetch>),
+    /// The value is large, and is being read.
+    Loading(StateMachine<ReadValue<Vec<u8>>>),
 }
 
 /// A value, in place: in a page that is pinned as long as this exists, or in a page of the
-/// transaction that asked.
+/// transaction that asked. A large one is a copy in memory of its own.
 #[derive(Debug)]
 pub struct Value<'a> {
     place: Place<'a>,
@@ -47,6 +52,17 @@ pub struct Value<'a> {
 enum Place<'a> {
     Pinned(PinnedPage, Range<usize>),
     Private(&'a [u8]),
+    Loaded(Vec<u8>),
+}
+
+impl Value<'_> {
+    /// The bytes in memory of their own. Copies, but for a large value.
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.place {
+            Place::Loaded(bytes) => bytes,
+            Place::Pinned(..) | Place::Private(_) => self.to_vec(),
+        }
+    }
 }
 
 impl Deref for Value<'_> {
@@ -56,6 +72,7 @@ impl Deref for Value<'_> {
         match &self.place {
             Place::Pinned(page, range) => &page[range.clone()],
             Place::Private(bytes) => bytes,
+            Place::Loaded(bytes) => bytes,
         }
     }
 }
@@ -74,7 +91,11 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
             State::Walk => match self.find(pager)? {
-                Walk::Found(value) => Transition::Done(value),
+                Walk::Found(None) => Transition::Done(None),
+                Walk::Found(Some(Found::Here(value))) => Transition::Done(Some(value)),
+                Walk::Found(Some(Found::Large(value))) => {
+                    Transition::Next(State::Loading(read_whole(pager, value)?))
+                }
                 Walk::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
             },
             State::Fetching(mut fetch) => match fetch.step(pager)? {
@@ -84,27 +105,53 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
                     Transition::Next(State::Walk)
                 }
             },
+            State::Loading(mut load) => match load.step(pager)? {
+                IOResult::IO(io) => Transition::Wait(State::Loading(load), io.into()),
+                IOResult::Done(bytes) => {
+                    Transition::Done(Some(Value { place: Place::Loaded(bytes) }))
+                }
+            },
         })
     }
 }
 
 impl<'a, K: AsRef<[u8]>> Get<'a, K> {
-    fn find(&self, pager: &Pager) -> Result<Walk<Option<Value<'a>>>> {
-        let pages = Pages { private: self.reader.private, resident: pager.resident()? };
-        let (page, leaf) = match leaf_of(&pages, self.reader.root()?, self.key.as_ref())? {
-            Walk::Missing(page) => return Ok(Walk::Missing(page)),
-            Walk::Found(None) => return Ok(Walk::Found(None)),
-            Walk::Found(Some(found)) => found,
-        };
-        let Ok(index) = leaf.find(self.key.as_ref()) else { return Ok(Walk::Found(None)) };
-        let range = leaf.value_range(index);
-        let place = match self.reader.private.and_then(|private| private.page(page)) {
-            Some(bytes) => Place::Private(&bytes[range]),
-            None => match pages.pin(page) {
-                Some(page) => Place::Pinned(page, range),
-                None => return Ok(Walk::Missing(page)),
-            },
-        };
-        Ok(Walk::Found(Some(Value { place })))
+    fn find(&self, pager: &Pager) -> Result<Walk<Option<Found<'a>>>> {
+        find(self.reader, self.key.as_ref(), pager)
     }
+}
+
+/// What a lookup finds in a leaf.
+pub(crate) enum Found<'a> {
+    /// The value.
+    Here(Value<'a>),
+    /// Where the value is.
+    Large(LargeValue),
+}
+
+/// Looks up a key over the pages in memory.
+pub(crate) fn find<'a>(
+    reader: Reader<'a>,
+    key: &[u8],
+    pager: &Pager,
+) -> Result<Walk<Option<Found<'a>>>> {
+    let pages = Pages { private: reader.private, resident: pager.resident()? };
+    let (page, leaf) = match leaf_of(&pages, reader.root()?, key)? {
+        Walk::Missing(page) => return Ok(Walk::Missing(page)),
+        Walk::Found(None) => return Ok(Walk::Found(None)),
+        Walk::Found(Some(found)) => found,
+    };
+    let Ok(index) = leaf.find(key) else { return Ok(Walk::Found(None)) };
+    if let Stored::Large(value) = leaf.value(index) {
+        return Ok(Walk::Found(Some(Found::Large(value))));
+    }
+    let range = leaf.value_range(index);
+    let place = match reader.private.and_then(|private| private.page(page)) {
+        Some(bytes) => Place::Private(&bytes[range]),
+        None => match pages.pin(page) {
+            Some(page) => Place::Pinned(page, range),
+            None => return Ok(Walk::Missing(page)),
+        },
+    };
+    Ok(Walk::Found(Some(Found::Here(Value { place }))))
 }

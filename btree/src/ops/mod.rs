@@ -3,9 +3,17 @@
 pub mod begin;
 pub mod check;
 pub mod commit;
+pub mod count;
 pub mod delete;
+pub mod delete_range;
 pub mod drop_tree;
+pub mod edge;
+pub mod find_value;
 pub mod get;
 pub mod next;
 pub mod open;
 pub mod put;
+pub mod read_value;
+pub mod update;
+pub mod write;
+pub mod write_value;

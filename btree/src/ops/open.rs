@@ -10,6 +10,7 @@ use yieldb_pager::ops::open::Settings;
 use yieldb_pager::{Pager, Tree, Trees};
 
 use crate::cursor::{Cursor, Direction};
+use crate::node::Stored;
 use crate::pages::{Reader, Walk};
 use crate::{Error, KeyRange, Result, catalogue};
 
@@ -102,8 +103,9 @@ fn begin_learning(pager: Arc<Pager>) -> Box<Learning> {
 impl Learning {
     /// Takes the next entry of the catalogue; `false` if there is none left.
     fn learn_one(&mut self) -> Result<Walk<bool>> {
-        if let Walk::Missing(page) = self.cursor.advance(&self.pager, Direction::Next)? {
-            return Ok(Walk::Missing(page));
+        match self.cursor.advance(&self.pager, Direction::Next)? {
+            Walk::Missing(page) => return Ok(Walk::Missing(page)),
+            Walk::Found(arrival) => self.cursor.arrive(arrival, None),
         }
         let entry = match (self.cursor.entry(), self.left) {
             (None, 0) => return Ok(Walk::Found(false)),
@@ -112,8 +114,8 @@ impl Learning {
                 return Err(self.damage("the catalogue has not as many entries as it should"));
             }
         };
-        let (tree, root) =
-            catalogue::parse(entry.key(), entry.value()).map_err(|what| self.damage(what))?;
+        let (tree, root) = catalogue::parse(entry.key(), Stored::Here(entry.value()))
+            .map_err(|what| self.damage(what))?;
         if tree.as_u32() >= self.trees.next_number() {
             return Err(self.damage("the catalogue has a tree that was never created"));
         }

@@ -417,6 +417,12 @@ impl<'a> Resident<'a> {
         Ok(Some(bytes))
     }
 
+    /// Is there a page with this number in memory? Does not count as a use of it.
+    #[inline]
+    pub fn contains(&self, page: PageRef) -> bool {
+        self.cache.table.get(page.page()).is_some()
+    }
+
     /// A page in memory, pinned. `None` if it is not there, or on its way out.
     pub fn pin(&self, page: PageRef) -> Option<PinnedPage> {
         self.cache.pin(self.cache.table.get(page.page())?)

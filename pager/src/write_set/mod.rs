@@ -76,6 +76,11 @@ impl Reserve {
         self.frames.push(fresh.buffer);
     }
 
+    /// Puts a frame back that was taken for a page that keeps its number.
+    pub fn put_back_frame(&mut self, frame: Buffer) {
+        self.frames.push(frame);
+    }
+
     /// How many pages can be taken.
     pub fn count(&self) -> usize {
         self.numbers.len().min(self.frames.len())

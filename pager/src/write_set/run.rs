@@ -110,6 +110,11 @@ impl WriteSet {
         pages.len()
     }
 
+    /// The run that is being written, and its birth.
+    pub fn run(&self) -> Option<(PageRun, Stamp)> {
+        self.unfinished.as_ref().map(|unfinished| (unfinished.run, unfinished.birth))
+    }
+
     /// How many pages of the run are left to be written; 0 if no run was begun.
     pub fn run_left(&self) -> u64 {
         let left = |unfinished: &Unfinished| unfinished.run.count() - unfinished.published_count;

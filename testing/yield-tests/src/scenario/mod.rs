@@ -1,5 +1,8 @@
 //! Work with operations. All of them together use every operation that there is.
 
+mod ranges;
+mod values;
+
 use std::path::Path;
 
 use yieldb_btree::ops::open;
@@ -16,21 +19,34 @@ pub struct Scenario {
     /// The work. What it returns must not depend on how it is driven. An operation that is dropped
     /// ends it, unless `again` is set: then the work begins the same operation again.
     pub run: fn(&World, again: bool) -> Result<String, Stop>,
+    /// Does it read pages that it may need later? A read that fails is then nothing to whoever
+    /// does not wait for it.
+    pub reads_ahead: bool,
 }
 
 /// All scenarios.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "lookups", run: lookups },
-    Scenario { name: "scans", run: scans },
-    Scenario { name: "puts that split", run: puts },
-    Scenario { name: "deletes that merge", run: deletes },
-    Scenario { name: "a commit", run: commit },
-    Scenario { name: "a transaction larger than its share of the cache", run: spill },
-    Scenario { name: "a queue of writers", run: queue },
-    Scenario { name: "trees", run: trees },
-    Scenario { name: "a check", run: check },
-    Scenario { name: "an open", run: reopen },
-    Scenario { name: "the door", run: door },
+    Scenario { name: "lookups", run: lookups, reads_ahead: false },
+    Scenario { name: "scans", run: scans, reads_ahead: true },
+    Scenario { name: "puts that split", run: puts, reads_ahead: true },
+    Scenario { name: "deletes that merge", run: deletes, reads_ahead: true },
+    Scenario { name: "a commit", run: commit, reads_ahead: false },
+    Scenario {
+        name: "a transaction larger than its share of the cache",
+        run: spill,
+        reads_ahead: false,
+    },
+    Scenario { name: "a queue of writers", run: queue, reads_ahead: false },
+    Scenario { name: "trees", run: trees, reads_ahead: true },
+    Scenario { name: "large values", run: values::large, reads_ahead: true },
+    Scenario { name: "values part by part", run: values::parts, reads_ahead: true },
+    Scenario { name: "updates", run: values::updates, reads_ahead: true },
+    Scenario { name: "ranges", run: ranges::ranges, reads_ahead: true },
+    Scenario { name: "savepoints", run: ranges::savepoints, reads_ahead: true },
+    Scenario { name: "a batch", run: ranges::batch, reads_ahead: true },
+    Scenario { name: "a check", run: check, reads_ahead: false },
+    Scenario { name: "an open", run: reopen, reads_ahead: false },
+    Scenario { name: "the door", run: door, reads_ahead: false },
 ];
 
 /// A key long enough for a tree of three levels with few entries: within a group of eight keys a
@@ -241,11 +257,15 @@ fn door(world: &World, _again: bool) -> Result<String, Stop> {
     let options = yieldb::Options::new()
         .cache_bytes(yieldb::Options::min_cache_bytes(4096))
         .backend(world.backend.clone());
-    let database = options.open("door").wait().map_err(failed)?;
+    let database = options.clone().open("door").wait().map_err(failed)?;
     let mut transaction = database.begin().wait().map_err(failed)?;
     transaction.put(Tree::MAIN, "door", "open").wait().map_err(failed)?;
     let version = transaction.commit().wait().map_err(failed)?;
     database.close().wait().map_err(failed)?;
     assert_ne!(FILE, "door");
+    let database = options.open("door").wait().map_err(failed)?;
+    let snapshot = database.snapshot();
+    let value = snapshot.value(Tree::MAIN, "door").wait().map_err(failed)?;
+    assert_eq!(value.map(|value| value.len()), Some(4));
     Ok(format!("version {version}"))
 }

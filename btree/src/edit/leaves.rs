@@ -1,0 +1,277 @@
+//! Planning what becomes of a leaf.
+
+use std::ops::Bound;
+
+use smallvec::SmallVec;
+use yieldb_pager::{PageRef, Root};
+
+use super::plan::{InPlace, Planner};
+use super::{Target, parents::is_sparse};
+use crate::Result;
+use crate::balance::{Bias, divide_leaf, halve_leaf};
+use crate::descend::{Path, Seen};
+use crate::error::corrupt;
+use crate::node::{
+    InteriorView, KeyRef, LeafEntry, Stored, build_leaf, edit, leaf_len, shortest_separator,
+};
+use crate::pages::{Node, Walk, node};
+use crate::replacement::{OUT_OF_BOUNDS, Replacement};
+
+impl<'p> Planner<'p> {
+    /// The first entry of a tree.
+    pub fn plan_first(&mut self, key: &[u8], value: Stored<'_>) {
+        let page = self.build_leaf(&[LeafEntry { key: KeyRef::from_slice(key), value }]);
+        self.plan.root = Root { page: Some(page), level: 0, count: 1 };
+    }
+
+    /// Stores an entry; `found` is where the leaf has one with the key, or would have it.
+    pub fn plan_put(
+        &mut self,
+        target: Target<'p>,
+        key: &[u8],
+        value: Stored<'_>,
+        found: std::result::Result<usize, usize>,
+    ) -> Result<Walk<()>> {
+        let bias = target.bias(found);
+        let Target { page, leaf, path, .. } = target;
+        match found {
+            Ok(index) => {
+                self.plan.found = 1;
+                self.plan.dead_values.extend(leaf.value(index).large());
+            }
+            Err(_) => self.plan.root.count += 1,
+        }
+        let in_place = match found {
+            Ok(index) if edit::fits_value(page.bytes, index, value) => InPlace::ReplaceValue(index),
+            Err(index) if edit::fits_entry(page.bytes, key, value) => InPlace::InsertEntry(index),
+            Ok(index) | Err(index) => {
+                let mut entries: Vec<LeafEntry<'_>> = LeafEntry::all(&leaf).collect();
+                let entry = LeafEntry { key: KeyRef::from_slice(key), value };
+                match found {
+                    Ok(_) => entries[index] = entry,
+                    Err(_) => entries.insert(index, entry),
+                }
+                return self.plan_leaves(page, path, &entries, bias);
+            }
+        };
+        if self.is_private(page) {
+            self.plan.in_place = Some((page.name, in_place));
+            return Ok(Walk::Found(()));
+        }
+        let copy = self.copy(page, |copy| match found {
+            Ok(index) => edit::replace_value(copy, index, value),
+            Err(index) => edit::insert_entry(copy, index, key, value),
+        });
+        self.plan_copied(page, copy, path, bias)
+    }
+
+    /// Removes the entry at `index`.
+    pub fn plan_delete(&mut self, target: Target<'p>, index: usize) -> Result<Walk<()>> {
+        let Target { page, leaf, path, .. } = target;
+        self.plan.found = 1;
+        self.plan.root.count = self.plan.root.count.saturating_sub(1);
+        self.plan.dead_values.extend(leaf.value(index).large());
+        let entry_len = leaf.key(index).len() + leaf.value(index).stored_len();
+        let left_len = leaf.used_len().saturating_sub(entry_len);
+        if leaf.count() == 1 || is_sparse(left_len, self.page_len()) && !path.is_empty() {
+            let rest = LeafEntry::all(&leaf).enumerate().filter(|(at, _)| *at != index);
+            let rest: Vec<LeafEntry<'p>> = rest.map(|(_, entry)| entry).collect();
+            return self.plan_shrunk(page, path, rest);
+        }
+        if self.is_private(page) {
+            self.plan.in_place = Some((page.name, InPlace::RemoveEntry(index)));
+            return Ok(Walk::Found(()));
+        }
+        let copy = self.copy(page, |copy| edit::remove_entry(copy, index));
+        self.plan_copied(page, copy, path, Bias::Even)
+    }
+
+    /// Removes the entries of a range that are in the leaf where it begins.
+    pub fn plan_delete_range(
+        &mut self,
+        target: Target<'p>,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<Walk<()>> {
+        let Target { page, leaf, path, .. } = target;
+        let from = match start {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => leaf.find(key).unwrap_or_else(|index| index),
+            Bound::Excluded(key) => leaf.find(key).map_or_else(|index| index, |index| index + 1),
+        };
+        let to = match end {
+            Bound::Unbounded => leaf.count(),
+            Bound::Included(key) => leaf.find(key).map_or_else(|index| index, |index| index + 1),
+            Bound::Excluded(key) => leaf.find(key).unwrap_or_else(|index| index),
+        };
+        let to = to.max(from);
+        if to == leaf.count() {
+            self.plan.rest = right_bound(&path).filter(|bound| match end {
+                Bound::Unbounded => true,
+                Bound::Included(key) => bound.as_slice() <= key,
+                Bound::Excluded(key) => bound.as_slice() < key,
+            });
+        }
+        if from == to {
+            return Ok(Walk::Found(()));
+        }
+        self.plan.found = (to - from) as u64;
+        self.plan.root.count = self.plan.root.count.saturating_sub(self.plan.found);
+        let removed = (from..to).filter_map(|index| leaf.value(index).large());
+        self.plan.dead_values.extend(removed);
+        let rest = LeafEntry::all(&leaf).enumerate();
+        let rest = rest.filter(|(at, _)| !(from..to).contains(at)).map(|(_, entry)| entry);
+        self.plan_shrunk(page, path, rest.collect())
+    }
+
+    /// A leaf of which only these entries are left.
+    fn plan_shrunk(
+        &mut self,
+        page: Seen<'p>,
+        path: Path<'p>,
+        entries: Vec<LeafEntry<'p>>,
+    ) -> Result<Walk<()>> {
+        if path.is_empty() && entries.is_empty() {
+            self.kill(page);
+            self.plan.root = Root::default();
+            return Ok(Walk::Found(()));
+        }
+        if !path.is_empty()
+            && (entries.is_empty() || is_sparse(leaf_len(&entries), self.page_len()))
+        {
+            return self.plan_merge_leaves(page, path, entries);
+        }
+        self.plan_leaves(page, path, &entries, Bias::Even)
+    }
+
+    /// A leaf with these entries, or as many as they need.
+    fn plan_leaves(
+        &mut self,
+        page: Seen<'p>,
+        path: Path<'p>,
+        entries: &[LeafEntry<'_>],
+        bias: Bias,
+    ) -> Result<Walk<()>> {
+        if self.is_private(page) {
+            if leaf_len(entries) <= self.page_len() {
+                self.rebuild(page, |bytes| build_leaf(bytes, entries));
+                return Ok(Walk::Found(()));
+            }
+            if bias == Bias::Even && self.push_aside(page, &path, entries)? {
+                return Ok(Walk::Found(()));
+            }
+        }
+        self.kill(page);
+        let (children, separators) = self.divide_leaf(entries, bias);
+        let first = path.last().map_or(0, |(_, index)| *index);
+        self.plan_parents(path, Replacement { first, count: 1, children, separators }, bias)
+    }
+
+    /// Shares the entries of a private leaf that is too full with a neighbour that is private too
+    /// and has room, instead of splitting it: what keeps leaves at about 85 % in a tree that grows
+    /// at random places. `false` if there is no such neighbour.
+    fn push_aside(
+        &mut self,
+        page: Seen<'p>,
+        path: &Path<'p>,
+        entries: &[LeafEntry<'_>],
+    ) -> Result<bool> {
+        let Some((parent, index)) = path.last().copied() else { return Ok(false) };
+        let view = InteriorView::new(parent.bytes);
+        let right = (index < view.count()).then_some(index + 1);
+        for other_index in right.into_iter().chain(index.checked_sub(1)) {
+            let name = PageRef::from_u64(view.child(other_index));
+            if !self.set.is_private(name) {
+                continue;
+            }
+            let Some(bytes) = self.set.page(name) else { continue };
+            let other = Seen { name, bytes };
+            let Node::Leaf(other_leaf) = node(bytes, name, 0)? else { continue };
+            // Some room must be left, or the next entry would find both full again.
+            let most = 2 * (self.page_len() - self.page_len() / 16);
+            if other_leaf.used_len() + leaf_len(entries) > most {
+                continue;
+            }
+            let is_left = other_index < index;
+            let others = LeafEntry::all(&other_leaf);
+            let own = entries.iter().copied();
+            let all: Vec<LeafEntry<'_>> =
+                if is_left { others.chain(own).collect() } else { own.chain(others).collect() };
+            check_ascending(other, &all)?;
+            let Some(cut) = halve_leaf(&all, self.page_len()) else { continue };
+            let separator = shortest_separator(&all[cut - 1].key, &all[cut].key);
+            let first = index.min(other_index);
+            if !edit::fits_new_separator(parent.bytes, first, &separator) {
+                continue;
+            }
+            let (left, right) = if is_left { (other, page) } else { (page, other) };
+            self.rebuild(left, |bytes| build_leaf(bytes, &all[..cut]));
+            self.rebuild(right, |bytes| build_leaf(bytes, &all[cut..]));
+            self.plan.in_place = Some((parent.name, InPlace::SetSeparator(first, separator)));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// A leaf that is nearly empty with these entries, together with its neighbour.
+    fn plan_merge_leaves(
+        &mut self,
+        page: Seen<'p>,
+        path: Path<'p>,
+        own: Vec<LeafEntry<'p>>,
+    ) -> Result<Walk<()>> {
+        let (neighbour, first) = match self.neighbour(&path)? {
+            Walk::Missing(page) => return Ok(Walk::Missing(page)),
+            Walk::Found(found) => found,
+        };
+        let Node::Leaf(other) = node(neighbour.bytes, neighbour.name, 0)? else {
+            unreachable!("level 0 is the leaves'")
+        };
+        let is_left = path.last().is_some_and(|(_, own)| *own == first);
+        let others = LeafEntry::all(&other);
+        let entries: Vec<LeafEntry<'_>> = if is_left {
+            own.into_iter().chain(others).collect()
+        } else {
+            others.chain(own).collect()
+        };
+        check_ascending(neighbour, &entries)?;
+        self.kill(page);
+        self.kill(neighbour);
+        let (children, separators) = self.divide_leaf(&entries, Bias::Even);
+        self.plan_parents(path, Replacement { first, count: 2, children, separators }, Bias::Even)
+    }
+
+    /// Leaves and the separators between them, with these entries.
+    fn divide_leaf(
+        &mut self,
+        entries: &[LeafEntry<'_>],
+        bias: Bias,
+    ) -> (SmallVec<[PageRef; 3]>, SmallVec<[Vec<u8>; 2]>) {
+        let (mut children, mut separators) = (SmallVec::new(), SmallVec::new());
+        let mut from = 0;
+        for len in divide_leaf(entries, self.page_len(), bias) {
+            if from > 0 {
+                separators.push(shortest_separator(&entries[from - 1].key, &entries[from].key));
+            }
+            children.push(self.build_leaf(&entries[from..from + len]));
+            from += len;
+        }
+        (children, separators)
+    }
+}
+
+/// Checks that the keys of two neighbouring leaves do not mix.
+fn check_ascending(page: Seen<'_>, entries: &[LeafEntry<'_>]) -> Result<()> {
+    if entries.is_sorted_by(|left, right| left.key.cmp_key(&right.key).is_lt()) {
+        return Ok(());
+    }
+    Err(corrupt(page.name, OUT_OF_BOUNDS))
+}
+
+/// What separates the leaf at the end of a path from the leaf on its right.
+fn right_bound(path: &Path<'_>) -> Option<Vec<u8>> {
+    path.iter().rev().find_map(|(page, index)| {
+        let view = InteriorView::new(page.bytes);
+        (*index < view.count()).then(|| view.separator(*index).to_vec())
+    })
+}

@@ -1,0 +1,170 @@
+//! Changing a tree: gather, plan, apply.
+//!
+//! A change is planned over the pages in memory. The plan goes up from the leaf: what a node's
+//! change comes to is that some neighbouring children of its parent are *replaced* by others,
+//!
+//! | before | after | because |
+//! |---|---|---|
+//! | 1 | 1 | a published node is copied |
+//! | 1 | 2 or 3 | a node that is too full is split |
+//! | 2 | 1 | a node that is nearly empty is merged with its neighbour |
+//! | 2 | 2 or 3 | the neighbour is too full for that: their entries are redistributed |
+//!
+//! until a node takes its replacement in place, or the root is reached. New nodes are built at
+//! once, in frames of the transaction's reserve, where nobody sees them: a plan that misses a page
+//! puts them back, and nothing has happened. Applying a finished plan makes them part of the
+//! transaction; it can neither wait nor fail.
+
+mod leaves;
+mod parents;
+mod plan;
+
+use std::ops::Bound;
+
+use yieldb_core::is_planted;
+use yieldb_pager::{PageRef, Pager, Root, WriteSet};
+
+use crate::Result;
+use crate::balance::Bias;
+use crate::descend::{Path, Seen};
+use crate::node::{LeafView, Stored};
+use crate::pages::{Node, Pages, Walk, node, resident_or_return};
+use plan::Planner;
+
+/// What is to be changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'k> {
+    /// Store a value under a key.
+    Put { key: &'k [u8], value: Stored<'k> },
+    /// Remove the entry with a key.
+    Delete { key: &'k [u8] },
+    /// Remove the entries of a range that are in the leaf where the range begins.
+    DeleteRange { start: Bound<&'k [u8]>, end: Bound<&'k [u8]> },
+}
+
+/// What a change came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Edited {
+    /// The tree as it is now.
+    pub root: Root,
+    /// How many entries the change found: those that it replaced or removed.
+    pub found: u64,
+    /// Where the next leaf of a range begins that entries are removed from; `None` if there are no
+    /// more.
+    pub rest: Option<Vec<u8>>,
+}
+
+/// The most pages that a change of a tree can make: three on each level, and a new root.
+pub(crate) fn pages_needed(root: Root) -> usize {
+    3 * (usize::from(root.level) + 1) + 1
+}
+
+/// Makes a change, or says which page is missing and has changed nothing.
+///
+/// The write set has [`pages_needed`] pages in reserve.
+pub(crate) fn change(
+    set: &mut WriteSet,
+    pager: &Pager,
+    root: Root,
+    change: Change<'_>,
+) -> Result<Walk<Edited>> {
+    let mut reserve = set.take_reserve();
+    let plan = {
+        let pages = Pages { private: Some(set), resident: pager.resident()? };
+        let mut planner = Planner::new(set, &pages, &mut reserve, root);
+        match planner.change(change) {
+            Ok(Walk::Found(())) => Ok(Walk::Found(planner.plan)),
+            Ok(Walk::Missing(page)) => {
+                if !is_planted!(ReserveNotPutBack) {
+                    planner.put_back();
+                }
+                Ok(Walk::Missing(page))
+            }
+            Err(error) => {
+                planner.put_back();
+                Err(error)
+            }
+        }
+    };
+    set.put_back_reserve(reserve);
+    Ok(match plan? {
+        Walk::Missing(page) => Walk::Missing(page),
+        Walk::Found(plan) => Walk::Found(plan.apply(set, pager, change)),
+    })
+}
+
+/// The leaf that a change is about, and the way to it.
+struct Target<'p> {
+    page: Seen<'p>,
+    leaf: LeafView<'p>,
+    path: Path<'p>,
+    /// Does the path go along an edge of the tree? Then keys may arrive in order.
+    leftmost: bool,
+    rightmost: bool,
+}
+
+impl<'p> Planner<'p> {
+    fn change(&mut self, change: Change<'_>) -> Result<Walk<()>> {
+        let first = match change {
+            Change::Put { key, .. } | Change::Delete { key } => key,
+            Change::DeleteRange { start: Bound::Included(key) | Bound::Excluded(key), .. } => key,
+            Change::DeleteRange { start: Bound::Unbounded, .. } => &[],
+        };
+        let Some(root) = self.root.page else {
+            if let Change::Put { key, value } = change {
+                self.plan_first(key, value);
+            }
+            return Ok(Walk::Found(()));
+        };
+        let target = match self.gather(root, first)? {
+            Walk::Missing(page) => return Ok(Walk::Missing(page)),
+            Walk::Found(target) => target,
+        };
+        match change {
+            Change::Put { key, value } => {
+                let found = target.leaf.find(key);
+                self.plan_put(target, key, value, found)
+            }
+            Change::Delete { key } => match target.leaf.find(key) {
+                Err(_) => Ok(Walk::Found(())),
+                Ok(index) => self.plan_delete(target, index),
+            },
+            Change::DeleteRange { start, end } => self.plan_delete_range(target, start, end),
+        }
+    }
+
+    /// Goes from the root to the leaf where `key` is, or would be.
+    fn gather(&self, root: PageRef, key: &[u8]) -> Result<Walk<Target<'p>>> {
+        let mut path = Path::new();
+        let (mut page, mut level) = (root, self.root.level);
+        let (mut leftmost, mut rightmost) = (true, true);
+        loop {
+            let seen = Seen { name: page, bytes: resident_or_return!(self.pages, page) };
+            match node(seen.bytes, page, level)? {
+                Node::Leaf(leaf) => {
+                    let target = Target { page: seen, leaf, path, leftmost, rightmost };
+                    return Ok(Walk::Found(target));
+                }
+                Node::Interior(view) => {
+                    let index = view.child_index(key);
+                    leftmost &= index == 0;
+                    rightmost &= index == view.count();
+                    path.push((seen, index));
+                    page = PageRef::from_u64(view.child(index));
+                    level -= 1;
+                }
+            }
+        }
+    }
+}
+
+impl Target<'_> {
+    /// How the leaf is best divided if it has to be, to make room for an entry at `index`.
+    fn bias(&self, found: std::result::Result<usize, usize>) -> Bias {
+        match found {
+            Err(0) if self.leftmost => Bias::Descending,
+            Err(index) if self.rightmost && index == self.leaf.count() => Bias::Ascending,
+            Ok(_) | Err(_) => Bias::Even,
+        }
+    }
+}

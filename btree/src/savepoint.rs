@@ -1,0 +1,100 @@
+//! Points in a transaction that it can go back to.
+
+use yieldb_pager::write_set::Mark;
+
+use crate::transaction::Transaction;
+use crate::tree_set::TreeSet;
+use crate::{Error, Result};
+
+/// A point in a transaction that it can go back to: see [`Transaction::savepoint`].
+///
+/// It is over when it is released, when the transaction goes back to an older one, and with the
+/// transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Savepoint(Mark);
+
+/// What a transaction was like at a savepoint.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    savepoint: Savepoint,
+    trees: TreeSet,
+}
+
+impl Transaction {
+    /// Notes what the trees are like now. Costs nothing at once; later each page that the
+    /// transaction has made so far is copied if it changes again.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let (set, pager) = self.write_set_mut();
+        let savepoint = Savepoint(set.savepoint(pager));
+        let trees = self.trees.clone();
+        self.saved.push(Saved { savepoint, trees });
+        savepoint
+    }
+
+    /// Makes everything as it was at the savepoint, which stays; those made behind it are over.
+    /// Cost: a look at each page that the transaction has in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SavepointOver`].
+    pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let index = self.index_of(savepoint)?;
+        self.saved.truncate(index + 1);
+        self.trees = self.saved[index].trees.clone();
+        let (set, pager) = self.write_set_mut();
+        set.roll_back_to(pager, savepoint.0);
+        Ok(())
+    }
+
+    /// Ends a savepoint, and those made behind it; what was done since stays. Gives back what only
+    /// they kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SavepointOver`].
+    pub fn release(&mut self, savepoint: Savepoint) -> Result<()> {
+        let index = self.index_of(savepoint)?;
+        self.saved.truncate(index);
+        let (set, pager) = self.write_set_mut();
+        set.release(pager, savepoint.0);
+        Ok(())
+    }
+
+    fn index_of(&self, savepoint: Savepoint) -> Result<usize> {
+        let index = self.saved.iter().position(|saved| saved.savepoint == savepoint);
+        index.ok_or(Error::SavepointOver)
+    }
+}
+
+/// A stretch of work in a transaction that is undone when this is dropped, unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Tentative<'t> {
+    pub transaction: &'t mut Transaction,
+    /// `None` once the work is kept.
+    since: Option<Savepoint>,
+}
+
+impl<'t> Tentative<'t> {
+    /// Everything that is done from now on is tentative.
+    pub fn begin(transaction: &'t mut Transaction) -> Tentative<'t> {
+        let since = Some(transaction.savepoint());
+        Tentative { transaction, since }
+    }
+
+    /// The work stays.
+    pub fn keep(mut self) {
+        if let Some(since) = self.since.take() {
+            self.transaction.release(since).expect("nobody else has ended it");
+        }
+    }
+}
+
+impl Drop for Tentative<'_> {
+    fn drop(&mut self) {
+        if let Some(since) = self.since.take() {
+            let undone = self.transaction.roll_back_to(since);
+            let ended = undone.and_then(|()| self.transaction.release(since));
+            ended.expect("nobody else has ended it");
+        }
+    }
+}

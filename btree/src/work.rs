@@ -1,0 +1,119 @@
+//! The changes that a transaction can make, a step at a time: what the operations that change trees
+//! are made of.
+//!
+//! ```text
+//!   put:  Begin --- it fits a leaf ------------------------> Change --- done
+//!           '------ it is large --> Write, piece by piece ---'
+//! ```
+
+use std::ops::Bound;
+
+use yieldb_core::Completion;
+use yieldb_pager::{PageRef, Tree};
+
+use crate::Result;
+use crate::edit::{Change, Edited};
+use crate::node::Stored;
+use crate::transaction::{Attempt, Subject, Transaction};
+
+/// What a step came to. `S` is where to go on.
+#[derive(Debug)]
+pub(crate) enum Step<S, T> {
+    /// Go on at once.
+    Next(S),
+    /// Go on after this.
+    Wait(S, Completion),
+    /// Go on with the last stage when this page was fetched.
+    Missing(PageRef),
+    /// The change is made.
+    Done(T),
+}
+
+/// How far storing an entry is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PutStage {
+    /// Take pages for the value if it is large.
+    #[default]
+    Begin,
+    /// Write some of the pages of the large value.
+    Write,
+    /// Change the leaf.
+    Change,
+}
+
+impl Transaction {
+    /// Goes one step further in storing an entry. Done: was there one with the key?
+    pub(crate) fn step_put(
+        &mut self,
+        stage: PutStage,
+        tree: Tree,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Step<PutStage, bool>> {
+        let is_large = self.is_large(key.len(), value.len() as u64);
+        Ok(match stage {
+            PutStage::Begin if is_large => {
+                self.begin_value(tree, key.len(), value.len() as u64)?;
+                Step::Next(PutStage::Write)
+            }
+            PutStage::Begin => self.change_put(tree, key, Stored::Here(value))?,
+            PutStage::Write => {
+                let rest = &value[self.value_written() as usize..];
+                match self.prepare_value(rest.len())? {
+                    Some(io) => Step::Wait(PutStage::Write, io),
+                    None if self.write_value(rest) => Step::Next(PutStage::Change),
+                    None => Step::Next(PutStage::Write),
+                }
+            }
+            PutStage::Change if is_large => {
+                let large = self.unfinished_value(value.len() as u64);
+                let step = self.change_put(tree, key, Stored::Large(large))?;
+                if let Step::Done(_) = step {
+                    self.finish_value();
+                }
+                step
+            }
+            PutStage::Change => self.change_put(tree, key, Stored::Here(value))?,
+        })
+    }
+
+    /// Tries to name a value in a leaf.
+    pub(crate) fn change_put(
+        &mut self,
+        tree: Tree,
+        key: &[u8],
+        value: Stored<'_>,
+    ) -> Result<Step<PutStage, bool>> {
+        let change = Change::Put { key, value };
+        Ok(match self.attempt(Subject::Tree(tree), change)? {
+            Attempt::Done(edited) => Step::Done(edited.found > 0),
+            Attempt::Wait(io) => Step::Wait(PutStage::Change, io),
+            Attempt::Missing(page) => Step::Missing(page),
+        })
+    }
+
+    /// Tries to remove an entry. Done: was there one?
+    pub(crate) fn step_delete(&mut self, tree: Tree, key: &[u8]) -> Result<Step<(), bool>> {
+        Ok(match self.attempt(Subject::Tree(tree), Change::Delete { key })? {
+            Attempt::Done(edited) => Step::Done(edited.found > 0),
+            Attempt::Wait(io) => Step::Wait((), io),
+            Attempt::Missing(page) => Step::Missing(page),
+        })
+    }
+
+    /// Tries to remove the entries of a range from the leaf where it begins. Done: how many they
+    /// are, and where the next leaf of the range begins.
+    pub(crate) fn step_delete_range(
+        &mut self,
+        tree: Tree,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> Result<Step<(), Edited>> {
+        let change = Change::DeleteRange { start, end };
+        Ok(match self.attempt(Subject::Tree(tree), change)? {
+            Attempt::Done(edited) => Step::Done(edited),
+            Attempt::Wait(io) => Step::Wait((), io),
+            Attempt::Missing(page) => Step::Missing(page),
+        })
+    }
+}

@@ -1,0 +1,328 @@
+//! A write transaction.
+
+use std::sync::Arc;
+
+use yieldb_btree as btree;
+use yieldb_btree::ops::commit::Commit;
+use yieldb_btree::ops::count::Count;
+use yieldb_btree::ops::delete::Delete;
+use yieldb_btree::ops::delete_range::DeleteRange;
+use yieldb_btree::ops::drop_tree::DropTree;
+use yieldb_btree::ops::edge::Edge;
+use yieldb_btree::ops::get::Get;
+use yieldb_btree::ops::put::Put;
+use yieldb_btree::ops::update::Update;
+use yieldb_btree::{Decide, IfAbsent, IfEqual, Savepoint};
+use yieldb_core::{StateMachine, StateTransition};
+use yieldb_pager::{Pager, Tree};
+
+use crate::cursor::Cursor;
+use crate::driving::Driving;
+use crate::op::{Held, Op};
+use crate::open::OpenValue;
+use crate::value::ValueWriter;
+use crate::{Error, KeyRange, Result};
+
+/// A write transaction. It reads its own writes; nobody else sees them before the commit is
+/// acknowledged. Dropping it undoes it.
+pub struct WriteTransaction {
+    transaction: btree::Transaction,
+    driving: Arc<Driving>,
+}
+
+impl WriteTransaction {
+    pub(crate) fn new(transaction: btree::Transaction, driving: Arc<Driving>) -> WriteTransaction {
+        WriteTransaction { transaction, driving }
+    }
+
+    /// The tree with a name.
+    pub fn tree(&self, name: impl AsRef<[u8]>) -> Option<Tree> {
+        self.transaction.tree(name.as_ref())
+    }
+
+    /// All trees in the order of their names, each with its name and the number of its entries.
+    pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
+        self.transaction.trees()
+    }
+
+    /// Makes a new, empty tree. Names are bytes, from one to a quarter of a page; nothing is
+    /// written before the commit.
+    ///
+    /// # Errors
+    ///
+    /// There is one with this name; the name is too long or empty.
+    pub fn create_tree(&mut self, name: impl AsRef<[u8]>) -> Result<Tree> {
+        Ok(self.transaction.create_tree(name.as_ref())?)
+    }
+
+    /// The tree with a name; a new one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The name is too long or empty.
+    pub fn open_tree(&mut self, name: impl AsRef<[u8]>) -> Result<Tree> {
+        match self.tree(&name) {
+            Some(tree) => Ok(tree),
+            None => self.create_tree(name),
+        }
+    }
+
+    /// Gives a tree another name. Its handle stays good. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree, or one with that name; the name is too long or empty; `main` keeps
+    /// its name.
+    pub fn rename_tree(&mut self, tree: Tree, name: impl AsRef<[u8]>) -> Result<()> {
+        Ok(self.transaction.rename_tree(tree, name.as_ref())?)
+    }
+
+    /// Drops a tree with all its entries; its handle is good for nothing afterwards. Cost: every
+    /// page of the tree is read. Dropping the operation leaves all of the tree, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree; `main` cannot be dropped. When driven: damage in the tree, a failed
+    /// read.
+    pub fn drop_tree(&mut self, tree: Tree) -> Result<Op<'_, DropTree<'_>>> {
+        let (pager, driving) = self.held();
+        Ok(Op::new(self.transaction.drop_tree(tree)?, pager, driving))
+    }
+
+    /// Looks up a key, in the transaction's own writes first.
+    pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
+        self.op(self.transaction.get(tree, key))
+    }
+
+    /// Looks up the first entry of `range`; the output is its key and its value.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::get`].
+    pub fn first(&self, tree: Tree, range: KeyRange) -> Op<'_, Edge<'_>> {
+        self.op(self.transaction.first(tree, range))
+    }
+
+    /// Looks up the last entry of `range`; the output is its key and its value.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::get`].
+    pub fn last(&self, tree: Tree, range: KeyRange) -> Op<'_, Edge<'_>> {
+        self.op(self.transaction.last(tree, range))
+    }
+
+    /// Counts the entries in `range`. Cost: every leaf of the range is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::get`].
+    pub fn count_range(&self, tree: Tree, range: KeyRange) -> Op<'_, Count<'_>> {
+        self.op(self.transaction.count_range(tree, range))
+    }
+
+    /// Looks up a value to read it part by part, so that a large one need not be in memory as a
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::get`].
+    pub fn value<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, OpenValue<'_, K>> {
+        let machine = self.transaction.value(tree, key);
+        self.op(OpenValue::begin(machine, self.transaction.pager(), &self.driving))
+    }
+
+    /// A cursor over the entries in `range`, the transaction's own writes included.
+    pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
+        let cursor = self.transaction.cursor(tree, range);
+        Cursor::new(cursor, self.transaction.pager(), &self.driving)
+    }
+
+    /// How many entries a tree has. Costs nothing.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such tree.
+    pub fn count(&self, tree: Tree) -> Result<u64> {
+        Ok(self.transaction.count(tree)?)
+    }
+
+    /// Stores `value` under `key`, in place of the value that was there; the output is whether one
+    /// was. Dropping the operation leaves the transaction as it was before, or as it is after.
+    ///
+    /// # Errors
+    ///
+    /// When driven: a key or a value that is too long, damage on the way to the leaf, a failed
+    /// read; the transaction can go on. A failed write of pages that the transaction no longer has
+    /// room for dooms it.
+    pub fn put<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        value: V,
+    ) -> Op<'_, Put<'_, K, V>> {
+        let (pager, driving) = self.held();
+        Op::new(self.transaction.put(tree, key, value), pager, driving)
+    }
+
+    /// Begins to store a value of `len` bytes piece by piece, so that a large one need not be in
+    /// memory as a whole. Nothing changes before the writer is finished.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree; a key or a value that is too long.
+    pub fn put_value<K: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        len: u64,
+    ) -> Result<ValueWriter<'_, K>> {
+        let pager = self.transaction.pager().clone();
+        let writer = self.transaction.put_value(tree, key, len)?;
+        Ok(ValueWriter::new(writer, pager, &self.driving))
+    }
+
+    /// Stores `value` under `key` if there is no entry with it; the output is whether it was
+    /// stored. Dropping the operation: as [`WriteTransaction::put`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::put`].
+    pub fn insert<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        value: V,
+    ) -> Op<'_, Update<'_, K, V, IfAbsent<V>>> {
+        self.update(tree, key, IfAbsent(value))
+    }
+
+    /// Stores `new`, or removes the entry if that is `None`, if what is there is `expected`, or
+    /// nothing if that is `None`; the output is whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::put`].
+    pub fn compare_and_swap<K: AsRef<[u8]>, E: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        expected: Option<E>,
+        new: Option<V>,
+    ) -> Op<'_, Update<'_, K, V, IfEqual<E, V>>> {
+        self.update(tree, key, IfEqual { expected, new })
+    }
+
+    /// Reads the value of `key` and lets `decide` say what becomes of it: a closure, or a
+    /// [`Decide`] of one's own. The output is whether the entry was changed.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{Decision, MAIN};
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// let increase = |value: Option<&[u8]>| {
+    ///     let count = value.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    ///     Decision::Put((count + 1).to_le_bytes())
+    /// };
+    /// transaction.update(MAIN, "visits", increase).wait()?;
+    /// transaction.update(MAIN, "visits", increase).wait()?;
+    /// let visits = transaction.get(MAIN, "visits").wait()?;
+    /// assert_eq!(visits.as_deref(), Some(&2_u64.to_le_bytes()[..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::put`].
+    pub fn update<K: AsRef<[u8]>, V: AsRef<[u8]>, D: Decide<V>>(
+        &mut self,
+        tree: Tree,
+        key: K,
+        decide: D,
+    ) -> Op<'_, Update<'_, K, V, D>> {
+        let (pager, driving) = self.held();
+        Op::new(self.transaction.update(tree, key, decide), pager, driving)
+    }
+
+    /// Removes the entries in `range`; the output is how many there were. Cost: every leaf of the
+    /// range is read. Dropping the operation undoes what it has done.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::put`]; then nothing was removed.
+    pub fn delete_range(&mut self, tree: Tree, range: KeyRange) -> Op<'_, DeleteRange<'_>> {
+        let (pager, driving) = self.held();
+        Op::new(self.transaction.delete_range(tree, range), pager, driving)
+    }
+
+    /// Notes what the trees are like now, to [go back to](WriteTransaction::roll_back_to). Costs
+    /// nothing at once; later each page that the transaction has made so far is copied if it
+    /// changes again.
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.transaction.savepoint()
+    }
+
+    /// Makes everything as it was at the savepoint, which stays; those made behind it are over.
+    ///
+    /// # Errors
+    ///
+    /// The savepoint is over.
+    pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        Ok(self.transaction.roll_back_to(savepoint)?)
+    }
+
+    /// Ends a savepoint, and those made behind it; what was done since stays.
+    ///
+    /// # Errors
+    ///
+    /// The savepoint is over.
+    pub fn release(&mut self, savepoint: Savepoint) -> Result<()> {
+        Ok(self.transaction.release(savepoint)?)
+    }
+
+    /// Removes the entry with `key`; the output is whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::put`].
+    pub fn delete<K: AsRef<[u8]>>(&mut self, tree: Tree, key: K) -> Op<'_, Delete<'_, K>> {
+        let (pager, driving) = self.held();
+        Op::new(self.transaction.delete(tree, key), pager, driving)
+    }
+
+    /// Makes the changes durable, all or none of them; the output is the number of the version
+    /// that has them. Once it was driven as far as the engine, the commit goes on even if the
+    /// operation is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When driven: a failed write, and nothing has changed; [`crate::ErrorKind::Poisoned`], and
+    /// whether the commit took place is found out by opening the database again.
+    pub fn commit(self) -> Op<'static, Commit> {
+        let pager = self.transaction.pager().clone();
+        let driving = Held::Owned(self.driving);
+        Op::new(self.transaction.commit(), Held::Owned(pager), driving)
+    }
+
+    /// What an operation that writes works on.
+    fn held(&self) -> (Held<'static, Pager>, Held<'static, Driving>) {
+        (Held::Owned(self.transaction.pager().clone()), Held::Owned(self.driving.clone()))
+    }
+
+    /// An operation that reads.
+    fn op<'a, M>(&'a self, machine: StateMachine<M>) -> Op<'a, M>
+    where
+        M: StateTransition<Context = Pager, Error: Into<Error>>,
+    {
+        Op::new(machine, Held::Borrowed(self.transaction.pager()), Held::Borrowed(&self.driving))
+    }
+}
+
+impl std::fmt::Debug for WriteTransaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.transaction.fmt(f)
+    }
+}
