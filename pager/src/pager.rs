@@ -13,7 +13,7 @@ use yieldb_core::{
     SharedBuffers, Sink,
 };
 
-use crate::cache::{Cache, Joined, Resident};
+use crate::cache::{Cache, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::ops::checkpoint::{Job, Ticket};
 use crate::ops::turn::Checkpoints;
@@ -93,13 +93,10 @@ impl Pager {
         &self.cache
     }
 
-    /// Starts reads of pages that are going to be needed, and returns of how many. Never waits, and
-    /// never fails.
+    /// Starts reads of pages that are going to be needed, and returns of how many; see
+    /// [`Cache::prefetch`]. Never waits, and never fails.
     pub fn prefetch(&self, pages: &[PageRef]) -> usize {
-        let join = |page: &&PageRef| {
-            matches!(self.cache.join_read(&*self.file, **page), Ok(Joined::Reading(_)))
-        };
-        pages.iter().filter(join).count()
+        self.cache.prefetch(&*self.file, pages)
     }
 
     /// The file that the pages are in.

@@ -83,8 +83,6 @@ pub(super) struct Move {
     durable: bool,
     transfer: Transfer,
     buffers: Memory,
-    /// Kept as long as the kernel may look at it.
-    iovecs: Vec<Iovec>,
 }
 
 /// The memory of a read or a write.
@@ -99,10 +97,11 @@ pub(super) struct Name {
     bytes: CString,
 }
 
+/// A piece of memory, as the kernel is told of it.
 #[repr(transparent)]
-struct Iovec(#[allow(dead_code)] libc::iovec);
+pub(super) struct Iovec(#[allow(dead_code)] libc::iovec);
 
-// SAFETY: the pointer is to memory of the buffers beside it, which may be sent.
+// SAFETY: the pointer is to memory of a request's buffers, which may be sent.
 unsafe impl Send for Iovec {}
 
 /// How a request goes on after a result.
@@ -160,16 +159,16 @@ impl InFlight {
             }
         };
         let transfer = Transfer::new(kind, len, file.is_direct());
-        let iovecs = Vec::new();
-        let work = Move { file, offset, durable, transfer, buffers, iovecs };
+        let work = Move { file, offset, durable, transfer, buffers };
         InFlight::new(Work::Move(work), completion)
     }
 
-    /// What the kernel is asked. Everything it points to is owned by this request.
-    pub fn entry(&mut self) -> squeue::Entry {
+    /// What the kernel is asked. Everything it points to is owned by this request, or in `iovecs`,
+    /// which the kernel may look at until the request is over.
+    pub fn entry(&mut self, iovecs: &mut Vec<Iovec>) -> squeue::Entry {
         let cwd = types::Fd(libc::AT_FDCWD);
         match &mut self.work {
-            Work::Move(work) => work.entry(),
+            Work::Move(work) => work.entry(iovecs),
             Work::Sync { file } => data_sync(file.raw_fd()),
             Work::Allocate { file, offset, len } => {
                 opcode::Fallocate::new(types::Fd(file.raw_fd()), *len).offset(*offset).build()
@@ -335,12 +334,12 @@ impl Over {
 }
 
 impl Move {
-    fn entry(&mut self) -> squeue::Entry {
+    fn entry(&mut self, iovecs: &mut Vec<Iovec>) -> squeue::Entry {
         let file = types::Fd(self.file.raw_fd());
         let done = self.transfer.done();
         let offset = self.offset + done as u64;
         let flags = if self.durable { libc::RWF_DSYNC } else { 0 };
-        self.iovecs.clear();
+        iovecs.clear();
         match &mut self.buffers {
             Memory::Read(buffers) if buffers.len() == 1 => {
                 let (start, len) = tail_mut(&mut buffers[0], done);
@@ -355,9 +354,9 @@ impl Move {
                 let (first, mut skip) = if buffers.is_empty() { (0, 0) } else { place(lens, done) };
                 for buffer in buffers.iter_mut().skip(first).take(MAX_IOVECS) {
                     let (start, len) = tail_mut(buffer, std::mem::take(&mut skip));
-                    self.iovecs.push(iovec(start, len));
+                    iovecs.push(iovec(start, len));
                 }
-                let (start, count) = self.iovecs();
+                let (start, count) = (iovecs.as_ptr().cast(), iovecs.len() as u32);
                 opcode::Readv::new(file, start, count).offset(offset).build()
             }
             Memory::Write(buffers) => {
@@ -365,16 +364,12 @@ impl Move {
                 let (first, mut skip) = if buffers.is_empty() { (0, 0) } else { place(lens, done) };
                 for buffer in buffers.iter().skip(first).take(MAX_IOVECS) {
                     let (start, len) = tail(buffer, std::mem::take(&mut skip));
-                    self.iovecs.push(iovec(start.cast_mut(), len));
+                    iovecs.push(iovec(start.cast_mut(), len));
                 }
-                let (start, count) = self.iovecs();
+                let (start, count) = (iovecs.as_ptr().cast(), iovecs.len() as u32);
                 opcode::Writev::new(file, start, count).offset(offset).rw_flags(flags).build()
             }
         }
-    }
-
-    fn iovecs(&self) -> (*const libc::iovec, u32) {
-        (self.iovecs.as_ptr().cast(), self.iovecs.len() as u32)
     }
 }
 

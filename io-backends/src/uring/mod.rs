@@ -30,7 +30,7 @@ use crate::Backend;
 use crate::os_file::{OsFile, random};
 use crate::request::{Medium, failure};
 use crate::transfer::{RawHook, TransferKind};
-use in_flight::{InFlight, Name, Next, Over, Work};
+use in_flight::{InFlight, Iovec, Name, Next, Over, Work};
 use lead::{Lead, Parker};
 
 /// The token of the poll on the wake event.
@@ -107,6 +107,8 @@ struct Ring {
 struct Queue {
     /// A request's token is its index.
     requests: Vec<Option<InFlight>>,
+    /// The pieces of memory that each request is about; used again by the next with its token.
+    iovecs: Vec<Vec<Iovec>>,
     free: Vec<u32>,
     /// Entries that found no room in the submission queue.
     backlog: VecDeque<squeue::Entry>,
@@ -120,6 +122,7 @@ impl Ring {
         let mut queue = self.queue();
         let token = queue.free.pop().unwrap_or_else(|| {
             queue.requests.push(None);
+            queue.iovecs.push(Vec::new());
             queue.requests.len() as u32 - 1
         });
         self.enqueue(&mut queue, token, request);
@@ -129,7 +132,8 @@ impl Ring {
 
     /// Puts a request into the submission queue, or behind it.
     fn enqueue(&self, queue: &mut Queue, token: u32, mut request: InFlight) {
-        let entry = request.entry().user_data(u64::from(token));
+        let iovecs = &mut queue.iovecs[token as usize];
+        let entry = request.entry(iovecs).user_data(u64::from(token));
         queue.requests[token as usize] = Some(request);
         self.push(queue, entry);
     }
@@ -137,8 +141,9 @@ impl Ring {
     fn push(&self, queue: &mut Queue, entry: squeue::Entry) {
         // SAFETY: the submission queue is touched only with the queue's mutex held.
         let mut submission = unsafe { self.uring.submission_shared() };
-        // SAFETY: what the entry points to is owned by the request with its token, which stays in
-        // `requests` until the kernel's last completion for it; a poll points to nothing.
+        // SAFETY: what the entry points to is owned by the request with its token, or beside it in
+        // `iovecs`. They stay there until the kernel's last completion for it; a poll points to
+        // nothing.
         let pushed = queue.backlog.is_empty() && unsafe { submission.push(&entry) }.is_ok();
         if !pushed {
             queue.backlog.push_back(entry);

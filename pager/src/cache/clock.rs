@@ -10,6 +10,8 @@ use crate::PageRef;
 pub(super) const HOT: u8 = 3;
 /// The heat of a leaf that was just read: one round of the clock, unless it is used again.
 pub(super) const COOL: u8 = 1;
+/// The heat of a page that was read and that nobody waited for.
+pub(super) const COLD: u8 = 0;
 
 /// How many pages make room at a time.
 const BATCH: usize = 16;

@@ -1,4 +1,14 @@
 //! Reads under way, shared by all who want the page.
+//!
+//! A read is of one page, or of a run of neighbours (see `prefetch`). Each page of a run has a
+//! verdict of its own: one that is not what it should be is an error for those only who asked for
+//! it.
+//!
+//! ```text
+//!   one page, or a run of them --- read ------> each page verified: resident, or refused
+//!                     '---- I/O error, a run -> each page read by itself
+//!                     '---- I/O error, one ---> refused
+//! ```
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,19 +24,67 @@ use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
 use crate::space::map;
 use crate::{PageId, PageRef, page_format, value_page};
 
-/// A read under way. The one who waits for it holds the completion, so does the driver.
+/// How many lists of buffers are kept.
+const MAX_SPARE: usize = 64;
+
+/// A page that is being read.
 #[derive(Debug)]
 pub(super) struct Read {
-    name: PageRef,
-    frame: u32,
-    completion: WeakCompletion,
+    pub name: PageRef,
+    pub frame: u32,
+    pub end: End,
+}
+
+/// What those who want a page that is being read wait for. Its result is the page's own.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The read itself. The one who waits for it holds it, so does the driver.
+    Read(WeakCompletion),
+    /// For a page that was prefetched, perhaps with others: the one to be told.
+    Signal(Completion),
 }
 
 impl Read {
     /// The end of the read.
     pub fn completion(&self) -> Completion {
         // A read that nobody holds any more has been finished, but for its last lines.
-        self.completion.upgrade().unwrap_or_else(Completion::new_yield)
+        self.end.completion().unwrap_or_else(Completion::new_yield)
+    }
+}
+
+impl End {
+    fn completion(&self) -> Option<Completion> {
+        match self {
+            End::Read(completion) => completion.upgrade(),
+            End::Signal(signal) => Some(signal.clone()),
+        }
+    }
+}
+
+/// The pages of one read: neighbours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub first: PageId,
+    pub count: usize,
+}
+
+impl Run {
+    /// The run as the token of its read: the first number, and the count above it.
+    pub fn token(self) -> u64 {
+        self.first.as_u64() | (self.count as u64) << PageId::BITS
+    }
+
+    fn from_token(token: u64) -> Run {
+        let first = PageId::from_u64(token & (PageId::COUNT - 1));
+        Run {
+            first: first.expect("a number of so many bits"),
+            count: (token >> PageId::BITS) as usize,
+        }
+    }
+
+    fn pages(self) -> impl Iterator<Item = PageId> {
+        let first = self.first.as_u64();
+        (first..first + self.count as u64).filter_map(PageId::from_u64)
     }
 }
 
@@ -94,7 +152,7 @@ impl Cache {
             return Ok(Joined::Hit(page));
         }
         if let Some(read) = slow.in_flight.get(&name.page()) {
-            let Some(completion) = read.completion.upgrade().filter(|_| read.name == name) else {
+            let Some(completion) = read.end.completion().filter(|_| read.name == name) else {
                 return Ok(Joined::Later(read.completion()));
             };
             self.frames.meta[read.frame as usize].state.fetch_add(1, Ordering::SeqCst);
@@ -113,18 +171,23 @@ impl Cache {
         if is_planted!(PinOfAbandonedRead) {
             meta.state.store(LOADING | 2, Ordering::SeqCst);
         }
-        let completion = Completion::read_into(smallvec![buffer], self.clone(), u64::from(frame));
-        let read = Read { name, frame, completion: completion.downgrade() };
+        let run = Run { first: name.page(), count: 1 };
+        let completion = Completion::read_into(smallvec![buffer], self.clone(), run.token());
+        let read = Read { name, frame, end: End::Read(completion.downgrade()) };
         slow.in_flight.insert(name.page(), read);
         drop(slow);
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         let page = PinnedPage { cache: self.clone(), frame };
-        let offset = name.page().as_u64() * self.page_size.bytes() as u64;
-        file.read(offset, completion.clone());
+        file.read(self.offset_of(name.page()), completion.clone());
         Ok(Joined::Reading(PendingRead { page, completion }))
     }
 
-    /// Checks what was read.
+    /// Where a page is in the file, in bytes.
+    pub(super) fn offset_of(&self, page: PageId) -> u64 {
+        page.as_u64() * self.page_size.bytes() as u64
+    }
+
+    /// Checks what was read: `len` bytes of the page's place in the file.
     fn verify(&self, name: PageRef, len: usize, page: &[u8]) -> Result<(), IoFailure> {
         let verdict = if len < self.page_size.bytes() {
             Err("it lies behind the end of the file")
@@ -137,45 +200,93 @@ impl Cache {
         };
         verdict.map_err(|what| IoFailure::Rejected { number: name.page().as_u64(), what })
     }
-}
 
-impl Sink for Cache {
-    fn finished(
-        &self,
-        token: u64,
-        result: yieldb_core::Result<usize>,
-        buffers: Buffers,
-    ) -> yieldb_core::Result<usize> {
-        let frame = token as u32;
-        let meta = &self.frames.meta[frame as usize];
-        let name = PageRef::from_u64(meta.page.load(Ordering::SeqCst));
-        let mut result = match (result, buffers.first()) {
-            (Ok(len), Some(page)) => self.verify(name, len, page).map(|()| len),
-            (Ok(_), None) => Err(IoFailure::Abandoned),
-            (Err(error), _) => Err(error),
-        };
-        for buffer in buffers {
-            buffer.into_token();
-        }
+    /// Ends the read of one page: installs the page or gives up its frame, and tells those who
+    /// wait for it if they wait for a signal.
+    fn conclude(&self, page: PageId, verdict: &Result<usize, IoFailure>) {
         let mut slow = self.slow();
-        if slow.in_flight.get(&name.page()).is_some_and(|read| read.frame == frame) {
-            slow.in_flight.remove(&name.page());
-        } else {
-            // Another page has taken its number.
-            result = Err(other_version(name));
-        }
-        if result.is_ok() {
+        let Some(Read { name, frame, end }) = slow.in_flight.remove(&page) else { return };
+        // Another page may have taken its number, if the space map is damaged.
+        if verdict.is_ok() && self.table.get(page).is_none() {
             self.make_resident(frame, name, RESIDENT);
         } else {
+            let state = &self.frames.meta[frame as usize].state;
             let out = |state: u32| Some(state & PINS | RETIRED);
-            let before = meta.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, out);
+            let before = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, out);
             if before.is_ok_and(|state| state & PINS == 0) {
                 self.retire(&mut slow, frame);
             }
         }
+        let End::Signal(signal) = end else { return };
+        slow.prefetching -= 1;
         drop(slow);
+        match verdict {
+            Ok(len) => signal.succeed(*len),
+            Err(error) => signal.fail(error.clone()),
+        };
+    }
+
+    /// Reads each page of a run by itself: the run could not be read, which may be due to one of
+    /// them.
+    fn read_each(self: &Arc<Self>, file: &dyn File, run: Run, buffers: &mut Buffers) {
+        for (page, buffer) in run.pages().zip(buffers.drain(..)) {
+            let alone = Run { first: page, count: 1 };
+            self.counters.reads.fetch_add(1, Ordering::Relaxed);
+            let io = Completion::read_into(smallvec![buffer], self.clone(), alone.token());
+            file.read(self.offset_of(page), io);
+        }
+    }
+
+    /// Keeps the memory of a long list for the next run.
+    fn recycle(&self, buffers: Buffers) {
+        if buffers.spilled() {
+            let mut slow = self.slow();
+            if slow.spare.len() < MAX_SPARE {
+                slow.spare.push(buffers);
+            }
+        }
+    }
+}
+
+impl Sink for Cache {
+    /// Ends a read. What is returned is the verdict on the last page: of a run, nobody asks.
+    fn finished(
+        &self,
+        token: u64,
+        result: yieldb_core::Result<usize>,
+        mut buffers: Buffers,
+    ) -> yieldb_core::Result<usize> {
+        let run = Run::from_token(token);
+        if buffers.len() < run.count {
+            // Whoever was to read gave them up.
+            drop(buffers);
+            let verdict = result.and(Err(IoFailure::Abandoned));
+            run.pages().for_each(|page| self.conclude(page, &verdict));
+            self.wake_waiters();
+            return verdict;
+        }
+        if run.count > 1
+            && matches!(result, Err(IoFailure::Io(_)))
+            && let (Some(cache), Some(file)) = (self.own.upgrade(), self.file.upgrade())
+        {
+            cache.read_each(&*file, run, &mut buffers);
+            self.recycle(buffers);
+            return result;
+        }
+        let mut verdict = result.clone();
+        let page_len = self.page_size.bytes();
+        for (index, (page, buffer)) in run.pages().zip(buffers.drain(..)).enumerate() {
+            verdict = result.clone().and_then(|len| {
+                let len = len.saturating_sub(index * page_len).min(page_len);
+                let name = self.frames.meta[buffer.token() as usize].page.load(Ordering::SeqCst);
+                self.verify(PageRef::from_u64(name), len, &buffer).map(|()| len)
+            });
+            buffer.into_token();
+            self.conclude(page, &verdict);
+        }
+        self.recycle(buffers);
         self.wake_waiters();
-        result
+        verdict
     }
 }
 

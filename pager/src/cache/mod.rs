@@ -13,17 +13,18 @@ mod clock;
 mod epoch;
 mod frames;
 mod in_flight;
+mod prefetch;
 mod table;
 
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
-use yieldb_core::{Buffer, Completion, Error as IoFailure, SharedBuffer};
+use yieldb_core::{Buffer, Buffers, Completion, Error as IoFailure, File, SharedBuffer};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
@@ -41,6 +42,9 @@ pub type CheckPage = fn(&[u8]) -> Result<(), &'static str>;
 
 /// The pages in memory.
 pub struct Cache {
+    own: Weak<Cache>,
+    /// Weak: a read in flight, which keeps the cache, keeps no file open.
+    file: Weak<dyn File>,
     frames: Frames,
     table: Table,
     epochs: Epochs,
@@ -64,6 +68,10 @@ struct Slow {
     /// The frame that is next looked at for eviction.
     hand: u32,
     in_flight: FxHashMap<PageId, Read>,
+    /// How many of those were prefetched.
+    prefetching: usize,
+    /// Lists that were long, for the next long read.
+    spare: Vec<Buffers>,
     /// Who waits for a frame, in order.
     waiters: VecDeque<Completion>,
 }
@@ -89,18 +97,18 @@ pub struct CacheStats {
     pub dirty: usize,
     /// How many frames are pinned.
     pub pinned: usize,
-    /// How many reads are under way.
+    /// How many pages are being read.
     pub in_flight: usize,
     /// How often a page was asked for that was not there.
     pub misses: u64,
-    /// How many pages were read.
+    /// How many reads were started; one may be of several neighbouring pages.
     pub reads: u64,
     /// How many pages made room for others.
     pub evictions: u64,
 }
 
 impl Cache {
-    /// A cache of `frame_count` pages. What is read from the file must pass `check`.
+    /// A cache of `frame_count` pages of `file`. What is read from it must pass `check`.
     ///
     /// # Errors
     ///
@@ -110,6 +118,7 @@ impl Cache {
     ///
     /// If `frame_count` is 0 or more than 2^28.
     pub fn new(
+        file: &Arc<dyn File>,
         page_size: PageSize,
         frame_count: usize,
         check: CheckPage,
@@ -122,9 +131,13 @@ impl Cache {
             retired: VecDeque::new(),
             hand: 0,
             in_flight: FxHashMap::default(),
+            prefetching: 0,
+            spare: Vec::new(),
             waiters: VecDeque::new(),
         };
-        Ok(Arc::new(Cache {
+        Ok(Arc::new_cyclic(|own| Cache {
+            own: own.clone(),
+            file: Arc::downgrade(file),
             frames,
             table: Table::new(),
             epochs: Epochs::new(),
@@ -194,7 +207,6 @@ impl Cache {
         let name = PageRef::new(id, stamp_of(&page));
         let frame = page.into_token() as u32;
         let mut slow = self.slow();
-        slow.in_flight.remove(&id);
         self.expel(&mut slow, id);
         self.make_resident(frame, name, RESIDENT | DIRTY);
         drop(slow);
@@ -216,7 +228,13 @@ impl Cache {
     fn make_resident(&self, frame: u32, name: PageRef, flags: u32) {
         let meta = &self.frames.meta[frame as usize];
         let is_interior = kind_of(self.frames.bytes(frame)) == INTERIOR;
-        meta.heat.store(if is_interior { clock::HOT } else { clock::COOL }, Ordering::Relaxed);
+        let is_wanted = flags & DIRTY != 0 || meta.state.load(Ordering::SeqCst) & PINS > 0;
+        let heat = match (is_interior, is_wanted) {
+            (true, true) => clock::HOT,
+            (false, true) | (true, false) => clock::COOL,
+            (false, false) => clock::COLD,
+        };
+        meta.heat.store(heat, Ordering::Relaxed);
         meta.page.store(name.as_u64(), Ordering::SeqCst);
         // The pins stay: those of the readers that wait for the page.
         let set = |state: u32| Some(state & PINS | flags);
@@ -404,6 +422,31 @@ impl<'a> Resident<'a> {
     /// reference is damaged.
     #[inline]
     pub fn page(&self, page: PageRef) -> Result<Option<&[u8]>, IoFailure> {
+        self.warm(page, clock::HOT)
+    }
+
+    /// The same for a page that is not going to be needed again soon, as in a scan: it stays for
+    /// one round of the clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Resident::page`].
+    #[inline]
+    pub fn passing_page(&self, page: PageRef) -> Result<Option<&[u8]>, IoFailure> {
+        self.warm(page, clock::COOL)
+    }
+
+    /// Has a look at a page soon be quicker: its first lines are on their way into the processor's
+    /// caches if it is in memory. Never waits; for many lookups side by side.
+    #[inline]
+    pub fn prefetch(&self, page: PageRef) {
+        if let Some(frame) = self.cache.table.get(page.page()) {
+            self.cache.frames.prefetch(frame);
+        }
+    }
+
+    #[inline]
+    fn warm(&self, page: PageRef, heat: u8) -> Result<Option<&[u8]>, IoFailure> {
         let Some(frame) = self.cache.table.get(page.page()) else { return Ok(None) };
         let meta = &self.cache.frames.meta[frame as usize];
         let bytes = self.cache.frames.bytes(frame);
@@ -411,8 +454,8 @@ impl<'a> Resident<'a> {
         if !page.matches(stamp_of(bytes)) {
             return Err(other_version(page));
         }
-        if meta.heat.load(Ordering::Relaxed) < clock::HOT {
-            meta.heat.store(clock::HOT, Ordering::Relaxed);
+        if meta.heat.load(Ordering::Relaxed) < heat {
+            meta.heat.store(heat, Ordering::Relaxed);
         }
         Ok(Some(bytes))
     }

@@ -328,7 +328,7 @@ impl Open {
         let Settings { cache_len, check, .. } = self.settings;
         check_cache_len(cache_len, superblock.page_size)?;
         let frame_count = (cache_len / page_len).min(1 << 28) as usize;
-        let cache = Cache::new(superblock.page_size, frame_count, check)?;
+        let cache = Cache::new(&chosen.file.0, superblock.page_size, frame_count, check)?;
         let Some(root) = superblock.space else {
             let space = empty_space(superblock);
             let ledger = Ledger::new(superblock.clone(), chosen.slot, space, &[]);
