@@ -8,6 +8,7 @@ use yieldb_btree as btree;
 use yieldb_btree::Batch;
 use yieldb_btree::ops::write::{Write, write};
 use yieldb_core::Completion;
+use yieldb_pager::cache::CacheStats;
 use yieldb_pager::superblock::FORMAT_VERSION;
 use yieldb_pager::{Pager, SpaceUse};
 
@@ -186,8 +187,9 @@ impl Database {
         }
     }
 
-    /// What the cache has done and holds. Costs a pass over what is known of all its frames.
-    pub fn cache_stats(&self) -> yieldb_pager::cache::CacheStats {
+    /// What the cache has done and holds, for all databases that share it. Costs a pass over what
+    /// is known of its pages.
+    pub fn cache_stats(&self) -> CacheStats {
         self.pager.cache().stats()
     }
 }

@@ -116,9 +116,10 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
             }
             pager::Error::Open(_) => ErrorKind::Foreign,
             pager::Error::Locked { .. } => ErrorKind::Locked,
-            pager::Error::ReadOnly | pager::Error::OwnTurn | pager::Error::CacheTooSmall { .. } => {
-                ErrorKind::Usage
-            }
+            pager::Error::ReadOnly
+            | pager::Error::OwnTurn
+            | pager::Error::CacheTooSmall { .. }
+            | pager::Error::CachePageSize { .. } => ErrorKind::Usage,
             pager::Error::Poisoned { .. } => ErrorKind::Poisoned,
             pager::Error::Io(core::Error::Rejected { .. }) => ErrorKind::Damaged,
             _ => ErrorKind::System,

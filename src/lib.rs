@@ -22,6 +22,7 @@
 //! Every operation is an [`Op`], which can be driven in three ways: `.wait()` on a thread, `.await`
 //! in any runtime, or `.step()` in a loop of one's own.
 
+mod cache;
 mod cursor;
 mod database;
 mod driving;
@@ -33,6 +34,7 @@ mod snapshot;
 mod transaction;
 mod value;
 
+pub use cache::Cache;
 pub use cursor::Cursor;
 pub use database::{Database, Info};
 pub use driving::DriverMode;
@@ -48,6 +50,7 @@ pub use yieldb_btree::{
 };
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
+pub use yieldb_pager::cache::CacheStats;
 pub use yieldb_pager::{SpaceUse, Tree};
 
 /// The tree named `main`, which every database has: for programs that need no other.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use yieldb_btree::node::check_node;
 use yieldb_core::Create;
 use yieldb_io_backends::{Backend, Choice};
-use yieldb_pager::ops::open::Settings;
+use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageSize};
 
+use crate::cache::Cache;
 use crate::driving::{DriverMode, Driving};
 use crate::op::{Held, Op};
 use crate::open::{self, Open};
@@ -31,13 +32,22 @@ use crate::{Error, Result};
 #[must_use = "options open nothing by themselves"]
 pub struct Options {
     page_size: u32,
-    cache_bytes: Option<u64>,
+    cache: Pages,
     read_only: bool,
     create: Create,
     database_id: Option<[u8; 16]>,
     direct: bool,
     io: Io,
     driver: DriverMode,
+}
+
+/// Where pages are kept.
+#[derive(Clone, Debug)]
+enum Pages {
+    /// A part of the machine's memory.
+    Usual,
+    Bytes(u64),
+    Shared(Cache),
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +68,7 @@ impl Options {
     pub fn new() -> Options {
         Options {
             page_size: PageSize::MIN.as_u32(),
-            cache_bytes: None,
+            cache: Pages::Usual,
             read_only: false,
             create: Create::IfMissing,
             database_id: None,
@@ -75,10 +85,20 @@ impl Options {
         self
     }
 
-    /// How much memory pages may take, in bytes; taken as it is needed. The least is
-    /// [`Options::min_cache_bytes`]; the default is a quarter of the machine's memory.
+    /// How much memory pages may take, in bytes; taken as it is needed. This is all that the cache
+    /// takes, its page table (4 bytes for a page of the file) included; only 64 pages are kept in
+    /// any case. The least is [`Options::min_cache_bytes`]; the default is a quarter of the
+    /// machine's memory.
     pub fn cache_bytes(mut self, bytes: u64) -> Options {
-        self.cache_bytes = Some(bytes);
+        self.cache = Pages::Bytes(bytes);
+        self
+    }
+
+    /// Keeps pages in a cache that other databases use as well, instead of one of the database's
+    /// own. Its page size must be the file's, and there must be [`Options::min_cache_bytes`] of it
+    /// for each database that is open.
+    pub fn cache(mut self, cache: &Cache) -> Options {
+        self.cache = Pages::Shared(cache.clone());
         self
     }
 
@@ -166,7 +186,11 @@ impl Options {
         };
         let settings = Settings {
             page_size,
-            cache_len: self.cache_bytes.unwrap_or_else(quarter_of_memory),
+            cache: match &self.cache {
+                Pages::Usual => CacheMemory::Own(quarter_of_memory()),
+                Pages::Bytes(bytes) => CacheMemory::Own(*bytes),
+                Pages::Shared(cache) => CacheMemory::Shared(cache.pool().clone()),
+            },
             read_only: self.read_only,
             create: if self.read_only { Create::Never } else { self.create },
             database_id: self.database_id,

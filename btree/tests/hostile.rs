@@ -7,7 +7,7 @@ use support::{Rng, Store};
 use yieldb_btree::{KeyRange, Tree};
 use yieldb_core::{Create, IOResult};
 use yieldb_io_backends::MemoryDisk;
-use yieldb_pager::ops::open::Settings;
+use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
 use yieldb_pager::{MIN_FRAMES, PageId, PageSize, Stamp};
 
@@ -67,7 +67,7 @@ fn use_it(image: Vec<u8>) {
     disk.set_image("db", image);
     let settings = Settings {
         page_size: PageSize::MIN,
-        cache_len: (MIN_FRAMES * PAGE) as u64,
+        cache: CacheMemory::Own((MIN_FRAMES * PAGE) as u64),
         read_only: false,
         create: Create::Never,
         database_id: None,

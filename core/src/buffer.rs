@@ -177,7 +177,8 @@ unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Maps `len` bytes. With `huge`, the operating system is asked for huge pages, which makes a
-    /// random access in a large arena cheaper.
+    /// random access in a large arena cheaper; without, it is asked for small ones, so that what is
+    /// not touched takes no memory.
     ///
     /// # Errors
     ///
@@ -204,10 +205,11 @@ impl Arena {
         }
         let start = NonNull::new(start.cast::<u8>()).ok_or(Error::OutOfMemory { len })?;
         #[cfg(target_os = "linux")]
-        if huge {
+        {
+            let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
             // SAFETY: the range is the mapping just made; the advice changes no contents. A kernel
             // without huge pages refuses it, which costs nothing but speed.
-            unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
         }
         #[cfg(not(target_os = "linux"))]
         let _ = huge;
@@ -217,6 +219,32 @@ impl Arena {
     /// The first byte.
     pub fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// Gives the memory of a range back to the operating system, until it is touched again. It then
+    /// has arbitrary contents. A range that does not consist of whole pages of the operating
+    /// system's stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not in the arena.
+    ///
+    /// # Safety
+    ///
+    /// What is in the range is nobody's: it is not borrowed, and nothing is read into it.
+    pub unsafe fn discard(&self, offset: usize, len: usize) {
+        let end = offset.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.len), "{len} bytes at {offset} of {}", self.len);
+        // SAFETY: a question without arguments of ours.
+        let page_len = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+        if page_len == 0 || !offset.is_multiple_of(page_len) || !len.is_multiple_of(page_len) {
+            return;
+        }
+        // SAFETY: the range is in the mapping, and what is in it is nobody's. A refusal leaves it
+        // as it is.
+        unsafe {
+            libc::madvise(self.start.as_ptr().add(offset).cast(), len, libc::MADV_DONTNEED);
+        }
     }
 
     /// The length in bytes.
@@ -311,6 +339,20 @@ mod tests {
         drop(pool);
         buffer.fill(7);
         assert!(buffer.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn memory_that_is_given_back_can_be_used_again() {
+        let arena = Arena::new(4 * ALIGNMENT, false).unwrap();
+        // SAFETY: nobody else knows the arena.
+        unsafe {
+            arena.start().write_bytes(7, arena.len());
+            arena.discard(ALIGNMENT, 2 * ALIGNMENT);
+            assert_eq!(arena.start().add(ALIGNMENT - 1).read(), 7);
+            assert_eq!(arena.start().add(3 * ALIGNMENT).read(), 7);
+            arena.start().write_bytes(8, arena.len());
+            assert_eq!(arena.start().add(ALIGNMENT).read(), 8);
+        }
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub enum Error {
         /// The least for the file's page size, in bytes.
         min: u64,
     },
+    /// The cache that is to be shared is for pages of another size.
+    #[error("the cache is for pages of {cache} bytes, the file has pages of {file}")]
+    CachePageSize {
+        /// The cache's page size, in bytes.
+        cache: u32,
+        /// The file's, in bytes.
+        file: u32,
+    },
     /// An earlier failure of a write in the same transaction; it can only be given up.
     #[error("the transaction is doomed by an earlier failure: {cause}")]
     Doomed {

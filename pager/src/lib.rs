@@ -30,7 +30,7 @@ mod version;
 pub mod write_set;
 pub mod writer_queue;
 
-pub use cache::{PinnedPage, Resident};
+pub use cache::{FramePool, PinnedPage, Resident};
 pub use error::{Error, Result};
 pub use ledger::SpaceUse;
 pub use page_id::{PageId, PageRef, PageSize};

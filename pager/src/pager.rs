@@ -186,7 +186,7 @@ impl Pager {
 
     /// How many pages a transaction may keep in memory before it writes them out.
     pub(crate) fn private_limit(&self) -> usize {
-        self.cache.frame_count() / 2
+        self.cache.pool().share() / 2
     }
 
     /// How many pages of its runs a transaction may have in flight to the file.

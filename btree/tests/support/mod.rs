@@ -9,7 +9,7 @@ use yieldb_btree::ops::{begin, open};
 use yieldb_btree::{Error, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk};
-use yieldb_pager::ops::open::Settings;
+use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::{PageSize, Pager};
 
 /// Numbers that look random (xorshift64).
@@ -42,7 +42,7 @@ impl Store {
     pub fn new(page_len: u32, frames: usize, seed: Option<u64>) -> Store {
         let settings = Settings {
             page_size: PageSize::new(page_len).unwrap(),
-            cache_len: frames as u64 * u64::from(page_len),
+            cache: CacheMemory::Own(frames as u64 * u64::from(page_len)),
             read_only: false,
             create: Create::IfMissing,
             database_id: Some([1; 16]),

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::frames::{RESIDENT, RETIRED};
-use super::{Cache, Slow};
+use super::pool::{FramePool, Slow};
+use super::stats::Counters;
 use crate::PageRef;
 
 /// The heat of a page that was just used, and that of an interior node from the beginning.
@@ -16,15 +17,15 @@ pub(super) const COLD: u8 = 0;
 /// How many pages make room at a time.
 const BATCH: usize = 16;
 
-impl Cache {
+impl FramePool {
     /// Takes up to [`BATCH`] pages out of memory that are neither pinned nor dirty, the coldest
     /// ones: each round of the clock cools all pages, and those without heat go. Their frames are
     /// retired. Cost: at most as many rounds as there are degrees of heat.
     pub(super) fn evict(&self, slow: &mut Slow) {
         let mut evicted = 0;
-        for _ in 0..u64::from(self.frames.count()) * (u64::from(HOT) + 1) {
+        for _ in 0..u64::from(slow.unused) * (u64::from(HOT) + 1) {
             let frame = slow.hand;
-            slow.hand = (slow.hand + 1) % self.frames.count();
+            slow.hand = (slow.hand + 1) % slow.unused;
             let meta = &self.frames.meta[frame as usize];
             // Exactly resident: not pinned, not dirty, not retired.
             if meta.state.load(Ordering::SeqCst) != RESIDENT {
@@ -41,9 +42,10 @@ impl Cache {
                 continue;
             }
             let page = PageRef::from_u64(meta.page.load(Ordering::SeqCst)).page();
-            self.table.remove(page);
+            let removed = self.remove(slow, meta.owner.load(Ordering::Relaxed), page);
+            debug_assert_eq!(removed, Some(frame), "{page:?} is where its file has it");
             self.retire(slow, frame);
-            self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+            Counters::count(&self.counters.evictions);
             evicted += 1;
             if evicted == BATCH {
                 return;

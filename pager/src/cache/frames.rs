@@ -17,9 +17,10 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 use yieldb_core::buffer::Home;
 use yieldb_core::{Arena, Buffer, Result, SharedBuffer};
@@ -56,6 +57,8 @@ pub(super) struct FrameMeta {
     pub state: AtomicU32,
     /// How often the page was used of late, 0 to 3.
     pub heat: AtomicU8,
+    /// Which file the page is of.
+    pub owner: AtomicU16,
     /// The name of the page in the frame.
     pub page: AtomicU64,
 }
@@ -112,6 +115,13 @@ impl Frames {
         unsafe { SharedBuffer::from_raw(self.start(frame), self.page_len, home, token) }
     }
 
+    /// Gives the memory of a free frame back to the operating system until the frame is used again.
+    pub fn discard(&self, frame: u32) {
+        assert!((frame as usize) < self.meta.len(), "frame {frame} of {}", self.meta.len());
+        // SAFETY: by rule (3) a free frame is nobody's.
+        unsafe { self.arena.discard(frame as usize * self.page_len, self.page_len) }
+    }
+
     #[inline]
     fn start(&self, frame: u32) -> NonNull<u8> {
         assert!((frame as usize) < self.meta.len(), "frame {frame} of {}", self.meta.len());
@@ -128,7 +138,7 @@ impl Frames {
 pub(super) unsafe trait Zero {}
 
 // SAFETY: zero is an integer.
-unsafe impl Zero for AtomicU32 {}
+unsafe impl Zero for AtomicU16 {}
 // SAFETY: it consists of integers.
 unsafe impl Zero for FrameMeta {}
 
@@ -144,4 +154,37 @@ pub(super) fn zeroed<T: Zero>(count: usize) -> Box<[T]> {
     // SAFETY: the allocation has room for `count` values, zero is one of them, and it was made
     // with the layout that the box will free it with.
     unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
+}
+
+/// An array that begins with zeroes. Its memory is taken page by page as it is touched, and can be
+/// given back.
+pub(super) struct Words {
+    arena: Arena,
+    count: usize,
+}
+
+impl Words {
+    /// An array of `count` words.
+    pub fn new(count: usize) -> Result<Words> {
+        Ok(Words { arena: Arena::new(count * size_of::<AtomicU32>(), false)?, count })
+    }
+
+    /// Gives back the memory of words that are all zero, and that nobody changes meanwhile. They
+    /// stay zero.
+    pub fn discard(&self, first: usize, count: usize) {
+        let len = size_of::<AtomicU32>();
+        // SAFETY: whoever reads them meanwhile reads zero, before and after.
+        unsafe { self.arena.discard(first * len, count * len) }
+    }
+}
+
+impl Deref for Words {
+    type Target = [AtomicU32];
+
+    #[inline]
+    fn deref(&self) -> &[AtomicU32] {
+        // SAFETY: 1. the arena is as long, aligned, and zeroed. 2. Nobody has its words otherwise
+        // than through this reference.
+        unsafe { std::slice::from_raw_parts(self.arena.start().as_ptr().cast(), self.count) }
+    }
 }

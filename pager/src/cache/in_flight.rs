@@ -18,7 +18,8 @@ use yieldb_core::{
     Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted,
 };
 
-use super::frames::{LOADING, PINS, RESIDENT, RETIRED};
+use super::frames::{LOADING, RESIDENT};
+use super::stats::Counters;
 use super::{Cache, PinnedPage, other_version};
 use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
 use crate::space::map;
@@ -142,54 +143,57 @@ impl Cache {
         file: &dyn File,
         name: PageRef,
     ) -> Result<Joined, IoFailure> {
-        let mut slow = self.slow();
+        let mut slow = self.pool.slow();
         if let Some(frame) = self.table.get(name.page()) {
-            if self.frames.meta[frame as usize].page.load(Ordering::SeqCst) != name.as_u64() {
+            if self.pool.frames.meta[frame as usize].page.load(Ordering::SeqCst) != name.as_u64() {
                 return Err(other_version(name));
             }
             // Nothing is evicted or forgotten without the mutex.
-            let page = self.pin(frame).expect("a page in the table is resident");
+            let page = self.pool.pin(frame).expect("a page in the table is resident");
+            Counters::count(&self.pool.counters.joined_hits);
             return Ok(Joined::Hit(page));
         }
-        if let Some(read) = slow.in_flight.get(&name.page()) {
+        if let Some(read) = slow.in_flight.get(&(self.owner, name.page())) {
             let Some(completion) = read.end.completion().filter(|_| read.name == name) else {
                 return Ok(Joined::Later(read.completion()));
             };
-            self.frames.meta[read.frame as usize].state.fetch_add(1, Ordering::SeqCst);
-            let page = PinnedPage { cache: self.clone(), frame: read.frame };
+            let page = self.pool.add_pin(read.frame);
             return Ok(Joined::Reading(PendingRead { page, completion }));
         }
-        self.counters.misses.fetch_add(1, Ordering::Relaxed);
-        let Some(frame) = self.free_frame(&mut slow) else {
-            return Ok(Joined::Later(self.wait_for_frame(&mut slow)));
+        self.table.make_room(name.page())?;
+        Counters::count(&self.pool.counters.misses);
+        let Some(frame) = self.pool.free_frame(&mut slow) else {
+            return Ok(Joined::Later(self.pool.wait_for_frame(&mut slow)));
         };
-        let meta = &self.frames.meta[frame as usize];
+        let meta = &self.pool.frames.meta[frame as usize];
         meta.page.store(name.as_u64(), Ordering::SeqCst);
-        // One pin for the one who asked.
-        meta.state.store(LOADING | 1, Ordering::SeqCst);
-        let buffer = self.frames.lend_exclusively(frame, self.clone());
-        if is_planted!(PinOfAbandonedRead) {
-            meta.state.store(LOADING | 2, Ordering::SeqCst);
-        }
+        let before = if is_planted!(PinOfAbandonedRead) { LOADING | 1 } else { LOADING };
+        meta.state.store(before, Ordering::SeqCst);
+        let page = self.pool.add_pin(frame);
+        let buffer = self.pool.frames.lend_exclusively(frame, self.pool.clone());
         let run = Run { first: name.page(), count: 1 };
         let completion = Completion::read_into(smallvec![buffer], self.clone(), run.token());
         let read = Read { name, frame, end: End::Read(completion.downgrade()) };
-        slow.in_flight.insert(name.page(), read);
+        slow.in_flight.insert((self.owner, name.page()), read);
         drop(slow);
-        self.counters.reads.fetch_add(1, Ordering::Relaxed);
-        let page = PinnedPage { cache: self.clone(), frame };
+        self.pool.counters.count_read(self.page_len());
         file.read(self.offset_of(name.page()), completion.clone());
         Ok(Joined::Reading(PendingRead { page, completion }))
     }
 
+    /// The length of a page in bytes.
+    pub(super) fn page_len(&self) -> usize {
+        self.pool.page_size().bytes()
+    }
+
     /// Where a page is in the file, in bytes.
     pub(super) fn offset_of(&self, page: PageId) -> u64 {
-        page.as_u64() * self.page_size.bytes() as u64
+        page.as_u64() * self.page_len() as u64
     }
 
     /// Checks what was read: `len` bytes of the page's place in the file.
     fn verify(&self, name: PageRef, len: usize, page: &[u8]) -> Result<(), IoFailure> {
-        let verdict = if len < self.page_size.bytes() {
+        let verdict = if len < self.page_len() {
             Err("it lies behind the end of the file")
         } else {
             page_format::verify(page, name).and_then(|()| match kind_of(page) {
@@ -204,18 +208,14 @@ impl Cache {
     /// Ends the read of one page: installs the page or gives up its frame, and tells those who
     /// wait for it if they wait for a signal.
     fn conclude(&self, page: PageId, verdict: &Result<usize, IoFailure>) {
-        let mut slow = self.slow();
-        let Some(Read { name, frame, end }) = slow.in_flight.remove(&page) else { return };
+        let mut slow = self.pool.slow();
+        let read = slow.in_flight.remove(&(self.owner, page));
+        let Some(Read { name, frame, end }) = read else { return };
         // Another page may have taken its number, if the space map is damaged.
         if verdict.is_ok() && self.table.get(page).is_none() {
-            self.make_resident(frame, name, RESIDENT);
+            self.make_resident(&mut slow, frame, name, RESIDENT);
         } else {
-            let state = &self.frames.meta[frame as usize].state;
-            let out = |state: u32| Some(state & PINS | RETIRED);
-            let before = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, out);
-            if before.is_ok_and(|state| state & PINS == 0) {
-                self.retire(&mut slow, frame);
-            }
+            self.pool.give_up(&mut slow, frame);
         }
         let End::Signal(signal) = end else { return };
         slow.prefetching -= 1;
@@ -231,7 +231,7 @@ impl Cache {
     fn read_each(self: &Arc<Self>, file: &dyn File, run: Run, buffers: &mut Buffers) {
         for (page, buffer) in run.pages().zip(buffers.drain(..)) {
             let alone = Run { first: page, count: 1 };
-            self.counters.reads.fetch_add(1, Ordering::Relaxed);
+            self.pool.counters.count_read(buffer.len());
             let io = Completion::read_into(smallvec![buffer], self.clone(), alone.token());
             file.read(self.offset_of(page), io);
         }
@@ -240,7 +240,7 @@ impl Cache {
     /// Keeps the memory of a long list for the next run.
     fn recycle(&self, buffers: Buffers) {
         if buffers.spilled() {
-            let mut slow = self.slow();
+            let mut slow = self.pool.slow();
             if slow.spare.len() < MAX_SPARE {
                 slow.spare.push(buffers);
             }
@@ -262,7 +262,7 @@ impl Sink for Cache {
             drop(buffers);
             let verdict = result.and(Err(IoFailure::Abandoned));
             run.pages().for_each(|page| self.conclude(page, &verdict));
-            self.wake_waiters();
+            self.pool.wake_waiters();
             return verdict;
         }
         if run.count > 1
@@ -274,18 +274,19 @@ impl Sink for Cache {
             return result;
         }
         let mut verdict = result.clone();
-        let page_len = self.page_size.bytes();
+        let page_len = self.page_len();
         for (index, (page, buffer)) in run.pages().zip(buffers.drain(..)).enumerate() {
             verdict = result.clone().and_then(|len| {
                 let len = len.saturating_sub(index * page_len).min(page_len);
-                let name = self.frames.meta[buffer.token() as usize].page.load(Ordering::SeqCst);
+                let name =
+                    self.pool.frames.meta[buffer.token() as usize].page.load(Ordering::SeqCst);
                 self.verify(PageRef::from_u64(name), len, &buffer).map(|()| len)
             });
             buffer.into_token();
             self.conclude(page, &verdict);
         }
         self.recycle(buffers);
-        self.wake_waiters();
+        self.pool.wake_waiters();
         verdict
     }
 }
@@ -294,6 +295,6 @@ impl Sink for Cache {
 impl Cache {
     /// Is the page being read?
     pub fn is_reading(&self, page: PageId) -> bool {
-        self.slow().in_flight.contains_key(&page)
+        self.pool.slow().in_flight.contains_key(&(self.owner, page))
     }
 }

@@ -38,7 +38,7 @@ impl Cache {
             let mut rest = piece.as_slice();
             while let Some((run, io)) = self.begin_run(&mut rest) {
                 started += run.count;
-                self.counters.reads.fetch_add(1, Ordering::Relaxed);
+                self.pool.counters.count_read(run.count * self.page_len());
                 file.read(self.offset_of(run.first), io);
             }
         }
@@ -47,9 +47,10 @@ impl Cache {
 
     /// Takes the next run off the front of `rest`, and makes the read of it.
     fn begin_run(self: &Arc<Self>, rest: &mut &[PageRef]) -> Option<(Run, Completion)> {
-        let mut slow = self.slow();
+        let mut slow = self.pool.slow();
         let is_wanted = |slow: &Slow, name: PageRef| {
-            self.table.get(name.page()).is_none() && !slow.in_flight.contains_key(&name.page())
+            let key = (self.owner, name.page());
+            self.table.get(name.page()).is_none() && !slow.in_flight.contains_key(&key)
         };
         let first = rest.iter().position(|name| is_wanted(&slow, *name))?;
         *rest = &rest[first..];
@@ -57,15 +58,15 @@ impl Cache {
         let mut buffers = Buffers::new();
         while let Some(name) = rest.first().copied() {
             let next = run.first.as_u64() + run.count as u64;
-            let is_full = run.count == MAX_READ_LEN / self.page_size.bytes();
+            let is_full = run.count == MAX_READ_LEN / self.page_len();
             if is_full || name.page().as_u64() != next || !is_wanted(&slow, name) {
                 break;
             }
-            let Some(frame) = self.frame_to_prefetch(&mut slow) else {
+            let Some(frame) = self.frame_to_prefetch(&mut slow, name) else {
                 *rest = &[];
                 break;
             };
-            let meta = &self.frames.meta[frame as usize];
+            let meta = &self.pool.frames.meta[frame as usize];
             meta.page.store(name.as_u64(), Ordering::SeqCst);
             meta.state.store(LOADING, Ordering::SeqCst);
             if run.count == 1 {
@@ -73,9 +74,9 @@ impl Cache {
                 let first = std::mem::replace(&mut buffers, slow.spare.pop().unwrap_or_default());
                 buffers.extend(first);
             }
-            buffers.push(self.frames.lend_exclusively(frame, self.clone()));
+            buffers.push(self.pool.frames.lend_exclusively(frame, self.pool.clone()));
             let end = End::Signal(Completion::signal());
-            slow.in_flight.insert(name.page(), Read { name, frame, end });
+            slow.in_flight.insert((self.owner, name.page()), Read { name, frame, end });
             slow.prefetching += 1;
             run.count += 1;
             *rest = &rest[1..];
@@ -85,8 +86,9 @@ impl Cache {
     }
 
     /// A frame, unless others need it more.
-    fn frame_to_prefetch(&self, slow: &mut Slow) -> Option<u32> {
+    fn frame_to_prefetch(&self, slow: &mut Slow, name: PageRef) -> Option<u32> {
+        self.table.make_room(name.page()).ok()?;
         let is_modest = slow.prefetching < self.frame_count() / 4 && slow.waiters.is_empty();
-        if is_modest { self.free_frame(slow) } else { None }
+        if is_modest { self.pool.free_frame(slow) } else { None }
     }
 }

@@ -10,9 +10,9 @@ use yieldb_core::{
     Transition,
 };
 
-use crate::cache::{Cache, CheckPage, Joined, PendingRead};
+use crate::cache::{Cache, CheckPage, FramePool, Joined, PendingRead, check_limit};
 use crate::ledger::{Ledger, empty_space};
-use crate::pager::{MIN_FRAMES, Parts};
+use crate::pager::Parts;
 use crate::space::map::MapLoader;
 use crate::superblock::{
     Chosen, OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, choose, is_unfinished_creation,
@@ -25,8 +25,8 @@ use crate::{Error, PageRef, PageSize, Pager, Result, Root, Stamp};
 pub struct Settings {
     /// The page length of a file that is created.
     pub page_size: PageSize,
-    /// How much memory pages may take, in bytes.
-    pub cache_len: u64,
+    /// The memory for pages.
+    pub cache: CacheMemory,
     /// Is the file only to be read?
     pub read_only: bool,
     /// What if there is no such file, or there is one?
@@ -37,6 +37,29 @@ pub struct Settings {
     pub direct: bool,
     /// What nodes must be like.
     pub check: CheckPage,
+}
+
+/// The memory for pages.
+#[derive(Clone, Debug)]
+pub enum CacheMemory {
+    /// So many bytes, for this file alone.
+    Own(u64),
+    /// That of several files.
+    Shared(Arc<FramePool>),
+}
+
+impl CacheMemory {
+    /// Can pages of this size be kept in it?
+    fn check(&self, page_size: PageSize) -> Result<()> {
+        match self {
+            CacheMemory::Own(bytes) => check_limit(*bytes, page_size, 1),
+            CacheMemory::Shared(pool) if pool.page_size() != page_size => {
+                let (cache, file) = (pool.page_size().as_u32(), page_size.as_u32());
+                Err(Error::CachePageSize { cache, file })
+            }
+            CacheMemory::Shared(_) => Ok(()),
+        }
+    }
 }
 
 /// Opens a file, or creates it.
@@ -131,7 +154,7 @@ pub struct Unfinished {
 /// [`yieldb_core::Error::OutOfMemory`]; [`Error::CacheTooSmall`] for a file that is to be new.
 pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
     if settings.create == Create::New {
-        check_cache_len(settings.cache_len, settings.page_size)?;
+        settings.cache.check(settings.page_size)?;
     }
     let superblocks = BufferPool::new(2, SLOT_LEN)?;
     let machine = Open { io, path: path.to_path_buf(), settings, superblocks };
@@ -231,7 +254,7 @@ impl Open {
             return Err(OpenError::Foreign { what: "it is empty" }.into());
         }
         let page_size = self.settings.page_size;
-        check_cache_len(self.settings.cache_len, page_size)?;
+        self.settings.cache.check(page_size)?;
         let database_id = self.settings.database_id.unwrap_or_else(|| {
             let mut id = [0; 16];
             self.io.random(&mut id);
@@ -278,6 +301,7 @@ impl Open {
         }
         let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
         drop(slots);
+        self.settings.cache.check(superblock.page_size)?;
         let chosen = Known { file, superblock, slot };
         let is_settled = spare.is_none();
         if self.settings.read_only && is_settled {
@@ -324,11 +348,8 @@ impl Open {
     /// Makes the cache, and begins to read the space map.
     fn begin_map(&self, chosen: Known) -> Result<Transition<Self>> {
         let superblock = &chosen.superblock;
-        let page_len = superblock.page_size.bytes() as u64;
-        let Settings { cache_len, check, .. } = self.settings;
-        check_cache_len(cache_len, superblock.page_size)?;
-        let frame_count = (cache_len / page_len).min(1 << 28) as usize;
-        let cache = Cache::new(&chosen.file.0, superblock.page_size, frame_count, check)?;
+        let pool = self.pool(superblock.page_size)?;
+        let cache = Cache::new(&pool, &chosen.file.0, self.settings.check)?;
         let Some(root) = superblock.space else {
             let space = empty_space(superblock);
             let ledger = Ledger::new(superblock.clone(), chosen.slot, space, &[]);
@@ -342,6 +363,14 @@ impl Open {
         );
         let loader = loader.map_err(|what| OpenError::Damaged { what })?;
         self.read_map(Box::new(Unfinished { chosen, cache, loader }))
+    }
+
+    /// The memory for pages of this size.
+    fn pool(&self, page_size: PageSize) -> Result<Arc<FramePool>> {
+        match &self.settings.cache {
+            CacheMemory::Own(bytes) => FramePool::new(page_size, *bytes),
+            CacheMemory::Shared(pool) => Ok(pool.clone()),
+        }
     }
 
     /// Reads the next page of the space map; if there is none, everything is known.
@@ -375,12 +404,6 @@ impl Open {
             ledger,
         })
     }
-}
-
-/// Can a cache of this length work with such pages?
-fn check_cache_len(bytes: u64, page_size: PageSize) -> Result<()> {
-    let min = MIN_FRAMES as u64 * page_size.bytes() as u64;
-    if bytes < min { Err(Error::CacheTooSmall { bytes, min }) } else { Ok(()) }
 }
 
 /// Begins to give the file the length that its superblock says.

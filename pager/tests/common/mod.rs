@@ -1,4 +1,5 @@
-//! A file of pages that say their own numbers, and a cache of it.
+//! A file of pages that say their own numbers, and a cache of it. Each program uses a part of this.
+#![allow(dead_code)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use yieldb_core::{Completion, Create, File, OpenOptions};
 use yieldb_io_backends::{Backend, MemoryDisk};
 use yieldb_pager::cache::Cache;
-use yieldb_pager::{MIN_FRAMES, PageId, PageRef, PageSize, Stamp, page_format};
+use yieldb_pager::{FramePool, MIN_FRAMES, PageId, PageRef, PageSize, Stamp, page_format};
 
 /// The length of a page in bytes.
 pub const PAGE_LEN: usize = PageSize::MIN.bytes();
@@ -43,7 +44,8 @@ impl World {
             backend.driver.wait(&io);
         }
         let file = io.take_file().unwrap();
-        let cache = Cache::new(&file, PageSize::MIN, frames, |_| Ok(())).unwrap();
+        let pool = FramePool::new(PageSize::MIN, (frames * PAGE_LEN) as u64).unwrap();
+        let cache = Cache::new(&pool, &file, |_| Ok(())).unwrap();
         World { cache, file, backend }
     }
 }
@@ -60,7 +62,8 @@ pub fn image() -> Vec<u8> {
     (0..PAGE_COUNT).flat_map(page).collect()
 }
 
-fn stamp(number: u64) -> Stamp {
+/// The stamp of a page.
+pub fn stamp(number: u64) -> Stamp {
     Stamp::new(1, number as u32)
 }
 
@@ -78,7 +81,6 @@ pub fn name(number: u64) -> PageRef {
 }
 
 /// The name of an older page with the same number.
-#[allow(dead_code)]
 pub fn wrong_name(number: u64) -> PageRef {
     PageRef::new(PageId::from_u64(number).unwrap(), stamp(number + 1))
 }

@@ -11,7 +11,7 @@ use yieldb_btree::ops::{begin, open};
 use yieldb_btree::{KeyRange, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, Operation, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
-use yieldb_pager::ops::open::Settings;
+use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageSize, Pager};
 
 /// Why a scenario ended.
@@ -79,7 +79,7 @@ impl RawHook for Failures {
 pub fn settings() -> Settings {
     Settings {
         page_size: PageSize::MIN,
-        cache_len: (MIN_FRAMES * PageSize::MIN.bytes()) as u64,
+        cache: CacheMemory::Own((MIN_FRAMES * PageSize::MIN.bytes()) as u64),
         read_only: false,
         create: Create::IfMissing,
         database_id: Some([7; 16]),
