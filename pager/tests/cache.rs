@@ -6,12 +6,13 @@ mod common;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use common::{PAGE_LEN, World, name, wait};
 use yieldb_core::{Error as IoFailure, Operation};
 use yieldb_io_backends::{MemoryDisk, RawHook};
 use yieldb_pager::PageRef;
-use yieldb_pager::cache::{Joined, PendingRead};
+use yieldb_pager::cache::{Cache, Joined, PendingRead};
 
 fn names(numbers: impl IntoIterator<Item = u64>) -> Vec<PageRef> {
     numbers.into_iter().map(name).collect()
@@ -200,6 +201,23 @@ fn a_prefetch_takes_a_quarter_of_the_frames_and_yields_to_others() {
 }
 
 #[test]
+fn a_prefetch_evicts_nothing_that_is_in_use() {
+    let world = World::new(&MemoryDisk::new(), 128);
+    for number in 2..200 {
+        read(&world, number);
+    }
+    let resident = world.cache.resident();
+    let used = (2..200).filter(|number| resident.page(name(*number)).unwrap().is_some()).count();
+    drop(resident);
+    let before = world.cache.stats();
+    assert_eq!((before.used, before.free), (used, before.frames - used));
+    // What is free for the moment may be used.
+    assert!(before.free < 20);
+    assert_eq!(world.cache.prefetch(&*world.file, &names(200..250)), before.free);
+    assert_eq!(world.cache.stats().evictions, before.evictions);
+}
+
+#[test]
 fn prefetched_pages_are_the_first_to_go() {
     let world = World::new(&MemoryDisk::new(), 128);
     let used = 2..2 + world.cache.frame_count() as u64 - 20;
@@ -216,4 +234,63 @@ fn prefetched_pages_are_the_first_to_go() {
     assert!((200..216).filter(is_there).count() < 16);
     // Only advice, for pages that are there and for those that are not.
     (2..300).for_each(|number| resident.prefetch(name(number)));
+}
+
+/// Readers who come and go, each in his own way, in two files with one small memory.
+#[test]
+fn threads_share_two_files_in_one_memory() {
+    let disk = MemoryDisk::new();
+    let backend = disk.yielding(11);
+    let first = World::on(backend.clone(), &disk, 160);
+    let cache = Cache::new(first.cache.pool(), &first.file, |_| Ok(())).unwrap();
+    let second = World { cache, file: first.file.clone(), backend };
+    thread::scope(|scope| {
+        for seed in 1..=4_u64 {
+            let world = if seed % 2 == 0 { &first } else { &second };
+            scope.spawn(move || {
+                let mut random = seed;
+                (0..3_000).for_each(|_| visit(world, &mut random));
+            });
+        }
+    });
+    first.backend.driver.quiesce();
+    first.cache.assert_idle();
+    let stats = first.cache.stats();
+    assert!(stats.evictions > 1_000 && stats.memory_bytes <= stats.limit_bytes, "{stats:?}");
+    let of_first = resident_count(&first);
+    assert_eq!(of_first + resident_count(&second), stats.resident);
+    drop(second);
+    first.cache.assert_idle();
+    assert_eq!(first.cache.stats().resident, of_first);
+}
+
+fn resident_count(world: &World) -> usize {
+    let resident = world.cache.resident();
+    let is_there = |number: &u64| resident.page(name(*number)).unwrap().is_some();
+    (0..common::PAGE_COUNT).filter(is_there).count()
+}
+
+/// Prefetches some pages, and then waits for one, gives it up, or has the file forget it.
+fn visit(world: &World, random: &mut u64) {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    let first = 2 + *random % 200;
+    world.cache.prefetch(&*world.file, &names(first..first + *random / 256 % 16));
+    let number = first + *random / 4096 % 32;
+    if let Some(bytes) = world.cache.resident().passing_page(name(number)).unwrap() {
+        assert_eq!(common::number_in(bytes), number);
+    }
+    match world.cache.join_read(&*world.file, name(number)).unwrap() {
+        Joined::Hit(page) => assert_eq!(common::number_in(&page), number),
+        Joined::Reading(read) if random.is_multiple_of(3) => drop(read),
+        Joined::Reading(read) => assert_eq!(take(world, read).unwrap(), number),
+        Joined::Later(signal) => wait(world, &signal),
+    }
+    if random.is_multiple_of(5) {
+        let id = name(number).page();
+        if let Some(read) = world.cache.forget(id) {
+            wait(world, &read);
+        }
+    }
 }

@@ -252,6 +252,11 @@ impl Ring {
             });
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
+        if finished > 0 {
+            // What a sink asked for is nobody's to send out otherwise: this thread may have what it
+            // waited for, and the next one that waits goes straight to the kernel.
+            self.submit();
+        }
         finished
     }
 

@@ -12,6 +12,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 use yieldb_core::{
     Buffer, BufferPool, Buffers, Completion, CompletionGroup, Error, File, LockKind, SharedBuffers,
+    Sink,
 };
 
 use crate::{BLOCK, Bench, Kind, backends};
@@ -210,6 +211,64 @@ fn wakers_may_submit(kind: Kind) {
         }
     }
     bench.backend.driver.quiesce();
+}
+
+/// Submits another read when the first one is over.
+struct Follow {
+    file: Arc<dyn File>,
+    next: Completion,
+}
+
+impl Sink for Follow {
+    fn finished(
+        &self,
+        _token: u64,
+        result: Result<usize, Error>,
+        _buffers: Buffers,
+    ) -> Result<usize, Error> {
+        // Long enough for the other one to be where nothing is sent out.
+        thread::sleep(Duration::from_millis(50));
+        self.file.read(0, self.next.clone());
+        result
+    }
+}
+
+/// The one who finished the first read goes away; the other one was there before the second was
+/// submitted.
+#[apply(backends)]
+fn what_a_sink_submits_is_sent_out(kind: Kind) {
+    let Some(bench) = Bench::new(kind) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[1]).unwrap();
+    let next = bench.read_completion(1);
+    let sink = Arc::new(Follow { file: file.clone(), next: next.clone() });
+    let first = Completion::read_into(bench.pool.take().into_iter().collect(), sink, 0);
+    let over = Arc::new(AtomicUsize::new(0));
+    let waiters: Vec<_> = [first.clone(), next]
+        .into_iter()
+        .map(|io| {
+            let (driver, over) = (bench.backend.driver.clone(), over.clone());
+            let waiter = thread::spawn(move || {
+                while !io.finished() {
+                    driver.wait(&io);
+                }
+                over.fetch_add(1, Ordering::SeqCst);
+            });
+            // Each is in its place before the next thing happens.
+            thread::sleep(Duration::from_millis(50));
+            waiter
+        })
+        .collect();
+    file.read(0, first);
+    bench.backend.driver.submit();
+    for _ in 0..500 {
+        if over.load(Ordering::SeqCst) == 2 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(over.load(Ordering::SeqCst), 2, "nobody sends out what the sink submitted");
+    waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
 }
 
 #[apply(backends)]

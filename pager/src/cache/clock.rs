@@ -14,16 +14,31 @@ pub(super) const COOL: u8 = 1;
 /// The heat of a page that was read and that nobody waited for.
 pub(super) const COLD: u8 = 0;
 
+/// How hard a frame is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Somebody waits for it: some page has to go.
+    Firm,
+    /// It would be nice to have: pages that are in use stay.
+    Vague,
+}
+
 /// How many pages make room at a time.
 const BATCH: usize = 16;
 
 impl FramePool {
     /// Takes up to [`BATCH`] pages out of memory that are neither pinned nor dirty, the coldest
-    /// ones: each round of the clock cools all pages, and those without heat go. Their frames are
-    /// retired. Cost: at most as many rounds as there are degrees of heat.
-    pub(super) fn evict(&self, slow: &mut Slow) {
+    /// ones: each look at a page cools it, and one without heat goes. Their frames are retired.
+    ///
+    /// Cost: at most as many rounds as there are degrees of heat; for a vague need a quarter of
+    /// one, which takes only pages that are cold already.
+    pub(super) fn evict(&self, slow: &mut Slow, need: Need) {
+        let looks = match need {
+            Need::Firm => u64::from(slow.unused) * (u64::from(HOT) + 1),
+            Need::Vague => u64::from(slow.unused) / 4,
+        };
         let mut evicted = 0;
-        for _ in 0..u64::from(slow.unused) * (u64::from(HOT) + 1) {
+        for _ in 0..looks {
             let frame = slow.hand;
             slow.hand = (slow.hand + 1) % slow.unused;
             let meta = &self.frames.meta[frame as usize];

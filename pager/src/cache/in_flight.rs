@@ -18,6 +18,7 @@ use yieldb_core::{
     Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted,
 };
 
+use super::clock::Need;
 use super::frames::{LOADING, RESIDENT};
 use super::stats::Counters;
 use super::{Cache, PinnedPage, other_version};
@@ -162,7 +163,7 @@ impl Cache {
         }
         self.table.make_room(name.page())?;
         Counters::count(&self.pool.counters.misses);
-        let Some(frame) = self.pool.free_frame(&mut slow) else {
+        let Some(frame) = self.pool.free_frame(&mut slow, Need::Firm) else {
             return Ok(Joined::Later(self.pool.wait_for_frame(&mut slow)));
         };
         let meta = &self.pool.frames.meta[frame as usize];

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
 use yieldb_core::{Buffer, Buffers, Completion};
 
+use super::clock::Need;
 use super::epoch::Epochs;
 use super::frames::{FrameMeta, Frames, LOADING, PINS, RESIDENT, RETIRED};
 use super::in_flight::Read;
@@ -261,7 +262,7 @@ impl FramePool {
     /// A frame with arbitrary contents, or the signal that one may be had.
     pub(super) fn take_frame(self: &Arc<Self>) -> std::result::Result<Buffer, Completion> {
         let mut slow = self.slow();
-        match self.free_frame(&mut slow) {
+        match self.free_frame(&mut slow, Need::Firm) {
             Some(frame) => Ok(self.frames.lend_exclusively(frame, self.clone())),
             None => Err(self.wait_for_frame(&mut slow)),
         }
@@ -283,7 +284,7 @@ impl FramePool {
     }
 
     /// A frame that nobody uses, looks at, or has pinned.
-    pub(super) fn free_frame(&self, slow: &mut Slow) -> Option<u32> {
+    pub(super) fn free_frame(&self, slow: &mut Slow, need: Need) -> Option<u32> {
         self.keep_within_limit(slow);
         if slow.free.is_empty() {
             self.reclaim(slow);
@@ -291,18 +292,18 @@ impl FramePool {
         if slow.free.is_empty() && slow.in_use() < self.frame_count() {
             self.take_new(slow);
         }
-        let frame = self.recycled(slow)?;
+        let frame = self.recycled(slow, need)?;
         self.frames.meta[frame as usize].state.store(0, Ordering::SeqCst);
         Some(frame)
     }
 
     /// A frame that has memory already and may be used.
-    fn recycled(&self, slow: &mut Slow) -> Option<u32> {
+    fn recycled(&self, slow: &mut Slow, need: Need) -> Option<u32> {
         if slow.free.is_empty() {
             self.reclaim(slow);
         }
         if slow.free.is_empty() {
-            self.evict(slow);
+            self.evict(slow, need);
             self.reclaim(slow);
         }
         slow.free.pop()
@@ -348,7 +349,7 @@ impl FramePool {
                 }
                 continue;
             }
-            let Some(frame) = self.recycled(slow) else { return };
+            let Some(frame) = self.recycled(slow, Need::Firm) else { return };
             self.frames.discard(frame);
             slow.discarded.push(frame);
         }
@@ -382,7 +383,7 @@ impl FramePool {
         // Announced before the last look, so that either this look sees what is unpinned now, or
         // whoever unpins sees that somebody waits.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        self.evict(slow);
+        self.evict(slow, Need::Firm);
         if !slow.retired.is_empty() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Completion::new_yield();

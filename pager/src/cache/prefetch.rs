@@ -2,8 +2,8 @@
 //!
 //! What is prefetched is of use only if it is there in time and takes nothing away from others. So
 //! a prefetch never waits, and gives up early: it does nothing while somebody waits for a frame,
-//! and has at most a quarter of the frames in hand. Its pages enter cold: they are the next to go,
-//! unless somebody asks for them.
+//! evicts only pages that are cold already, and has at most a quarter of the frames in hand. Its
+//! pages enter cold: they are the next to go, unless somebody asks for them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use yieldb_core::{Buffers, Completion, File};
 
+use super::clock::Need;
 use super::frames::LOADING;
 use super::in_flight::{End, Read, Run};
 use super::{Cache, Slow};
@@ -89,6 +90,6 @@ impl Cache {
     fn frame_to_prefetch(&self, slow: &mut Slow, name: PageRef) -> Option<u32> {
         self.table.make_room(name.page()).ok()?;
         let is_modest = slow.prefetching < self.frame_count() / 4 && slow.waiters.is_empty();
-        if is_modest { self.pool.free_frame(slow) } else { None }
+        if is_modest { self.pool.free_frame(slow, Need::Vague) } else { None }
     }
 }
