@@ -188,7 +188,7 @@ fn everything_is_counted() {
     write(&database, 1);
     let before = database.cache_stats();
     assert_eq!(before.pages_written, before.resident as u64, "nothing else has come there");
-    let (snapshot, depth) = (database.snapshot(), database.info().depth as u64);
+    let (snapshot, depth) = (database.snapshot(), database.snapshot().depth(MAIN).unwrap() as u64);
     for number in 0..1_000 {
         assert!(snapshot.get(MAIN, key(number)).wait().unwrap().is_some());
     }

@@ -162,7 +162,6 @@ impl Cache {
             return Ok(Joined::Reading(PendingRead { page, completion }));
         }
         self.table.make_room(name.page())?;
-        Counters::count(&self.pool.counters.misses);
         let Some(frame) = self.pool.free_frame(&mut slow, Need::Firm) else {
             return Ok(Joined::Later(self.pool.wait_for_frame(&mut slow)));
         };
@@ -177,6 +176,7 @@ impl Cache {
         let read = Read { name, frame, end: End::Read(completion.downgrade()) };
         slow.in_flight.insert((self.owner, name.page()), read);
         drop(slow);
+        Counters::count(&self.pool.counters.misses);
         self.pool.counters.count_read(self.page_len());
         file.read(self.offset_of(name.page()), completion.clone());
         Ok(Joined::Reading(PendingRead { page, completion }))

@@ -195,7 +195,7 @@ impl Cache {
     // What is going on.
 
     /// What all files that share the frames have done and hold. Costs a pass over what is known of
-    /// the frames and of the tables.
+    /// the frames.
     pub fn stats(&self) -> CacheStats {
         self.pool.stats()
     }

@@ -152,23 +152,26 @@ impl FramePool {
     }
 
     /// What all files that share the pool have done and hold. Costs a pass over what is known of
-    /// the frames and of the tables.
+    /// the frames, under no lock.
     pub fn stats(&self) -> CacheStats {
         let slow = self.slow();
-        let metas = &self.frames.meta[..slow.unused as usize];
-        let states = metas.iter().map(|meta| meta.state.load(Ordering::SeqCst));
         let frames = self.frame_count();
         let used = slow.in_use() - slow.free.len() - slow.retired.len();
-        CacheStats::new(states, &self.counters, |stats| {
-            stats.frames = frames;
-            stats.used = used;
-            stats.free = frames.saturating_sub(used);
-            stats.in_flight = slow.in_flight.len();
-            stats.hits += self.epochs.hits();
-            stats.table_bytes = slow.tables().map(|table| table.len()).sum();
-            stats.memory_bytes = self.memory(&slow);
-            stats.limit_bytes = self.limit;
-        })
+        let known = CacheStats {
+            frames,
+            used,
+            free: frames.saturating_sub(used),
+            in_flight: slow.in_flight.len(),
+            hits: self.epochs.hits(),
+            table_bytes: slow.tables_len,
+            memory_bytes: self.memory(&slow),
+            limit_bytes: self.limit,
+            ..CacheStats::default()
+        };
+        let metas = &self.frames.meta[..slow.unused as usize];
+        drop(slow);
+        let states = metas.iter().map(|meta| meta.state.load(Ordering::SeqCst));
+        known.with(states, &self.counters)
     }
 
     // Files.

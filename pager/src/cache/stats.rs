@@ -45,7 +45,8 @@ pub struct CacheStats {
     /// How often a page was looked at that was in memory. Those who are looking now are not counted
     /// yet.
     pub hits: u64,
-    /// How often a page was asked for that was neither there nor on its way.
+    /// How often a page was read because somebody waited for it: it was neither there nor on its
+    /// way.
     pub misses: u64,
     /// How many reads were started; one may be of several neighbouring pages.
     pub reads: u64,
@@ -58,30 +59,28 @@ pub struct CacheStats {
 }
 
 impl CacheStats {
-    /// What frames in these states hold, and what was counted; `rest` adds what else is known.
-    pub(super) fn new(
+    /// Adds what frames in these states hold, and what was counted.
+    pub(super) fn with(
+        mut self,
         states: impl Iterator<Item = u32>,
         counters: &Counters,
-        rest: impl FnOnce(&mut CacheStats),
     ) -> CacheStats {
+        for state in states {
+            self.resident += usize::from(state & RESIDENT != 0);
+            self.dirty += usize::from(state & DIRTY != 0);
+            self.pinned += usize::from(state & PINS != 0);
+            self.pins += u64::from(state & PINS);
+        }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut stats = CacheStats {
-            hits: count(&counters.joined_hits),
+        CacheStats {
+            hits: self.hits + count(&counters.joined_hits),
             misses: count(&counters.misses),
             reads: count(&counters.reads),
             bytes_read: count(&counters.bytes_read),
             pages_written: count(&counters.pages_written),
             evictions: count(&counters.evictions),
-            ..CacheStats::default()
-        };
-        for state in states {
-            stats.resident += usize::from(state & RESIDENT != 0);
-            stats.dirty += usize::from(state & DIRTY != 0);
-            stats.pinned += usize::from(state & PINS != 0);
-            stats.pins += u64::from(state & PINS);
+            ..self
         }
-        rest(&mut stats);
-        stats
     }
 }
 

@@ -5,7 +5,7 @@
 //! changes the table is done by one at a time.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::frames::{Words, zeroed};
 use crate::PageId;
@@ -23,6 +23,8 @@ pub(super) const PIECE_LEN: u64 = 4 * PIECE as u64;
 /// Which frame each page of a file is in.
 pub(super) struct Table {
     chunks: [OnceLock<Chunk>; CHUNKS],
+    /// How many pieces have memory.
+    touched: AtomicU64,
 }
 
 struct Chunk {
@@ -54,7 +56,7 @@ pub(super) struct Removed {
 
 impl Table {
     pub fn new() -> Table {
-        Table { chunks: [const { OnceLock::new() }; CHUNKS] }
+        Table { chunks: [const { OnceLock::new() }; CHUNKS], touched: AtomicU64::new(0) }
     }
 
     /// The frame that has the page.
@@ -87,7 +89,11 @@ impl Table {
         assert_eq!(before, NOWHERE, "{page:?} is in two frames");
         let known = piece.load(Ordering::Relaxed);
         piece.store((known | TOUCHED) + 1, Ordering::Relaxed);
-        known & TOUCHED == 0
+        let is_first = known & TOUCHED == 0;
+        if is_first {
+            self.touched.fetch_add(1, Ordering::Relaxed);
+        }
+        is_first
     }
 
     /// Notes that the page is in no frame. Returns the one it was in.
@@ -113,16 +119,14 @@ impl Table {
             return false;
         }
         piece.store(0, Ordering::Relaxed);
+        self.touched.fetch_sub(1, Ordering::Relaxed);
         chunk.entries.discard(index / PIECE * PIECE, PIECE);
         true
     }
 
-    /// How much memory the table takes, in bytes. Costs a pass over what is known of its pieces.
+    /// How much memory the table takes, in bytes.
     pub fn len(&self) -> u64 {
-        let chunks = self.chunks.iter().filter_map(OnceLock::get);
-        let pieces = chunks.flat_map(|chunk| &chunk.pieces);
-        let touched = pieces.filter(|piece| piece.load(Ordering::Relaxed) & TOUCHED != 0);
-        touched.count() as u64 * PIECE_LEN
+        self.touched.load(Ordering::Relaxed) * PIECE_LEN
     }
 
     /// The chunk that has a page, what is known of its piece, and its index in the chunk.
