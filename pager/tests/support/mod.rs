@@ -8,7 +8,7 @@ use std::sync::Arc;
 use yieldb_core::{Completion, Create, IOCompletions, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use yieldb_pager::ops::fetch::fetch;
-use yieldb_pager::ops::open::{Settings, open};
+use yieldb_pager::ops::open::{CacheMemory, Settings, open};
 use yieldb_pager::page_format::{HEADER_LEN, LEAF, set_kind, set_name};
 use yieldb_pager::space::map::MapShape;
 use yieldb_pager::write_set::Reserve;
@@ -62,7 +62,7 @@ impl Store {
         };
         let settings = Settings {
             page_size: PageSize::MIN,
-            cache_len: (frames * PageSize::MIN.bytes()) as u64,
+            cache: CacheMemory::Own((frames * PageSize::MIN.bytes()) as u64),
             read_only: false,
             create: Create::IfMissing,
             database_id: Some([1; 16]),
