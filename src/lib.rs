@@ -27,6 +27,7 @@ mod cursor;
 mod database;
 mod driving;
 mod error;
+mod multi_get;
 mod op;
 mod open;
 mod options;
@@ -39,14 +40,15 @@ pub use cursor::Cursor;
 pub use database::{Database, Info};
 pub use driving::DriverMode;
 pub use error::{Error, ErrorKind, Result};
+pub use multi_get::MultiGet;
 pub use op::Op;
 pub use options::Options;
 pub use snapshot::Snapshot;
 pub use transaction::WriteTransaction;
 pub use value::{ValueReader, ValueWriter};
 pub use yieldb_btree::{
-    Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Report,
-    Savepoint, Value,
+    Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Lookup,
+    Report, Savepoint, Value,
 };
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
@@ -67,6 +69,7 @@ pub mod ops {
     pub use yieldb_btree::ops::drop_tree::DropTree;
     pub use yieldb_btree::ops::edge::Edge;
     pub use yieldb_btree::ops::get::Get;
+    pub use yieldb_btree::ops::multi_get::Next as NextLookup;
     pub use yieldb_btree::ops::next::{Next, NextKey};
     pub use yieldb_btree::ops::put::Put;
     pub use yieldb_btree::ops::read_value::ReadValue;

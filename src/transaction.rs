@@ -18,6 +18,7 @@ use yieldb_pager::{Pager, Tree};
 
 use crate::cursor::Cursor;
 use crate::driving::Driving;
+use crate::multi_get::MultiGet;
 use crate::op::{Held, Op};
 use crate::open::OpenValue;
 use crate::value::ValueWriter;
@@ -92,6 +93,16 @@ impl WriteTransaction {
     /// Looks up a key, in the transaction's own writes first.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
         self.op(self.transaction.get(tree, key))
+    }
+
+    /// Looks up many keys at once, in the transaction's own writes first: see
+    /// [`crate::Snapshot::multi_get`].
+    pub fn multi_get<I>(&self, tree: Tree, keys: I, depth: usize) -> MultiGet<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        let lookups = self.transaction.multi_get(tree, keys, depth);
+        MultiGet::new(lookups, self.transaction.pager(), &self.driving)
     }
 
     /// Looks up the first entry of `range`; the output is its key and its value.

@@ -6,6 +6,7 @@ use yieldb_core::StateMachine;
 use yieldb_pager::{Pager, Tree, VersionPin};
 
 use crate::cursor::{Cursor, Direction};
+use crate::multi_get::MultiGet;
 use crate::ops::check::{Check, CheckProgress, check};
 use crate::ops::count::{Count, count};
 use crate::ops::edge::{Edge, edge};
@@ -64,6 +65,14 @@ impl Snapshot {
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
         get(self.reader(tree), key)
+    }
+
+    /// Looks up many keys, with up to `depth` reads in flight at a time.
+    pub fn multi_get<I>(&self, tree: Tree, keys: I, depth: usize) -> MultiGet<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        MultiGet::new(self.reader(tree), keys.into_iter(), depth)
     }
 
     /// Looks up the first entry of `range`.

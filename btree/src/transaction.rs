@@ -9,6 +9,7 @@ use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet
 
 use crate::cursor::{Cursor, Direction};
 use crate::edit::{self, Change, Edited};
+use crate::multi_get::MultiGet;
 use crate::node::max_key_len;
 use crate::ops::commit::{Commit, commit};
 use crate::ops::count::{Count, count};
@@ -146,6 +147,14 @@ impl Transaction {
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
         get(self.reader(tree), key)
+    }
+
+    /// Looks up many keys, with up to `depth` reads in flight at a time.
+    pub fn multi_get<I>(&self, tree: Tree, keys: I, depth: usize) -> MultiGet<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        MultiGet::new(self.reader(tree), keys.into_iter(), depth)
     }
 
     /// Looks up the first entry of `range`.

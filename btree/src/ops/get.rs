@@ -4,10 +4,10 @@ use std::ops::{Deref, Range};
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Pager, PinnedPage};
+use yieldb_pager::{PageRef, Pager, PinnedPage};
 
 use crate::descend::leaf_of;
-use crate::node::{LargeValue, Stored};
+use crate::node::{LargeValue, LeafView, Stored};
 use crate::ops::read_value::{ReadValue, read_whole};
 use crate::pages::{Pages, Reader, Walk};
 use crate::{Error, Result};
@@ -56,6 +56,11 @@ enum Place<'a> {
 }
 
 impl Value<'_> {
+    /// A value that was read into memory of its own.
+    pub(crate) fn loaded(bytes: Vec<u8>) -> Self {
+        Value { place: Place::Loaded(bytes) }
+    }
+
     /// The bytes in memory of their own. Copies, but for a large value.
     pub fn into_vec(self) -> Vec<u8> {
         match self.place {
@@ -107,9 +112,7 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
             },
             State::Loading(mut load) => match load.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Loading(load), io.into()),
-                IOResult::Done(bytes) => {
-                    Transition::Done(Some(Value { place: Place::Loaded(bytes) }))
-                }
+                IOResult::Done(bytes) => Transition::Done(Some(Value::loaded(bytes))),
             },
         })
     }
@@ -142,16 +145,27 @@ pub(crate) fn find<'a>(
         Walk::Found(Some(found)) => found,
     };
     let Ok(index) = leaf.find(key) else { return Ok(Walk::Found(None)) };
+    Ok(match found_in(&pages, reader, page, &leaf, index) {
+        Some(found) => Walk::Found(Some(found)),
+        None => Walk::Missing(page),
+    })
+}
+
+/// The value at an index of a leaf that was found in memory; `None` if that was evicted since.
+pub(crate) fn found_in<'a>(
+    pages: &Pages<'_>,
+    reader: Reader<'a>,
+    page: PageRef,
+    leaf: &LeafView<'_>,
+    index: usize,
+) -> Option<Found<'a>> {
     if let Stored::Large(value) = leaf.value(index) {
-        return Ok(Walk::Found(Some(Found::Large(value))));
+        return Some(Found::Large(value));
     }
     let range = leaf.value_range(index);
     let place = match reader.private.and_then(|private| private.page(page)) {
         Some(bytes) => Place::Private(&bytes[range]),
-        None => match pages.pin(page) {
-            Some(page) => Place::Pinned(page, range),
-            None => return Ok(Walk::Missing(page)),
-        },
+        None => Place::Pinned(pages.pin(page)?, range),
     };
-    Ok(Walk::Found(Some(Found::Here(Value { place }))))
+    Some(Found::Here(Value { place }))
 }

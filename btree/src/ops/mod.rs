@@ -10,6 +10,7 @@ pub mod drop_tree;
 pub mod edge;
 pub mod find_value;
 pub mod get;
+pub mod multi_get;
 pub mod next;
 pub mod open;
 pub mod put;

@@ -40,6 +40,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "trees", run: trees, reads_ahead: true },
     Scenario { name: "large values", run: values::large, reads_ahead: true },
     Scenario { name: "values part by part", run: values::parts, reads_ahead: true },
+    Scenario { name: "many lookups", run: values::many, reads_ahead: false },
     Scenario { name: "updates", run: values::updates, reads_ahead: true },
     Scenario { name: "ranges", run: ranges::ranges, reads_ahead: true },
     Scenario { name: "savepoints", run: ranges::savepoints, reads_ahead: true },

@@ -99,3 +99,26 @@ pub fn updates(world: &World, again: bool) -> Result<String, Stop> {
     }
     Ok(seen)
 }
+
+/// Looks up many keys at once, some with large values, some that are not there.
+pub fn many(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    for (number, len) in [(41, 9_000), (300, 5_000), (301, 10)] {
+        let value = long(number, len);
+        retry(again, || world.drive(transaction.put(Tree::MAIN, key(number), &value)))?;
+    }
+    let mut found = std::collections::BTreeMap::new();
+    let keys: Vec<Vec<u8>> = (0..130).step_by(2).chain([41, 41, 300, 301]).map(key).collect();
+    for depth in [1, 7, 100] {
+        let mut lookups = transaction.multi_get(Tree::MAIN, &keys, depth);
+        while let Some(lookup) = retry(again, || world.drive(lookups.next()))? {
+            let value = lookup.value.map_err(|error| Stop::Failed(error.to_string()))?;
+            let value = value.map(|value| (value.len(), value.last().copied()));
+            assert_eq!(lookup.key, &keys[lookup.index as usize]);
+            let before = found.insert((depth, lookup.index), value);
+            assert!(before.is_none(), "given out twice");
+        }
+    }
+    assert_eq!(found.len(), 3 * keys.len());
+    Ok(format!("{found:?}"))
+}

@@ -1,0 +1,263 @@
+//! Looking up many keys, with many reads in flight.
+
+use std::collections::VecDeque;
+use std::iter::Fuse;
+
+use smallvec::SmallVec;
+use yieldb_core::{Arrivals, Completion, StateMachine};
+use yieldb_pager::cache::{Joined, PendingRead};
+use yieldb_pager::{PageRef, Pager, PinnedPage};
+
+use crate::Result;
+use crate::lock_step::{Descent, descend_together};
+use crate::node::LargeValue;
+use crate::ops::get::{Found, Value, found_in};
+use crate::ops::multi_get::{Next, next};
+use crate::ops::read_value::{ReadValue, read_whole};
+use crate::pages::{Pages, Reader};
+
+/// Looks up many keys, and gives out what it finds as it comes, in any order.
+///
+/// ```text
+///            descend together            found
+///   keys ----------------------> ready <-------- reading: up to `depth` at a time
+///             '--- page missing ---------------->
+/// ```
+///
+/// Keys are taken from the iterator as there is room, and go down the tree together, so that their
+/// memory accesses overlap. Of those that miss a page as many as the depth allows are waited for
+/// at the same time; pages that several of them miss are read once.
+pub struct MultiGet<'a, I: Iterator> {
+    reader: Reader<'a>,
+    keys: Fuse<I>,
+    /// How many keys were taken.
+    taken: u64,
+    /// How many reads are in flight at most.
+    depth: usize,
+    /// What was found, and has not been given out.
+    ready: VecDeque<Lookup<'a, I::Item>>,
+    /// Keys that wait for a page.
+    reading: Vec<Reading<I::Item>>,
+    /// Keys for which there was no frame.
+    short: Vec<(u64, I::Item)>,
+    /// Keys whose values are large: they are read one after the other.
+    large: VecDeque<(u64, I::Item, LargeValue)>,
+    /// The read of the first of them, once it was begun.
+    loading: Option<Box<Load>>,
+    arrivals: Arrivals,
+}
+
+/// The read of a large value.
+pub(crate) type Load = StateMachine<ReadValue<Vec<u8>>>;
+
+/// A key that waits for a page.
+struct Reading<K> {
+    index: u64,
+    key: K,
+    read: PendingRead,
+}
+
+/// One of many keys, and what was found.
+#[derive(Debug)]
+pub struct Lookup<'a, K> {
+    /// The key's place among those that were asked for, counted from 0.
+    pub index: u64,
+    /// The key.
+    pub key: K,
+    /// Its value, if it has one; or why that cannot be told. The other lookups go on.
+    pub value: Result<Option<Value<'a>>>,
+}
+
+/// How many keys go down the tree together.
+const TOGETHER: usize = 16;
+
+/// What to do next.
+pub(crate) enum Gathered<'a, K> {
+    /// Give this out; `None`: all keys are done.
+    Next(Option<Lookup<'a, K>>),
+    /// Wait for this, and gather again.
+    Wait(Completion),
+    /// Step the read of the first large value.
+    Large,
+}
+
+impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
+    pub(crate) fn new(reader: Reader<'a>, keys: I, depth: usize) -> MultiGet<'a, I> {
+        MultiGet {
+            reader,
+            keys: keys.fuse(),
+            taken: 0,
+            depth: depth.max(1),
+            ready: VecDeque::new(),
+            reading: Vec::new(),
+            short: Vec::new(),
+            large: VecDeque::new(),
+            loading: None,
+            arrivals: Arrivals::new(),
+        }
+    }
+
+    /// Moves on to the next key that is done.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> StateMachine<Next<'_, 'a, I>> {
+        next(self)
+    }
+
+    /// How many keys are waiting for a page.
+    pub fn in_flight(&self) -> usize {
+        self.reading.len()
+    }
+
+    /// Goes on with what has come, and takes more keys.
+    pub(crate) fn gather(&mut self, pager: &Pager) -> Result<Gathered<'a, I::Item>> {
+        if let Some(lookup) = self.ready.pop_front() {
+            return Ok(Gathered::Next(Some(lookup)));
+        }
+        // A small cache must keep frames for others, and for the pages above the leaves.
+        let depth = self.depth.min(pager.cache().frame_count() / 4).max(1);
+        self.harvest(pager)?;
+        let mut lack = None;
+        while self.ready.is_empty() && lack.is_none() && self.reading.len() < depth {
+            let room = (depth - self.reading.len()).min(TOGETHER);
+            let mut keys: SmallVec<[(u64, I::Item); TOGETHER]> = SmallVec::new();
+            let again = self.short.len().saturating_sub(room);
+            keys.extend(self.short.drain(again..));
+            while keys.len() < room {
+                let Some(key) = self.keys.next() else { break };
+                keys.push((self.taken, key));
+                self.taken += 1;
+            }
+            if keys.is_empty() {
+                break;
+            }
+            lack = self.look_up(pager, keys)?;
+        }
+        if let Some(lookup) = self.ready.pop_front() {
+            return Ok(Gathered::Next(Some(lookup)));
+        }
+        Ok(if !self.large.is_empty() {
+            Gathered::Large
+        } else if !self.reading.is_empty() {
+            Gathered::Wait(self.arrivals.next_signal())
+        } else if let Some(signal) = lack {
+            Gathered::Wait(signal)
+        } else {
+            Gathered::Next(None)
+        })
+    }
+
+    /// Goes on with the keys whose pages have come.
+    fn harvest(&mut self, pager: &Pager) -> Result<()> {
+        let mut come: SmallVec<[(u64, I::Item); TOGETHER]> = SmallVec::new();
+        let mut pins: SmallVec<[PinnedPage; TOGETHER]> = SmallVec::new();
+        let mut at = 0;
+        while at < self.reading.len() && come.len() < TOGETHER {
+            if self.reading[at].read.completion().finished() {
+                let Reading { index, key, read } = self.reading.swap_remove(at);
+                match read.take() {
+                    Ok(page) => {
+                        pins.push(page);
+                        come.push((index, key));
+                    }
+                    Err(error) => self.give_out(index, key, Err(error.into())),
+                }
+            } else {
+                at += 1;
+            }
+        }
+        if come.is_empty() {
+            return Ok(());
+        }
+        // The pins keep what has come until it has been seen.
+        let _lack = self.look_up(pager, come)?;
+        drop(pins);
+        Ok(())
+    }
+
+    /// Takes keys down the tree. Returns what to wait for if there was no frame for some of them.
+    fn look_up(
+        &mut self,
+        pager: &Pager,
+        keys: SmallVec<[(u64, I::Item); TOGETHER]>,
+    ) -> Result<Option<Completion>> {
+        let root = self.reader.root()?;
+        let mut missing: SmallVec<[(u64, I::Item, PageRef); TOGETHER]> = SmallVec::new();
+        {
+            let pages = Pages { private: self.reader.private, resident: pager.resident()? };
+            let descents = descend_together(&pages, root, keys.iter().map(|(_, key)| key.as_ref()));
+            for ((index, key), descent) in keys.into_iter().zip(descents) {
+                match descent {
+                    Descent::Missing(page) => missing.push((index, key, page)),
+                    Descent::NotThere => self.give_out(index, key, Ok(None)),
+                    Descent::Failed(error) => self.give_out(index, key, Err(error)),
+                    Descent::At(page, leaf, at) => {
+                        match found_in(&pages, self.reader, page, &leaf, at) {
+                            Some(Found::Here(value)) => self.give_out(index, key, Ok(Some(value))),
+                            Some(Found::Large(value)) => {
+                                self.large.push_back((index, key, value));
+                            }
+                            // It was evicted just now.
+                            None => missing.push((index, key, page)),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(self.read(pager, missing))
+    }
+
+    fn give_out(&mut self, index: u64, key: I::Item, value: Result<Option<Value<'a>>>) {
+        self.ready.push_back(Lookup { index, key, value });
+    }
+
+    /// Joins the reads of missing pages.
+    fn read(
+        &mut self,
+        pager: &Pager,
+        missing: SmallVec<[(u64, I::Item, PageRef); TOGETHER]>,
+    ) -> Option<Completion> {
+        let mut lack = None;
+        for (index, key, page) in missing {
+            match pager.cache().join_read(pager.file(), page) {
+                Err(error) => self.give_out(index, key, Err(error.into())),
+                Ok(Joined::Reading(read)) => {
+                    let io = read.completion();
+                    let _watched = self.arrivals.watch(&io);
+                    self.reading.push(Reading { index, key, read });
+                }
+                // In memory by now: look again.
+                Ok(Joined::Hit(_)) => self.short.push((index, key)),
+                Ok(Joined::Later(signal)) => {
+                    self.short.push((index, key));
+                    lack = Some(signal);
+                }
+            }
+        }
+        lack
+    }
+
+    /// The read of the first large value, which begins with this if it has not.
+    pub(crate) fn first_large(&mut self, pager: &Pager) -> Option<Result<&mut Load>> {
+        let (_, _, value) = self.large.front()?;
+        if self.loading.is_none() {
+            match read_whole(pager, *value) {
+                Ok(read) => self.loading = Some(Box::new(read)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.loading.as_deref_mut().map(Ok)
+    }
+
+    /// Takes the first large value, whose read is over.
+    pub(crate) fn take_large(&mut self, read: Result<Vec<u8>>) -> Option<Lookup<'a, I::Item>> {
+        self.loading = None;
+        let (index, key, _) = self.large.pop_front()?;
+        Some(Lookup { index, key, value: read.map(|value| Some(Value::loaded(value))) })
+    }
+}
+
+impl<I: Iterator> std::fmt::Debug for MultiGet<'_, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} keys taken, {} reading", self.taken, self.reading.len())
+    }
+}
