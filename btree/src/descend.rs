@@ -53,7 +53,8 @@ pub(crate) fn descend<'p>(
     let mut path = Path::new();
     let mut level = root.level;
     loop {
-        let bytes = resident_or_return!(pages, page);
+        let seen = if level == 0 { pages.passing_page(page)? } else { pages.page(page)? };
+        let Some(bytes) = seen else { return Ok(Walk::Missing(page)) };
         match node(bytes, page, level)? {
             Node::Leaf(view) => {
                 if view.count() == 0 {

@@ -65,6 +65,14 @@ impl Pages<'_> {
         Ok(self.resident.page(page)?)
     }
 
+    /// The same for a leaf in a scan, which is not going to be needed again soon.
+    pub fn passing_page(&self, page: PageRef) -> Result<Option<&[u8]>> {
+        if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
+            return Ok(Some(bytes));
+        }
+        Ok(self.resident.passing_page(page)?)
+    }
+
     /// Is the page in memory? It may be another one's by then; that shows when it is used.
     pub fn is_resident(&self, page: PageRef) -> bool {
         self.private.is_some_and(|private| private.page(page).is_some())

@@ -1,8 +1,10 @@
-//! Lookups, cached and cold, beside a bare ring that reads the same file at the same depth.
+//! Lookups, cached and cold, beside a bare ring that reads the same file at the same depth; hot
+//! lookups and ranges beside LMDB.
 //!
-//! `cargo run --release -p bench -- [DIRECTORY]`. Both sides of a pair run in turns in one
-//! process, several times over, because machines are noisy; what is printed is the median.
+//! `cargo run --release -p bench -- [DIRECTORY [hot | lookups]]`. Both sides of a pair run in turns
+//! in one process, several times over, because machines are noisy; what is printed is the median.
 
+mod hot;
 mod raw;
 
 use std::collections::VecDeque;
@@ -19,6 +21,8 @@ const ROUNDS: usize = 5;
 /// Lookups a round.
 const CACHED: u64 = 1_000_000;
 const COLD: u64 = 40_000;
+/// Keys of a `multi_get`.
+const MANY: u64 = 100_000;
 /// A cache that holds every interior page and few leaves.
 const SMALL_CACHE: u64 = 4 << 20;
 
@@ -45,6 +49,14 @@ impl Random {
 fn main() -> Result<(), Failure> {
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let directory = tempfile::tempdir_in(parent)?;
+    let part = std::env::args().nth(2);
+    let is_wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if is_wanted("hot") {
+        hot::run(directory.path())?;
+    }
+    if !is_wanted("lookups") {
+        return Ok(());
+    }
     let path = directory.path().join("bench.db");
     fill(&path)?;
     let len = std::fs::metadata(&path)?.len();
@@ -53,7 +65,7 @@ fn main() -> Result<(), Failure> {
     for depth in [1, 4, 16, 64] {
         cold(&path, len, depth)?;
     }
-    Ok(())
+    cold_many(&path, len, 64)
 }
 
 fn fill(path: &Path) -> Result<(), Failure> {
@@ -119,6 +131,36 @@ fn cold(path: &Path, len: u64, depth: usize) -> Result<(), Failure> {
     let (each, share) = (reads as f64 / COLD as f64, ours / bare);
     print!("cold, depth {depth:2}: {ours:.0} lookups/s ({each:.2} reads each), ");
     println!("a bare ring {bare:.0} reads/s: {share:.2}");
+    Ok(())
+}
+
+/// Cold lookups by one `multi_get` with `depth` reads in flight, and a bare ring's reads.
+fn cold_many(path: &Path, len: u64, depth: usize) -> Result<(), Failure> {
+    let database = Options::new().cache_bytes(SMALL_CACHE).open(path).wait()?;
+    let snapshot = database.snapshot();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS as u64 {
+        let rate = per_second(MANY, || {
+            let mut random = Random(round);
+            let keys = (0..MANY).map(|_| key(random.below(COUNT)));
+            let mut lookups = snapshot.multi_get(MAIN, keys, depth);
+            let mut count = 0;
+            while let Some(lookup) = lookups.next().wait()? {
+                assert!(lookup.value?.is_some());
+                count += 1;
+            }
+            assert_eq!(count, MANY);
+            Ok(())
+        })?;
+        let raw = per_second(MANY, || raw::read(path, len, round, depth, MANY))?;
+        if round > 0 {
+            ours.push(rate);
+            bare.push(raw);
+        }
+    }
+    let (ours, bare) = (median(ours), median(bare));
+    print!("cold, one multi_get of {MANY} keys, {depth} in flight: {ours:.0} lookups/s, ");
+    println!("a bare ring {bare:.0} reads/s: {:.2}", ours / bare);
     Ok(())
 }
 
