@@ -64,6 +64,21 @@ pub struct Info {
     pub space: SpaceUse,
 }
 
+/// What a database has done and holds: see [`Database::metrics`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// The cache: hits, misses, reads, pages written, evictions, pins, memory. Of all databases
+    /// that share it.
+    pub cache: CacheStats,
+    /// The pages of the file: used, free, held for old snapshots, and the oldest of those.
+    pub space: SpaceUse,
+    /// How many requests are queued or in flight on the back-end, of all databases that share it.
+    pub in_flight: usize,
+    /// The newest version: how many commits there were.
+    pub version: u64,
+}
+
 impl Database {
     pub(crate) fn new(pager: Arc<Pager>, driving: Arc<Driving>) -> Database {
         driving.attach(&pager);
@@ -184,6 +199,17 @@ impl Database {
             direct: self.pager.file().is_direct(),
             cache_pages: self.pager.cache().frame_count(),
             space,
+        }
+    }
+
+    /// What the database has done and holds, for monitoring. Costs a pass over what is known of the
+    /// frames of the cache.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            cache: self.pager.cache().stats(),
+            space: self.pager.space_use(),
+            in_flight: self.driving.backend().driver.in_flight(),
+            version: btree::Snapshot::newest(&self.pager).version(),
         }
     }
 

@@ -37,7 +37,7 @@ mod value;
 
 pub use cache::Cache;
 pub use cursor::Cursor;
-pub use database::{Database, Info};
+pub use database::{Database, Info, Metrics};
 pub use driving::DriverMode;
 pub use error::{Error, ErrorKind, Result};
 pub use multi_get::MultiGet;
