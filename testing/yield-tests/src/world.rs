@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use yieldb::Op;
 use yieldb_btree::node::check_node;
 use yieldb_btree::ops::{begin, open};
 use yieldb_btree::{KeyRange, Snapshot, Transaction};
@@ -166,6 +167,18 @@ impl World {
         self.drive_in(&*self.pager, machine)
     }
 
+    /// Drives an operation of the door.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`].
+    pub fn drive_op<M>(&self, mut op: Op<'_, M>) -> Result<M::Output, Stop>
+    where
+        M: StateTransition<Error: Into<yieldb::Error>>,
+    {
+        self.drive_steps(&mut op)
+    }
+
     /// Drives an operation with another context.
     ///
     /// # Errors
@@ -174,21 +187,25 @@ impl World {
     pub fn drive_in<M>(
         &self,
         context: &M::Context,
-        mut machine: StateMachine<M>,
+        machine: StateMachine<M>,
     ) -> Result<M::Output, Stop>
     where
         M: StateTransition<Error: std::fmt::Display>,
     {
+        self.drive_steps(&mut InContext { machine, context })
+    }
+
+    fn drive_steps<S: Steps>(&self, operation: &mut S) -> Result<S::Output, Stop> {
         let policy = self.policy.get();
         self.driven.set(self.driven.get() + 1);
         assert!(self.driven.get() < 100_000, "the work does not end");
         for _ in 0..100_000 {
             self.pager.turn();
-            let io = match machine.step(context) {
+            let io = match operation.step() {
                 Ok(IOResult::Done(output)) => return Ok(output),
                 Ok(IOResult::IO(IOCompletions::Single(io))) => io,
                 Ok(IOResult::IO(_)) => unreachable!("there is one kind of completions"),
-                Err(error) => return Err(Stop::Failed(error.to_string())),
+                Err(error) => return Err(Stop::Failed(error)),
             };
             if io.is_explicit_yield() {
                 if policy.drop_at_yield && !self.dropped.replace(true) {
@@ -202,12 +219,12 @@ impl World {
                     return Err(Stop::Dropped);
                 }
                 if policy.step_again {
-                    assert_steps_nothing(&mut machine, context, io.id());
+                    assert_steps_nothing(operation, io.id());
                 }
             }
             self.backend.driver.poll();
         }
-        panic!("an operation does not end: {machine:?}")
+        panic!("an operation does not end: {}", operation.shown())
     }
 
     /// Lets everything end that is under way.
@@ -272,18 +289,54 @@ impl World {
     }
 }
 
-/// Steps a machine that waits, and sees that nothing runs.
-fn assert_steps_nothing<M: StateTransition>(
-    machine: &mut StateMachine<M>,
-    context: &M::Context,
-    waits_for: u64,
-) {
-    let before = format!("{machine:?}");
-    match machine.step(context) {
-        Ok(IOResult::IO(IOCompletions::Single(again))) => assert_eq!(again.id(), waits_for),
-        _ => panic!("a machine that waits went on: {before}"),
+/// Something that is driven by steps.
+trait Steps {
+    type Output;
+
+    fn step(&mut self) -> Result<IOResult<Self::Output>, String>;
+
+    /// Where it stands.
+    fn shown(&self) -> String;
+}
+
+/// A machine, and what it works on.
+struct InContext<'c, M: StateTransition> {
+    machine: StateMachine<M>,
+    context: &'c M::Context,
+}
+
+impl<M: StateTransition<Error: std::fmt::Display>> Steps for InContext<'_, M> {
+    type Output = M::Output;
+
+    fn step(&mut self) -> Result<IOResult<M::Output>, String> {
+        self.machine.step(self.context).map_err(|error| error.to_string())
     }
-    assert_eq!(format!("{machine:?}"), before);
+
+    fn shown(&self) -> String {
+        format!("{:?}", self.machine)
+    }
+}
+
+impl<M: StateTransition<Error: Into<yieldb::Error>>> Steps for Op<'_, M> {
+    type Output = M::Output;
+
+    fn step(&mut self) -> Result<IOResult<M::Output>, String> {
+        Op::step(self).map_err(|error| error.to_string())
+    }
+
+    fn shown(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// Steps an operation that waits, and sees that nothing runs.
+fn assert_steps_nothing(operation: &mut impl Steps, waits_for: u64) {
+    let before = operation.shown();
+    match operation.step() {
+        Ok(IOResult::IO(IOCompletions::Single(again))) => assert_eq!(again.id(), waits_for),
+        _ => panic!("an operation that waits went on: {before}"),
+    }
+    assert_eq!(operation.shown(), before);
 }
 
 /// Drives without a policy.

@@ -9,7 +9,7 @@ use yieldb_btree::ops::open;
 use yieldb_btree::{KeyRange, Snapshot, Transaction, Tree};
 use yieldb_core::{IOCompletions, IOResult};
 
-use crate::world::{FILE, Policy, Stop, World, settings};
+use crate::world::{Policy, Stop, World, settings};
 
 /// Some work on a database.
 #[derive(Clone, Copy)]
@@ -251,22 +251,28 @@ fn reopen(world: &World, again: bool) -> Result<String, Stop> {
     Ok(format!("{count} {}", Snapshot::newest(&new).count(Tree::MAIN).unwrap()))
 }
 
-/// The operations that only the door has, driven by its own loops.
-fn door(world: &World, _again: bool) -> Result<String, Stop> {
-    let failed = |error: yieldb::Error| Stop::Failed(error.to_string());
+/// The operations that only the door has.
+fn door(world: &World, again: bool) -> Result<String, Stop> {
     world.disk.set_image("door", world.image());
     let options = yieldb::Options::new()
         .cache_bytes(yieldb::Options::min_cache_bytes(4096))
         .backend(world.backend.clone());
-    let database = options.clone().open("door").wait().map_err(failed)?;
-    let mut transaction = database.begin().wait().map_err(failed)?;
-    transaction.put(Tree::MAIN, "door", "open").wait().map_err(failed)?;
-    let version = transaction.commit().wait().map_err(failed)?;
-    database.close().wait().map_err(failed)?;
-    assert_ne!(FILE, "door");
-    let database = options.open("door").wait().map_err(failed)?;
+    let open = || {
+        retry(again, || {
+            // The I/O of an open that was dropped keeps the file locked until it is done.
+            world.quiesce();
+            world.drive_op(options.clone().open("door"))
+        })
+    };
+    let database = open()?;
+    let mut transaction = retry(again, || world.drive_op(database.begin()))?;
+    retry(again, || world.drive_op(transaction.put(Tree::MAIN, "door", "open")))?;
+    let version = world.drive_op(transaction.commit())?;
+    retry(again, || world.drive_op(database.clone().close()))?;
+    drop(database);
+    let database = open()?;
     let snapshot = database.snapshot();
-    let value = snapshot.value(Tree::MAIN, "door").wait().map_err(failed)?;
+    let value = retry(again, || world.drive_op(snapshot.value(Tree::MAIN, "door")))?;
     assert_eq!(value.map(|value| value.len()), Some(4));
     Ok(format!("version {version}"))
 }
