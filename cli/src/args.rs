@@ -34,9 +34,9 @@ pub struct Global {
     /// Refuse to change the file
     #[arg(long, global = true)]
     pub read_only: bool,
-    /// The tree to work on
-    #[arg(long, global = true, value_name = "NAME", default_value = "main")]
-    pub tree: String,
+    /// The tree to work on; what writes creates it if it is missing [default: main]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub tree: Option<OsString>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -176,6 +176,27 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Format::Tsv)]
         format: Format,
     },
+    /// Print the trees, and how many entries each has
+    Trees {
+        /// The database
+        file: PathBuf,
+    },
+    /// Drop a tree with all its entries, and print how many; exit code 1 if there is no such tree
+    DropTree {
+        /// The database
+        file: PathBuf,
+        /// The tree's name
+        name: OsString,
+    },
+    /// Give a tree another name; exit code 1 if there is no such tree
+    RenameTree {
+        /// The database
+        file: PathBuf,
+        /// The tree's name
+        old: OsString,
+        /// The name that it gets
+        new: OsString,
+    },
     /// Tell what is known of a database; changes nothing
     Info {
         /// The database
@@ -194,6 +215,26 @@ pub enum Command {
 }
 
 impl Command {
+    /// Does it work on one tree, which `--tree` chooses?
+    pub fn works_on_a_tree(&self) -> bool {
+        match self {
+            Command::Create { .. }
+            | Command::Trees { .. }
+            | Command::DropTree { .. }
+            | Command::RenameTree { .. }
+            | Command::Info { .. }
+            | Command::Check { .. } => false,
+            Command::Put { .. }
+            | Command::Get { .. }
+            | Command::Delete { .. }
+            | Command::Scan { .. }
+            | Command::Count { .. }
+            | Command::Load { .. }
+            | Command::Dump { .. }
+            | Command::Shell { .. } => true,
+        }
+    }
+
     /// The database.
     pub fn file(&self) -> &Path {
         match self {
@@ -205,6 +246,9 @@ impl Command {
             | Command::Count { file, .. }
             | Command::Load { file, .. }
             | Command::Dump { file, .. }
+            | Command::Trees { file }
+            | Command::DropTree { file, .. }
+            | Command::RenameTree { file, .. }
             | Command::Info { file }
             | Command::Check { file }
             | Command::Shell { file } => file,

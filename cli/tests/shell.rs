@@ -6,25 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use support::Place;
-
-/// Commands and their answers in JSON.
-fn dialogue(place: &Place, lines: &[(&str, Value)]) {
-    let input: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
-    let answers = place.ok_with("shell some.db --json", input.as_bytes());
-    let answers: Vec<&str> = answers.lines().collect();
-    assert_eq!(answers.len(), lines.len(), "{answers:?}");
-    for ((line, expected), answer) in lines.iter().zip(answers) {
-        let answer: Value = serde_json::from_str(answer).unwrap();
-        if expected["ok"] == json!(false) {
-            assert_eq!(answer["ok"], json!(false), "{line}: {answer}");
-            assert_eq!(answer["code"], expected["code"], "{line}: {answer}");
-            assert!(answer["error"].is_string(), "{line}: {answer}");
-        } else {
-            assert_eq!(&answer, expected, "{line}");
-        }
-    }
-}
+use support::{Place, dialogue};
 
 #[test]
 fn answers_are_as_promised() {

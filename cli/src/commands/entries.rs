@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, json};
-use yieldb::{Create, MAIN};
+use yieldb::Create;
 
-use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line};
+use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, NOT_FOUND};
 use crate::format::insert_bytes;
@@ -24,7 +24,8 @@ pub fn put(
     let create = if create { Create::IfMissing } else { Create::Never };
     let database = open_to_write(global, file, create)?;
     let mut transaction = database.begin().wait()?;
-    let replaced = transaction.put(MAIN, &key, &value).wait()?;
+    let tree = trees::to_write(global, &mut transaction)?;
+    let replaced = transaction.put(tree, &key, &value).wait()?;
     let version = transaction.commit().wait()?;
     if global.json {
         return print_json(&json!({"replaced": replaced, "version": version}));
@@ -37,7 +38,8 @@ pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
     let key = bytes_of(global, key)?;
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let value = snapshot.get(MAIN, &key).wait()?;
+    let tree = trees::to_read(global, &snapshot)?;
+    let value = snapshot.get(tree, &key).wait()?;
     if global.json {
         let mut object = Map::new();
         match &value {
@@ -60,10 +62,11 @@ pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
 pub fn delete(global: &Global, file: &Path, keys: &[OsString]) -> CliResult<()> {
     let keys = keys.iter().map(|key| bytes_of(global, key)).collect::<CliResult<Vec<_>>>()?;
     let database = open_to_write(global, file, Create::Never)?;
+    let tree = trees::to_read(global, &database.snapshot())?;
     let mut transaction = database.begin().wait()?;
     let mut deleted: u64 = 0;
     for key in &keys {
-        deleted += u64::from(transaction.delete(MAIN, key).wait()?);
+        deleted += u64::from(transaction.delete(tree, key).wait()?);
     }
     let version = transaction.commit().wait()?;
     if global.json {

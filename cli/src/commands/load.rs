@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
-use yieldb::{Create, MAIN};
+use yieldb::Create;
 
-use super::{open, options, print_json, print_line};
+use super::{open, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
 use crate::error::{CliError, CliResult};
 use crate::escape::decode_hex;
@@ -45,7 +45,7 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
         options = options.database_id(id);
     }
     let database = open(global, options, file)?;
-    let empty = database.snapshot().count(MAIN).unwrap() == 0;
+    let empty = database.info().entries == 0;
     let batch = what.batch.unwrap_or(if empty { u64::MAX } else { DEFAULT_BATCH });
 
     let started = Instant::now();
@@ -53,9 +53,10 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
     let mut entries = Entries::new(input, what.format, global.text());
     let (mut count, mut len) = (0_u64, 0_u64);
     let mut transaction = database.begin().wait()?;
+    let tree = trees::to_write(global, &mut transaction)?;
     let mut in_batch = 0;
     while let Some((key, value)) = entries.next()? {
-        transaction.put(MAIN, &key, &value).wait()?;
+        transaction.put(tree, &key, &value).wait()?;
         count += 1;
         in_batch += 1;
         len += (key.len() + value.len()) as u64;

@@ -7,6 +7,7 @@ mod info;
 mod load;
 mod scan;
 mod shell;
+mod trees;
 
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -29,10 +30,11 @@ pub fn run(cli: &Cli) -> CliResult<()> {
         let message = "--durability relaxed needs the log, which this version does not have yet";
         return Err(CliError::usage(message));
     }
-    if global.tree != "main" {
-        let message = "--tree: this version has the tree `main` only";
-        return Err(CliError::usage(message));
+    if global.tree.is_some() && !cli.command.works_on_a_tree() {
+        return Err(CliError::usage("--tree: this command is not about one tree"));
     }
+    // Before anything is created.
+    trees::chosen(global)?;
     execute(global, &cli.command).map_err(|error| error.on(cli.command.file()))
 }
 
@@ -60,6 +62,9 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
             load::run(global, file, &what)
         }
         Command::Dump { file, format } => scan::dump(global, file, *format),
+        Command::Trees { file } => trees::list(global, file),
+        Command::DropTree { file, name } => trees::drop_tree(global, file, name),
+        Command::RenameTree { file, old, new } => trees::rename(global, file, old, new),
         Command::Info { file } => info::run(global, file),
         Command::Check { file } => check::run(global, file),
         Command::Shell { file } => shell::run(global, file),

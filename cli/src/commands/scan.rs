@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, json};
-use yieldb::{Cursor, Entry, KeyRange, MAIN};
+use yieldb::{Cursor, Entry, KeyRange};
 
-use super::{open_to_read, output, print_json, print_line, range_of};
+use super::{open_to_read, output, print_json, print_line, range_of, trees};
 use crate::args::{Format, Global, RangeArgs};
 use crate::error::CliResult;
 use crate::escape::write_json;
@@ -27,7 +27,8 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
     let range = range_of(global, range)?;
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let mut cursor = snapshot.cursor(MAIN, range);
+    let tree = trees::to_read(global, &snapshot)?;
+    let mut cursor = snapshot.cursor(tree, range);
     let mut out = output();
     let mut left = what.limit.unwrap_or(u64::MAX);
     while left > 0 {
@@ -59,10 +60,11 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
     let range = range_of(global, range)?;
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
+    let tree = trees::to_read(global, &snapshot)?;
     let count = if range == KeyRange::all() {
-        snapshot.count(MAIN).unwrap()
+        snapshot.count(tree)?
     } else {
-        let mut cursor = snapshot.cursor(MAIN, range);
+        let mut cursor = snapshot.cursor(tree, range);
         let mut count = 0;
         while cursor.next().wait()?.is_some() {
             count += 1;
@@ -72,11 +74,12 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
     if global.json { print_json(&json!({"count": count})) } else { print_line(count) }
 }
 
-/// Prints everything.
+/// Prints everything in a tree.
 pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
-    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
+    let tree = trees::to_read(global, &snapshot)?;
+    let mut cursor = snapshot.cursor(tree, KeyRange::all());
     let mut out = output();
     let format = if global.json { Format::Ndjson } else { format };
     while let Some(entry) = cursor.next().wait()? {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
-use yieldb::{Create, Database, KeyRange, MAIN, Snapshot, WriteTransaction};
+use yieldb::{Create, Database, KeyRange, Snapshot, Tree, WriteTransaction};
 
-use super::open_to_write;
+use super::{open_to_write, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult};
 use crate::escape::{Text, write_json};
@@ -17,6 +17,7 @@ const MAX_LINE_LEN: u64 = 1 << 20;
 
 const HELP: &str = "\
 put KEY VALUE    get KEY    delete KEY    scan [FROM [TO [LIMIT]]]    count
+tree NAME    trees    drop-tree NAME    rename-tree OLD NEW
 begin    commit    rollback    checkpoint    stats    check    version    exit
 Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in quotes, \\\".";
 
@@ -24,13 +25,23 @@ Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in
 pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let create = if global.read_only { Create::Never } else { Create::IfMissing };
     let database = open_to_write(global, file, create)?;
-    let mut shell = Shell { database, transaction: None, text: global.text(), json: global.json };
+    let mut shell = Shell {
+        database,
+        transaction: None,
+        tree: trees::MAIN_NAME.to_vec(),
+        text: global.text(),
+        json: global.json,
+    };
+    shell.switch(&trees::chosen(global)?)?;
     if io::stdin().is_terminal() { shell.prompt() } else { shell.serve(io::stdin().lock()) }
 }
 
 struct Shell {
     database: Database,
     transaction: Option<WriteTransaction>,
+    /// The name of the tree that commands work on. It need not exist: a rollback may have taken it
+    /// back.
+    tree: Vec<u8>,
     text: Text,
     json: bool,
 }
@@ -61,8 +72,7 @@ impl Shell {
         let mut editor = rustyline::DefaultEditor::new()
             .map_err(|error| CliError::new(crate::error::SYSTEM, error.to_string()))?;
         loop {
-            let prompt = if self.transaction.is_some() { "yieldb*> " } else { "yieldb> " };
-            match editor.readline(prompt) {
+            match editor.readline(&self.prompt_text()) {
                 Ok(line) => {
                     let _known = editor.add_history_entry(line.as_str()).is_ok();
                     if !self.answer(line.as_bytes())? {
@@ -73,6 +83,17 @@ impl Shell {
                 Err(_end) => return Ok(()),
             }
         }
+    }
+
+    /// What the prompt says: the tree, if it is not the usual one, and whether a transaction is
+    /// under way.
+    fn prompt_text(&self) -> String {
+        let tree = match self.tree.as_slice() {
+            trees::MAIN_NAME => String::new(),
+            name => format!(" {}", String::from_utf8_lossy(&Text::Escaped.encode(name))),
+        };
+        let mark = if self.transaction.is_some() { "*" } else { "" };
+        format!("yieldb{tree}{mark}> ")
     }
 
     /// Answers line by line.
@@ -146,13 +167,7 @@ impl Shell {
             (b"get", [key]) => self.get(key),
             (b"delete", [key]) => self.delete(key),
             (b"scan", [] | [_] | [_, _] | [_, _, _]) => self.scan(arguments),
-            (b"count", []) => {
-                let count = match &self.transaction {
-                    Some(transaction) => transaction.count(MAIN).unwrap(),
-                    None => self.database.snapshot().count(MAIN).unwrap(),
-                };
-                Ok(Answer::new(json!({"count": count}), count.to_string()))
-            }
+            (b"count", []) => self.count(),
             (b"begin", []) => self.begin(),
             (b"commit", []) => {
                 let version = self.take_transaction()?.commit().wait()?;
@@ -165,8 +180,10 @@ impl Shell {
             (b"savepoint" | b"rollback-to", [_]) => {
                 Err(CliError::usage("this version has no savepoints yet"))
             }
-            (b"tree", [name]) if name == b"main" => Ok(Answer::done()),
-            (b"tree", [_]) => Err(CliError::usage("this version has the tree `main` only")),
+            (b"tree", [name]) => self.switch(name),
+            (b"trees", []) => Ok(self.trees()),
+            (b"drop-tree", [name]) => self.drop_tree(name),
+            (b"rename-tree", [old, new]) => self.rename_tree(old, new),
             // Every commit is one.
             (b"checkpoint", []) => Ok(Answer::done()),
             (b"stats", []) => Ok(self.stats()),
@@ -195,13 +212,65 @@ impl Shell {
         self.transaction.take().ok_or_else(|| CliError::usage("no transaction is under way"))
     }
 
+    // Trees.
+
+    /// The tree that is read.
+    fn tree(&self) -> CliResult<Tree> {
+        self.find(&self.tree)
+    }
+
+    /// The tree with a name.
+    fn find(&self, name: &[u8]) -> CliResult<Tree> {
+        let tree = match &self.transaction {
+            Some(transaction) => transaction.tree(name),
+            None => self.database.snapshot().tree(name),
+        };
+        tree.ok_or_else(|| trees::missing(name))
+    }
+
+    /// Goes to a tree; a missing one is created.
+    fn switch(&mut self, name: &[u8]) -> CliResult<Answer> {
+        if self.find(name).is_err() {
+            self.change(|transaction| Ok(transaction.create_tree(name)?))?;
+        }
+        self.tree = name.to_vec();
+        Ok(Answer::done())
+    }
+
+    fn trees(&self) -> Answer {
+        let (trees, mut lines) = match &self.transaction {
+            Some(transaction) => trees::show(self.text, transaction.trees()),
+            None => trees::show(self.text, self.database.snapshot().trees()),
+        };
+        lines.pop();
+        Answer::new(json!({"trees": trees}), lines)
+    }
+
+    fn drop_tree(&mut self, name: &[u8]) -> CliResult<Answer> {
+        let tree = self.find(name)?;
+        let dropped = self.change(|transaction| {
+            let count = transaction.count(tree)?;
+            transaction.drop_tree(tree)?.wait()?;
+            Ok(count)
+        })?;
+        Ok(Answer::new(json!({"dropped": dropped}), dropped.to_string()))
+    }
+
+    fn rename_tree(&mut self, old: &[u8], new: &[u8]) -> CliResult<Answer> {
+        let tree = self.find(old)?;
+        self.change(|transaction| Ok(transaction.rename_tree(tree, new)?))?;
+        Ok(Answer::done())
+    }
+
+    // Entries.
+
     /// Makes a change, in the transaction under way or in one of its own.
     fn change<T>(
         &mut self,
-        change: impl FnOnce(&mut WriteTransaction) -> yieldb::Result<T>,
+        change: impl FnOnce(&mut WriteTransaction) -> CliResult<T>,
     ) -> CliResult<T> {
         if let Some(transaction) = &mut self.transaction {
-            return Ok(change(transaction)?);
+            return change(transaction);
         }
         let mut transaction = self.database.begin().wait()?;
         let result = change(&mut transaction)?;
@@ -210,22 +279,38 @@ impl Shell {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> CliResult<Answer> {
-        self.change(|transaction| transaction.put(MAIN, key, value).wait())?;
+        let name = self.tree.clone();
+        self.change(|transaction| {
+            let tree = transaction.open_tree(name)?;
+            Ok(transaction.put(tree, key, value).wait()?)
+        })?;
         Ok(Answer::done())
     }
 
     fn delete(&mut self, key: &[u8]) -> CliResult<Answer> {
-        let deleted = u64::from(self.change(|transaction| transaction.delete(MAIN, key).wait())?);
+        let tree = self.tree()?;
+        let deleted = self.change(|transaction| Ok(transaction.delete(tree, key).wait()?))?;
+        let deleted = u64::from(deleted);
         Ok(Answer::new(json!({"deleted": deleted}), deleted.to_string()))
     }
 
+    fn count(&self) -> CliResult<Answer> {
+        let tree = self.tree()?;
+        let count = match &self.transaction {
+            Some(transaction) => transaction.count(tree)?,
+            None => self.database.snapshot().count(tree)?,
+        };
+        Ok(Answer::new(json!({"count": count}), count.to_string()))
+    }
+
     fn get(&self, key: &[u8]) -> CliResult<Answer> {
+        let tree = self.tree()?;
         let snapshot: Snapshot;
         let value = match &self.transaction {
-            Some(transaction) => transaction.get(MAIN, key).wait()?,
+            Some(transaction) => transaction.get(tree, key).wait()?,
             None => {
                 snapshot = self.database.snapshot();
-                snapshot.get(MAIN, key).wait()?
+                snapshot.get(tree, key).wait()?
             }
         };
         Ok(match value {
@@ -251,10 +336,11 @@ impl Shell {
                 .and_then(|limit| limit.parse().ok())
                 .ok_or_else(|| CliError::usage("the limit is not a number"))?,
         };
+        let tree = self.tree()?;
         let snapshot = self.database.snapshot();
         let mut cursor = match &self.transaction {
-            Some(transaction) => transaction.cursor(MAIN, range),
-            None => snapshot.cursor(MAIN, range),
+            Some(transaction) => transaction.cursor(tree, range),
+            None => snapshot.cursor(tree, range),
         };
         let (mut entries, mut shown) = (Vec::new(), Vec::new());
         for _ in 0..limit {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How a command ended.
@@ -104,4 +105,22 @@ pub fn flip(path: &Path, offset: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[offset] ^= 1;
     std::fs::write(path, bytes).unwrap();
+}
+
+/// Has the shell answer commands, in JSON, and compares the answers.
+pub fn dialogue(place: &Place, lines: &[(&str, Value)]) {
+    let input: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let answers = place.ok_with("shell some.db --json", input.as_bytes());
+    let answers: Vec<&str> = answers.lines().collect();
+    assert_eq!(answers.len(), lines.len(), "{answers:?}");
+    for ((line, expected), answer) in lines.iter().zip(answers) {
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        if expected["ok"] == json!(false) {
+            assert_eq!(answer["ok"], json!(false), "{line}: {answer}");
+            assert_eq!(answer["code"], expected["code"], "{line}: {answer}");
+            assert!(answer["error"].is_string(), "{line}: {answer}");
+        } else {
+            assert_eq!(&answer, expected, "{line}");
+        }
+    }
 }
