@@ -50,6 +50,7 @@ pub use yieldb_btree::{
     Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Lookup,
     Report, Savepoint, Value,
 };
+pub use yieldb_btree::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
 pub use yieldb_pager::cache::CacheStats;
@@ -73,6 +74,7 @@ pub mod ops {
     pub use yieldb_btree::ops::next::{Next, NextKey};
     pub use yieldb_btree::ops::put::Put;
     pub use yieldb_btree::ops::read_value::ReadValue;
+    pub use yieldb_btree::ops::stats::Stats;
     pub use yieldb_btree::ops::update::Update;
     pub use yieldb_btree::ops::write::Write;
     pub use yieldb_btree::ops::write_value::{FinishValue, WriteValue};

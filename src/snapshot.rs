@@ -7,6 +7,7 @@ use yieldb_btree::ops::check::{Check, CheckProgress};
 use yieldb_btree::ops::count::Count;
 use yieldb_btree::ops::edge::Edge;
 use yieldb_btree::ops::get::Get;
+use yieldb_btree::ops::stats::{Stats, StatsProgress};
 use yieldb_core::{StateMachine, StateTransition};
 use yieldb_pager::{Pager, Tree};
 
@@ -156,6 +157,20 @@ impl Snapshot {
     /// If there is no memory for that.
     pub fn check<P: FnMut(CheckProgress)>(&self, progress: P) -> Result<Op<'_, Check<P>>> {
         Ok(self.op(self.snapshot.check(progress)?))
+    }
+
+    /// Reads every node of a tree and tells what it consists of: its levels, how full the pages
+    /// are, how long keys and values are. Tells `progress` after each page.
+    ///
+    /// # Errors
+    ///
+    /// If the version does not have the tree. When driven: damage in the tree, a failed read.
+    pub fn stats<P: FnMut(StatsProgress)>(
+        &self,
+        tree: Tree,
+        progress: P,
+    ) -> Result<Op<'_, Stats<P>>> {
+        Ok(self.op(self.snapshot.stats(tree, progress)?))
     }
 
     fn op<'a, M>(&'a self, machine: StateMachine<M>) -> Op<'a, M>

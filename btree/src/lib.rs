@@ -38,6 +38,7 @@ pub use multi_get::{Lookup, MultiGet};
 pub use ops::check::{CheckProgress, Damage, Report};
 pub use ops::find_value::ValueReader;
 pub use ops::get::Value;
+pub use ops::stats::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};
 pub use ops::update::{Decide, Decision, IfAbsent, IfEqual};
 pub use ops::write_value::ValueWriter;
 pub use savepoint::Savepoint;

@@ -12,6 +12,7 @@ use crate::ops::count::{Count, count};
 use crate::ops::edge::{Edge, edge};
 use crate::ops::find_value::{FindValue, find_value};
 use crate::ops::get::{Get, get};
+use crate::ops::stats::{Stats, StatsProgress, stats};
 use crate::pages::Reader;
 use crate::{KeyRange, Result};
 
@@ -107,6 +108,20 @@ impl Snapshot {
     /// If there is no memory for a bit for each page of the file.
     pub fn check<P: FnMut(CheckProgress)>(&self, progress: P) -> Result<StateMachine<Check<P>>> {
         check(self.pin.clone(), progress)
+    }
+
+    /// Reads every node of a tree and tells what it consists of, telling `progress` after each
+    /// page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`](crate::Error::NoSuchTree) if the version does not have it.
+    pub fn stats<P: FnMut(StatsProgress)>(
+        &self,
+        tree: Tree,
+        progress: P,
+    ) -> Result<StateMachine<Stats<P>>> {
+        stats(self.pin.clone(), tree, progress)
     }
 
     /// What pins the version.

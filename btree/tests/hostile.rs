@@ -93,6 +93,9 @@ fn use_it(image: Vec<u8>) {
     if let Ok(check) = snapshot.check(|_| {}) {
         let _report = support::drive(&backend, Some(&pager), &*pager, check).is_ok();
     }
+    if let Ok(stats) = snapshot.stats(Tree::MAIN, |_| {}) {
+        let _stats = support::drive(&backend, Some(&pager), &*pager, stats).is_ok();
+    }
     for forwards in [true, false] {
         let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all());
         let mut left = 20_000;

@@ -202,6 +202,11 @@ pub enum Command {
         /// The database
         file: PathBuf,
     },
+    /// Tell what trees and space consist of: pages, fill, lengths; reads every page of the trees
+    Stats {
+        /// The database
+        file: PathBuf,
+    },
     /// Read every page and list all damage; exit code 3 if there is any; changes nothing
     Check {
         /// The database
@@ -231,6 +236,7 @@ impl Command {
             | Command::Count { .. }
             | Command::Load { .. }
             | Command::Dump { .. }
+            | Command::Stats { .. }
             | Command::Shell { .. } => true,
         }
     }
@@ -250,6 +256,7 @@ impl Command {
             | Command::DropTree { file, .. }
             | Command::RenameTree { file, .. }
             | Command::Info { file }
+            | Command::Stats { file }
             | Command::Check { file }
             | Command::Shell { file } => file,
         }

@@ -12,6 +12,8 @@ pub enum Unit {
     Bytes,
     /// Pages of the file.
     Pages,
+    /// Entries of trees.
+    Entries,
 }
 
 /// A bar that is shown on a terminal only; `total` is `None` where it is not known.
@@ -25,6 +27,7 @@ pub fn bar(unit: Unit, total: Option<u64>, quiet: bool) -> ProgressBar {
         }
         (Unit::Bytes, None) => "{spinner} {bytes} {binary_bytes_per_sec} {msg}",
         (Unit::Pages, _) => "{bar:40} {pos}/{len} pages {eta}",
+        (Unit::Entries, _) => "{bar:40} {pos}/{len} entries {eta}",
     };
     let bar = match total {
         Some(total) => ProgressBar::new(total),

@@ -15,6 +15,7 @@ pub mod next;
 pub mod open;
 pub mod put;
 pub mod read_value;
+pub mod stats;
 pub mod update;
 pub mod write;
 pub mod write_value;

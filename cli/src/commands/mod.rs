@@ -7,6 +7,7 @@ mod info;
 mod load;
 mod scan;
 mod shell;
+mod stats;
 mod trees;
 
 use std::ffi::OsStr;
@@ -66,6 +67,7 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::DropTree { file, name } => trees::drop_tree(global, file, name),
         Command::RenameTree { file, old, new } => trees::rename(global, file, old, new),
         Command::Info { file } => info::run(global, file),
+        Command::Stats { file } => stats::run(global, file),
         Command::Check { file } => check::run(global, file),
         Command::Shell { file } => shell::run(global, file),
     }

@@ -46,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "savepoints", run: ranges::savepoints, reads_ahead: true },
     Scenario { name: "a batch", run: ranges::batch, reads_ahead: true },
     Scenario { name: "a check", run: check, reads_ahead: false },
+    Scenario { name: "statistics", run: stats, reads_ahead: false },
     Scenario { name: "an open", run: reopen, reads_ahead: false },
     Scenario { name: "the door", run: door, reads_ahead: false },
 ];
@@ -198,6 +199,16 @@ fn check(world: &World, _again: bool) -> Result<String, Stop> {
         return Err(Stop::Failed(damage.to_string()));
     }
     Ok(format!("{report:?} {told}"))
+}
+
+fn stats(world: &World, again: bool) -> Result<String, Stop> {
+    let snapshot = world.snapshot();
+    let stats = retry(again, || world.drive(snapshot.stats(Tree::MAIN, |_| {}).unwrap()))?;
+    assert_eq!(stats.levels.len(), snapshot.depth(Tree::MAIN).unwrap());
+    let mut told = 0;
+    let again = world.drive(snapshot.stats(Tree::MAIN, |_| told += 1).unwrap())?;
+    assert_eq!((&again, told), (&stats, stats.nodes()));
+    Ok(format!("{stats:?}"))
 }
 
 /// Makes trees, fills, renames and drops them.
