@@ -27,6 +27,7 @@ mod cursor;
 mod database;
 mod driving;
 mod error;
+pub mod inspect;
 mod multi_get;
 mod op;
 mod open;

@@ -15,6 +15,7 @@ mod cursor;
 mod descend;
 mod edit;
 mod error;
+pub mod inspect;
 mod key_range;
 mod large;
 mod lock_step;

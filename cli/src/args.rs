@@ -212,6 +212,17 @@ pub enum Command {
         /// The database
         file: PathBuf,
     },
+    /// Explain one page field by field; exit code 3 if it is damaged; changes nothing
+    Page {
+        /// The database, or what is left of it
+        file: PathBuf,
+        /// The page's number
+        #[arg(value_name = "N")]
+        number: u64,
+        /// The page size in bytes [default: what the superblock says]
+        #[arg(long, value_name = "BYTES")]
+        page_size: Option<u32>,
+    },
     /// A prompt, or one command a line from standard input
     Shell {
         /// The database; created if missing
@@ -228,7 +239,8 @@ impl Command {
             | Command::DropTree { .. }
             | Command::RenameTree { .. }
             | Command::Info { .. }
-            | Command::Check { .. } => false,
+            | Command::Check { .. }
+            | Command::Page { .. } => false,
             Command::Put { .. }
             | Command::Get { .. }
             | Command::Delete { .. }
@@ -258,6 +270,7 @@ impl Command {
             | Command::Info { file }
             | Command::Stats { file }
             | Command::Check { file }
+            | Command::Page { file, .. }
             | Command::Shell { file } => file,
         }
     }

@@ -76,6 +76,11 @@ pub fn set_kind(page: &mut [u8], kind: u8, level: u8, count: u16) {
     page[COUNT..COUNT + 2].copy_from_slice(&count.to_le_bytes());
 }
 
+/// The checksum that a page with these contents has.
+pub fn checksum_of(page: &[u8]) -> u32 {
+    crc32fast::hash(&page[KIND..])
+}
+
 /// Names the page: its number and the moment it was made.
 pub fn set_name(page: &mut [u8], id: PageId, stamp: Stamp) {
     page[NUMBER..NUMBER + 8].copy_from_slice(&id.as_u64().to_le_bytes());
@@ -85,7 +90,7 @@ pub fn set_name(page: &mut [u8], id: PageId, stamp: Stamp) {
 /// Names the page and writes its checksum: from now on it does not change.
 pub fn seal(page: &mut [u8], id: PageId, stamp: Stamp) {
     set_name(page, id, stamp);
-    let checksum = crc32fast::hash(&page[KIND..]);
+    let checksum = checksum_of(page);
     page[..KIND].copy_from_slice(&checksum.to_le_bytes());
 }
 
@@ -96,7 +101,7 @@ pub fn seal(page: &mut [u8], id: PageId, stamp: Stamp) {
 /// What is wrong with it.
 pub fn verify(page: &[u8], expected: PageRef) -> Result<(), &'static str> {
     let stored = u32::from_le_bytes([page[0], page[1], page[2], page[3]]);
-    if stored != crc32fast::hash(&page[KIND..]) {
+    if stored != checksum_of(page) {
         return Err("its checksum does not match its contents");
     }
     if number_of(page) != expected.page().as_u64() {

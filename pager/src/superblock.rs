@@ -129,6 +129,15 @@ pub fn reserved_page_count(page_size: PageSize) -> u64 {
     (2 * SLOT_LEN as u64).div_ceil(page_size.bytes() as u64)
 }
 
+/// The checksum that a slot with these contents has.
+///
+/// # Panics
+///
+/// If `slot` is shorter than [`SLOT_LEN`].
+pub fn slot_checksum(slot: &[u8]) -> u32 {
+    crc32fast::hash(&slot[..CHECKSUM])
+}
+
 impl Superblock {
     /// The length of the file in bytes.
     pub fn file_len(&self) -> u64 {
@@ -160,7 +169,7 @@ impl Superblock {
         put(136, &reference(self.space).to_le_bytes());
         put(144, &self.page_count.to_le_bytes());
         put(152, &self.next_tree.to_le_bytes());
-        let checksum = crc32fast::hash(&slot[..CHECKSUM]);
+        let checksum = slot_checksum(slot);
         slot[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
     }
 
@@ -176,7 +185,7 @@ impl Superblock {
         if slot[..MAGIC.len()] != MAGIC {
             return Err(OpenError::Foreign { what: "it does not begin as one" });
         }
-        if crc32fast::hash(&slot[..CHECKSUM]) != u32_at(slot, CHECKSUM) {
+        if slot_checksum(slot) != u32_at(slot, CHECKSUM) {
             return damaged("the superblock's checksum does not match its contents");
         }
         let found = u32_at(slot, 16);
@@ -241,7 +250,7 @@ impl Superblock {
 pub fn is_unfinished_creation([first, second]: [&[u8]; 2]) -> bool {
     let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     let has_fields = first[..MAGIC.len()] == MAGIC && u64_at(first, 48) == 1;
-    let is_torn = crc32fast::hash(&first[..CHECKSUM]) != u32_at(first, CHECKSUM);
+    let is_torn = slot_checksum(first) != u32_at(first, CHECKSUM);
     is_torn
         && (has_fields || is_zero(&first[..FIELDS_LEN]))
         && is_zero(&first[FIELDS_LEN..CHECKSUM])

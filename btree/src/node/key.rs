@@ -20,7 +20,7 @@ impl<'a> KeyRef<'a> {
     }
 
     /// A key of a node: `suffix_len` bytes behind the prefix, the first four of them in the head.
-    pub(super) fn in_node(
+    pub(crate) fn in_node(
         prefix: &'a [u8],
         head: u32,
         suffix_len: usize,

@@ -5,6 +5,7 @@ mod create;
 mod entries;
 mod info;
 mod load;
+mod page;
 mod scan;
 mod shell;
 mod stats;
@@ -69,6 +70,7 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Info { file } => info::run(global, file),
         Command::Stats { file } => stats::run(global, file),
         Command::Check { file } => check::run(global, file),
+        Command::Page { file, number, page_size } => page::run(global, file, *number, *page_size),
         Command::Shell { file } => shell::run(global, file),
     }
 }
@@ -92,18 +94,23 @@ fn options(global: &Global) -> Options {
 /// late write of its can meet those of the next process.
 const LOCK_PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));
 
-/// Opens a database.
-fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
+/// Opens something, and waits a moment for its lock.
+fn patiently<T>(mut open: impl FnMut() -> yieldb::Result<T>) -> CliResult<T> {
     let (patience, pause) = LOCK_PATIENCE;
     let started = Instant::now();
-    let database = loop {
-        match options.clone().open(file).wait() {
+    loop {
+        match open() {
             Err(error) if error.kind() == ErrorKind::Locked && started.elapsed() < patience => {
                 thread::sleep(pause);
             }
-            result => break result?,
+            result => return Ok(result?),
         }
-    };
+    }
+}
+
+/// Opens a database.
+fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
+    let database = patiently(|| options.clone().open(file).wait())?;
     if global.verbose {
         let info = database.info();
         eprintln!("yieldb: driver {} ({})", info.driver, info.driver_reason);

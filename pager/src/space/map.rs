@@ -113,6 +113,34 @@ pub fn check_page(page: &[u8]) -> Result<(), &'static str> {
     }
 }
 
+/// What a page of a map says of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Is its number used?
+    Known(bool),
+    /// This page of the map knows.
+    Below(PageRef),
+}
+
+/// Looks a page up in a page of a map, or in its root: `None` if that does not tell of it.
+///
+/// For looking at single pages of a file; the engine has the whole map in memory.
+pub fn look_up(page: &[u8], number: u64) -> Option<Lookup> {
+    check_page(page).ok()?;
+    let body = &page[HEADER_LEN..];
+    let (bits, references) = (8 * body.len() as u64, body.len() as u64 / 8);
+    if kind_of(page) == SPACE_BITS {
+        let bit = number % bits;
+        return Some(Lookup::Known(body[(bit / 8) as usize] & 1 << (bit % 8) != 0));
+    }
+    // One page of bits, or one index, for each reference.
+    let covered = bits * references.pow(u32::from(level_of(page)) - 1);
+    let index = (number / covered % references) as usize;
+    let child = body.chunks_exact(8).take(count_of(page)).nth(index)?;
+    let bits = u64::from_le_bytes(child.try_into().expect("eight bytes"));
+    Some(Lookup::Below(PageRef::from_u64(bits)))
+}
+
 /// Puts a map together from its pages.
 #[derive(Debug)]
 pub struct MapLoader {
@@ -264,6 +292,20 @@ mod tests {
             let (loaded, own) = load(&pages, &names, page_size, page_count).unwrap();
             assert_eq!(loaded.words(), &words);
             assert_eq!(own.len(), names.len());
+            for number in (0..page_count).step_by(page_count as usize / 50) {
+                let (mut at, mut steps) = (names.len() - 1, 0);
+                let is_used = loop {
+                    match look_up(&pages[at], number).unwrap() {
+                        Lookup::Known(is_used) => break is_used,
+                        Lookup::Below(name) => {
+                            at = names.iter().position(|other| *other == name).unwrap();
+                        }
+                    }
+                    steps += 1;
+                };
+                assert_eq!(is_used, space.is_used(PageId::from_u64(number).unwrap()), "{number}");
+                assert!(steps <= MAX_LEVEL);
+            }
         }
     }
 
