@@ -7,9 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::escape::Text;
 
-/// An embedded, transactional, ordered key-value store that never blocks.
+/// What the exit codes mean.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 not found; 2 wrong usage; 3 the file is damaged; 4 locked by another process;
+5 the operating system refused; 6 not a yieldb file, or of a version that this program cannot read";
+
+/// An embedded, transactional, ordered key-value store that never blocks
 #[derive(Debug, Parser)]
-#[command(name = "yieldb", version, about, max_term_width = 100)]
+#[command(name = "yieldb", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What is true of every command.
     #[command(flatten)]
@@ -228,6 +233,16 @@ pub enum Command {
         /// The database; created if missing
         file: PathBuf,
     },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, of the program or of one command
+    Man {
+        /// The command
+        command: Option<String>,
+    },
 }
 
 impl Command {
@@ -240,7 +255,9 @@ impl Command {
             | Command::RenameTree { .. }
             | Command::Info { .. }
             | Command::Check { .. }
-            | Command::Page { .. } => false,
+            | Command::Page { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. } => false,
             Command::Put { .. }
             | Command::Get { .. }
             | Command::Delete { .. }
@@ -253,9 +270,10 @@ impl Command {
         }
     }
 
-    /// The database.
-    pub fn file(&self) -> &Path {
-        match self {
+    /// The database, if it is about one.
+    pub fn file(&self) -> Option<&Path> {
+        Some(match self {
+            Command::Completions { .. } | Command::Man { .. } => return None,
             Command::Create { file, .. }
             | Command::Put { file, .. }
             | Command::Get { file, .. }
@@ -272,7 +290,7 @@ impl Command {
             | Command::Check { file }
             | Command::Page { file, .. }
             | Command::Shell { file } => file,
-        }
+        })
     }
 }
 

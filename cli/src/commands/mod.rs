@@ -3,6 +3,7 @@
 mod check;
 mod create;
 mod entries;
+mod generate;
 mod info;
 mod load;
 mod page;
@@ -37,7 +38,10 @@ pub fn run(cli: &Cli) -> CliResult<()> {
     }
     // Before anything is created.
     trees::chosen(global)?;
-    execute(global, &cli.command).map_err(|error| error.on(cli.command.file()))
+    execute(global, &cli.command).map_err(|error| match cli.command.file() {
+        Some(file) => error.on(file),
+        None => error,
+    })
 }
 
 fn execute(global: &Global, command: &Command) -> CliResult<()> {
@@ -72,6 +76,8 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Check { file } => check::run(global, file),
         Command::Page { file, number, page_size } => page::run(global, file, *number, *page_size),
         Command::Shell { file } => shell::run(global, file),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { command } => generate::man(command.as_deref()),
     }
 }
 
