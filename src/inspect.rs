@@ -127,6 +127,23 @@ impl RawFile {
         self.superblock.as_ref().err()
     }
 
+    /// What is wrong with the slots of the superblock: for each damaged one its page, and why it
+    /// does not count. A file with one that counts has lost nothing; opening it for writing makes
+    /// both of them whole.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn damaged_slots(&self) -> Result<Vec<(u64, String)>> {
+        let mut damaged = Vec::new();
+        for number in 0..reserved_page_count(self.page_size) {
+            let page = self.read(number)?;
+            let damages = explain(&page.bytes, number).damages;
+            damaged.extend(damages.into_iter().map(|what| (number, what)));
+        }
+        Ok(damaged)
+    }
+
     /// Reads a page.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub read_only: bool,
     /// The tree to work on; what writes creates it if it is missing [default: main]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", allow_hyphen_values = true)]
     pub tree: Option<OsString>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -107,8 +107,10 @@ pub enum Command {
         /// The database
         file: PathBuf,
         /// The key
+        #[arg(allow_hyphen_values = true)]
         key: OsString,
         /// The value
+        #[arg(allow_hyphen_values = true)]
         value: OsString,
         /// Create the database if it is missing
         #[arg(long)]
@@ -119,6 +121,7 @@ pub enum Command {
         /// The database
         file: PathBuf,
         /// The key
+        #[arg(allow_hyphen_values = true)]
         key: OsString,
     },
     /// Remove keys, and print how many were there; exit code 1 if none was
@@ -126,7 +129,7 @@ pub enum Command {
         /// The database
         file: PathBuf,
         /// The keys
-        #[arg(required = true)]
+        #[arg(required = true, allow_negative_numbers = true)]
         keys: Vec<OsString>,
     },
     /// Print entries in order
@@ -191,6 +194,7 @@ pub enum Command {
         /// The database
         file: PathBuf,
         /// The tree's name
+        #[arg(allow_hyphen_values = true)]
         name: OsString,
     },
     /// Give a tree another name; exit code 1 if there is no such tree
@@ -198,8 +202,10 @@ pub enum Command {
         /// The database
         file: PathBuf,
         /// The tree's name
+        #[arg(allow_hyphen_values = true)]
         old: OsString,
         /// The name that it gets
+        #[arg(allow_hyphen_values = true)]
         new: OsString,
     },
     /// Tell what is known of a database; changes nothing
@@ -298,13 +304,13 @@ impl Command {
 #[derive(Args, Clone, Debug)]
 pub struct RangeArgs {
     /// The first key, included
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub from: Option<OsString>,
     /// The last key, not included
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub to: Option<OsString>,
     /// Keys that begin with this
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub prefix: Option<OsString>,
 }
 

@@ -1,9 +1,11 @@
 //! How a command ends when it does not end well.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use yieldb::ErrorKind;
+
+use crate::escape::Text;
 
 /// Why a command failed, and what the shell is told.
 #[derive(Debug)]
@@ -54,6 +56,30 @@ impl CliError {
             self.message = format!("{}: {}", file.display(), self.message);
         }
         self
+    }
+}
+
+/// Tells people something. Who does not listen misses it.
+pub fn tell(message: &str) {
+    let line = Text::Escaped.encode(format!("yieldb: {message}").as_bytes());
+    let mut out = io::stderr().lock();
+    let _told = out.write_all(&[&line[..], b"\n"].concat()).is_ok();
+}
+
+/// What is wrong with the arguments, in one line.
+impl From<clap::Error> for CliError {
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        let is_said =
+            |part: &&str| !["Usage:", "For more information"].iter().any(|it| part.starts_with(it));
+        let parts = text.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
+        let parts = parts.filter(is_said).map(|part| {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            words.join(" ")
+        });
+        let message = parts.collect::<Vec<String>>().join("; ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        CliError::usage(format!("{message}; see `yieldb help`"))
     }
 }
 

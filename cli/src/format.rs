@@ -37,8 +37,8 @@ pub fn write_entry(
         }
         Format::Ndjson => {
             let mut object = Map::new();
-            insert_bytes(&mut object, "key", key);
-            insert_bytes(&mut object, "value", value);
+            insert_bytes(&mut object, text, "key", key);
+            insert_bytes(&mut object, text, "value", value);
             write_json(out, &object.into())
         }
     }
@@ -56,11 +56,12 @@ fn write_field(out: &mut impl Write, field: &[u8]) -> io::Result<()> {
     out.write_all(b"\"")
 }
 
-/// Puts bytes into an object: as a string where they are UTF-8, otherwise in hexadecimal.
-pub fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+/// Puts bytes into an object: as a string where they are UTF-8; otherwise, and where that is asked
+/// for, in hexadecimal under another name.
+pub fn insert_bytes(object: &mut Map<String, Value>, text: Text, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), Value::from(text)),
-        Err(_) => {
+        Ok(shown) if text != Text::Hex => object.insert(name.to_owned(), Value::from(shown)),
+        Ok(_) | Err(_) => {
             let digits = Text::Hex.encode(bytes);
             let digits = String::from_utf8_lossy(&digits).into_owned();
             object.insert(format!("{name}_hex"), Value::from(digits))
@@ -75,6 +76,8 @@ pub struct Entries<R: BufRead> {
     input: R,
     line: Vec<u8>,
     number: u64,
+    /// How many bytes were read.
+    read_len: u64,
     /// A record of CSV: several lines where a quoted field has newlines in it.
     record: Vec<u8>,
 }
@@ -82,7 +85,15 @@ pub struct Entries<R: BufRead> {
 impl<R: BufRead> Entries<R> {
     /// Entries from `input`.
     pub fn new(input: R, format: Format, text: Text) -> Entries<R> {
-        Entries { format, text, input, line: Vec::new(), number: 0, record: Vec::new() }
+        Entries {
+            format,
+            text,
+            input,
+            line: Vec::new(),
+            number: 0,
+            read_len: 0,
+            record: Vec::new(),
+        }
     }
 
     /// The next entry; `None` at the end.
@@ -99,6 +110,11 @@ impl<R: BufRead> Entries<R> {
         entry.map(Some).map_err(|what| CliError::usage(format!("line {number}: {what}")))
     }
 
+    /// How many bytes of the input the entries so far took.
+    pub fn read_len(&self) -> u64 {
+        self.read_len
+    }
+
     /// Reads a line, without its end. `false` at the end of the input.
     fn read_line(&mut self) -> CliResult<bool> {
         self.line.clear();
@@ -107,6 +123,7 @@ impl<R: BufRead> Entries<R> {
             return Ok(false);
         }
         self.number += 1;
+        self.read_len += self.line.len() as u64;
         if self.line.last() == Some(&b'\n') {
             self.line.pop();
         } else if self.line.len() as u64 == MAX_LINE_LEN {
@@ -203,6 +220,7 @@ mod tests {
                     assert_eq!((&*read.0, &*read.1), (key, value), "{format:?} {text:?}");
                 }
                 assert!(entries.next().unwrap().is_none());
+                assert_eq!(entries.read_len(), lines.len() as u64);
             }
         }
     }

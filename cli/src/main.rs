@@ -14,18 +14,28 @@ mod progress;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use args::Cli;
-use escape::Text;
+use error::tell;
+
+fn is_help(error: &clap::Error) -> bool {
+    let kind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    !error.use_stderr() || error.kind() == kind
+}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match commands::run(&cli) {
+    let result = match Cli::try_parse() {
+        Ok(cli) => commands::run(&cli),
+        // Help that was asked for, or that says all there is to say.
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => Err(error.into()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.message.is_empty() {
-                let line = Text::Escaped.encode(error.message.as_bytes());
-                eprintln!("yieldb: {}", String::from_utf8_lossy(&line));
+                tell(&error.message);
             }
             ExitCode::from(error.code)
         }

@@ -94,9 +94,18 @@ fn wrong_usage_is_2_and_changes_nothing() {
     let place = Place::new();
     place.ok("create some.db");
     let before = std::fs::read(place.path("some.db")).unwrap();
-    for line in ["", "frobnicate", "get some.db", "get some.db a b", "scan some.db --limit x"] {
-        assert_eq!(place.run(line).code, 2, "{line}");
+    assert_eq!(place.run("").code, 2);
+    for line in ["frobnicate", "get some.db", "get some.db a b", "scan some.db --limit x"] {
+        place.fails(line, 2);
     }
+    assert_eq!(
+        place.fails("scam some.db", 2),
+        "yieldb: unrecognized subcommand 'scam'; tip: a similar subcommand exists: 'scan'; \
+         see `yieldb help`\n"
+    );
+    let evil = place.fails("count some.db --\u{202e}x\u{1b}[2J", 2);
+    assert!(evil.contains("--\\xe2\\x80\\xaex"), "{evil:?}");
+    assert!(!evil.contains(['\u{202e}', '\u{1b}']), "{evil:?}");
     place.fails("get some.db bad\\escape", 2);
     place.fails("get some.db abc --hex", 2);
     place.fails("create new.db --page-size 5000", 2);
@@ -113,6 +122,61 @@ fn wrong_usage_is_2_and_changes_nothing() {
     let image = std::fs::read(place.path("some.db")).unwrap();
     assert_eq!(image.len(), before.len());
     assert_eq!(place.ok("count some.db"), "0\n");
+}
+
+#[test]
+fn keys_and_values_may_begin_with_a_hyphen() {
+    let place = Place::new();
+    place.ok("put some.db --create -5 -7");
+    place.ok("put some.db a --weird");
+    place.ok("put some.db -key -value --tree -tree");
+    assert_eq!(place.ok("get some.db -5"), "-7\n");
+    assert_eq!(place.ok("scan some.db"), "-5\t-7\na\t--weird\n");
+    assert_eq!(place.ok("scan some.db --from -4 --keys"), "-5\na\n");
+    assert_eq!(place.ok("scan some.db --prefix -5 --limit 9 --keys"), "-5\n");
+    assert_eq!(place.ok("get some.db -key --tree -tree"), "-value\n");
+    place.ok("rename-tree some.db -tree -other");
+    assert_eq!(place.ok("drop-tree some.db -other"), "1\n");
+    // An option is an option wherever it stands; behind -- nothing is.
+    assert_eq!(parse(&place.ok("get some.db -5 --json")), json!({"value": "-7"}));
+    assert_eq!(parse(&place.ok("delete some.db -5 -6 --json"))["deleted"], json!(1));
+    place.fails("delete some.db -key", 2);
+    place.ok("put some.db -- --json -key");
+    assert_eq!(place.ok("delete some.db -- --json a -key"), "2\n");
+}
+
+#[test]
+fn a_damaged_spare_slot_is_noted_and_loses_nothing() {
+    let place = Place::new();
+    place.ok_with("load some.db", &listing(100));
+    flip(&place.path("some.db"), 4096 + 60);
+    let check = place.run("check some.db");
+    assert_eq!((check.code, check.err.as_str()), (0, ""));
+    assert!(
+        check.out.starts_with("page 1: slot 1 does not count: the superblock's checksum"),
+        "{check:?}"
+    );
+    assert!(check.out.ends_with("nothing is lost\n3 pages, 100 entries, no damage\n"), "{check:?}");
+    let json = parse(&place.ok("check some.db --json"));
+    assert_eq!((&json["damages"], &json["notes"][0]["page"]), (&json!([]), &json!(1)));
+    assert_eq!(place.ok("count some.db"), "100\n");
+    // What writes makes it whole.
+    place.ok("put some.db key value");
+    let json = parse(&place.ok("check some.db --json"));
+    assert_eq!(json["notes"], json!([]));
+}
+
+#[test]
+fn an_error_that_nobody_reads_is_no_panic() {
+    let place = Place::new();
+    place.ok("create some.db");
+    for line in ["get missing.db k", "get some.db k -v", "frobnicate"] {
+        let expected = place.run(line).code;
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = place.command(line).stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(expected), "{line}");
+    }
 }
 
 #[test]

@@ -23,7 +23,13 @@ fn every_format_and_every_writing_comes_back() {
     place.ok_with("load first.db --hex", &awkward());
     let expected = place.ok("dump first.db --hex");
     assert_eq!(expected.lines().count(), 2 * 256 + 2);
-    let ways = ["--format tsv", "--format csv", "--format ndjson", "--format csv --hex"];
+    let ways = [
+        "--format tsv",
+        "--format csv",
+        "--format ndjson",
+        "--format csv --hex",
+        "--format ndjson --hex",
+    ];
     for (index, way) in ways.iter().enumerate() {
         let dumped = place.ok(&format!("dump first.db {way}"));
         let is_shown = |shown: char| matches!(shown, '\n' | '\t') || !shown.is_control();
@@ -40,6 +46,18 @@ fn raw_bytes_are_written_as_they_are() {
     assert_eq!(place.ok("dump some.db --raw"), "a\\x00b\tv\\\n");
     assert_eq!(place.ok("dump some.db"), "a\\\\x00b\tv\\\\\n");
     assert_eq!(place.ok("dump some.db --hex"), "615c78303062\t765c\n");
+}
+
+#[test]
+fn json_has_hexadecimal_where_it_is_asked_for_or_needed() {
+    let place = Place::new();
+    place.ok("put some.db key \\xff --create");
+    assert_eq!(place.ok("scan some.db --json"), "{\"key\":\"key\",\"value_hex\":\"ff\"}\n");
+    assert_eq!(
+        place.ok("scan some.db --json --hex"),
+        "{\"key_hex\":\"6b6579\",\"value_hex\":\"ff\"}\n"
+    );
+    assert_eq!(place.ok("get some.db 6b6579 --json --hex"), "{\"value_hex\":\"ff\"}\n");
 }
 
 #[test]

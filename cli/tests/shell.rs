@@ -37,6 +37,40 @@ fn answers_are_as_promised() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_told_from_text_that_looks_like_them() {
+    let ok = || json!({"ok": true});
+    let place = Place::new();
+    dialogue(
+        &place,
+        &[
+            ("put text \\\\xff", ok()),
+            ("put bytes \\xff", ok()),
+            ("put \\xfe key", ok()),
+            ("get text", json!({"ok": true, "value": "\\xff"})),
+            ("get bytes", json!({"ok": true, "value_hex": "ff"})),
+            (
+                "scan",
+                json!({"ok": true, "entries": [
+                    {"key": "bytes", "value_hex": "ff"},
+                    ["text", "\\xff"],
+                    {"key_hex": "fe", "value": "key"},
+                ]}),
+            ),
+        ],
+    );
+    let input = b"put 00ff 01\nget 00ff\nget \"00ff\"\nget xy\nscan 00 01 1\ntree 74\n";
+    let answers = place.ok_with("shell some.db --hex --json", input);
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found = json!({"ok": true, "value_hex": "01"});
+    assert_eq!((&answers[0], &answers[1], &answers[2]), (&ok(), &found, &found));
+    assert_eq!(answers[3]["code"], json!(2));
+    assert_eq!(answers[4]["entries"], json!([{"key_hex": "00ff", "value_hex": "01"}]));
+    assert_eq!(place.ok_with("shell some.db --hex", b"get 00ff\n"), "01\n");
+    assert_eq!(place.ok("trees some.db"), "main\t4\nt\t0\n");
+}
+
+#[test]
 fn transactions_are_seen_inside_and_not_outside_before_their_commit() {
     let ok = || json!({"ok": true});
     let place = Place::new();

@@ -1,7 +1,7 @@
 //! Pages that belong to the superblock.
 
 use yieldb_pager::Stamp;
-use yieldb_pager::superblock::{SLOT_LEN, SLOT_OFFSETS, Superblock, slot_checksum};
+use yieldb_pager::superblock::{OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, slot_checksum};
 
 use super::{Body, Explained, FieldValue, Kind, reference_at, u32_at, u64_at};
 
@@ -22,9 +22,12 @@ pub(super) fn explain(page: &[u8], number: u64) -> Explained<'_> {
         let Some(at) = at.filter(|at| *at < page.len()) else { continue };
         let slot = &page[at..at + SLOT_LEN];
         explain_slot(slot, at, &mut explained);
-        if let Err(error) = Superblock::parse(slot) {
-            explained.damages.push(format!("slot {index} does not count: {error}"));
-        }
+        let what = match Superblock::parse(slot) {
+            Ok(_) => continue,
+            Err(OpenError::Foreign { what } | OpenError::Damaged { what }) => what.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        explained.damages.push(format!("slot {index} does not count: {what}"));
     }
     explained
 }

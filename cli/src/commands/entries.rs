@@ -43,7 +43,7 @@ pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
     if global.json {
         let mut object = Map::new();
         match &value {
-            Some(value) => insert_bytes(&mut object, "value", value),
+            Some(value) => insert_bytes(&mut object, global.text(), "value", value),
             None => {
                 object.insert("value".to_owned(), serde_json::Value::Null);
             }

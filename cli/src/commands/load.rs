@@ -1,7 +1,8 @@
 //! `load`: entries from a file or standard input.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, IsTerminal, Seek};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use yieldb::Create;
 
 use super::{open, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, tell};
 use crate::escape::decode_hex;
 use crate::format::Entries;
 use crate::progress::{Unit, bar};
@@ -61,8 +62,8 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
         in_batch += 1;
         len += (key.len() + value.len()) as u64;
         if count.is_multiple_of(TELL_EVERY) {
-            progress.set_position(len + count);
-            progress.set_message(format!("{count} entries"));
+            progress.set_position(entries.read_len());
+            progress.set_message(said(count, started));
         }
         if in_batch == batch {
             transaction.commit().wait()?;
@@ -70,15 +71,25 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
             in_batch = 0;
         }
     }
-    progress.set_message("making it durable");
+    progress.set_position(entries.read_len());
+    progress.set_message(format!("{count} entries, making them durable"));
     transaction.commit().wait()?;
     progress.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     report(global, count, len, seconds)
 }
 
+/// What the progress bar says of the entries.
+fn said(count: u64, started: Instant) -> String {
+    format!("{count} entries, {:.0}/s", rate(count, started.elapsed().as_secs_f64()))
+}
+
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { (count as f64 / seconds).round() } else { 0.0 }
+}
+
 fn report(global: &Global, count: u64, len: u64, seconds: f64) -> CliResult<()> {
-    let rate = if seconds > 0.0 { (count as f64 / seconds).round() } else { 0.0 };
+    let rate = rate(count, seconds);
     if global.json {
         let seconds = (seconds * 1e6).round() / 1e6;
         return print_json(&json!({
@@ -88,18 +99,27 @@ fn report(global: &Global, count: u64, len: u64, seconds: f64) -> CliResult<()> 
     print_line(format_args!("{count} entries, {len} bytes, {seconds:.3} s, {rate:.0} entries/s"))
 }
 
-/// The input, and its length where that is known.
+/// The input, and how long it is where that is known.
 fn open_input(path: Option<&Path>) -> CliResult<(Box<dyn BufRead>, Option<u64>)> {
     let Some(path) = path else {
         if io::stdin().is_terminal() {
-            eprintln!("yieldb: reading entries from the terminal, end with Ctrl-D");
+            tell("reading entries from the terminal, end with Ctrl-D");
         }
-        return Ok((Box::new(BufReader::with_capacity(1 << 16, io::stdin())), None));
+        // Somebody may have put a file there, and even read a part of it.
+        let file = io::stdin().as_fd().try_clone_to_owned().ok().map(File::from);
+        let len = file.as_ref().and_then(left_in);
+        return Ok((Box::new(BufReader::with_capacity(1 << 16, io::stdin())), len));
     };
     let file = File::open(path).map_err(|error| {
         let error = CliError::from(error);
         CliError { message: format!("{}: {}", path.display(), error.message), ..error }
     })?;
-    let len = file.metadata().ok().filter(|metadata| metadata.is_file()).map(|file| file.len());
+    let len = left_in(&file);
     Ok((Box::new(BufReader::with_capacity(1 << 16, file)), len))
+}
+
+/// How many bytes are left to be read, if it is a file and not a pipe.
+fn left_in(mut file: &File) -> Option<u64> {
+    let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+    Some(metadata.len().saturating_sub(file.stream_position().ok()?))
 }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Options};
 
 use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, tell};
 use crate::escape::write_json;
 
 /// Runs the command.
@@ -119,7 +119,7 @@ fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
     let database = patiently(|| options.clone().open(file).wait())?;
     if global.verbose {
         let info = database.info();
-        eprintln!("yieldb: driver {} ({})", info.driver, info.driver_reason);
+        tell(&format!("driver {} ({})", info.driver, info.driver_reason));
     }
     Ok(database)
 }

@@ -46,7 +46,7 @@ pub fn run(global: &Global, file: &Path, number: u64, page_size: Option<u32>) ->
         explained.damages.push(format!("the file ends within it, after {len} bytes"));
     }
     if global.json {
-        print_json(&as_json(&place, &explained))?;
+        print_json(&as_json(global.text(), &place, &explained))?;
     } else {
         let mut out = output();
         write_page(&mut out, global.text(), &place, &explained)?;
@@ -199,7 +199,7 @@ fn write_dump(out: &mut impl Write, bytes: &[u8], offset: usize) -> io::Result<(
 
 // As JSON.
 
-fn as_json(place: &Place, explained: &Explained<'_>) -> Value {
+fn as_json(text: Text, place: &Place, explained: &Explained<'_>) -> Value {
     let fields: Vec<Value> = explained.fields.iter().map(field_as_json).collect();
     let mut object = Map::new();
     object.insert("page".to_owned(), Value::from(place.number));
@@ -209,7 +209,9 @@ fn as_json(place: &Place, explained: &Explained<'_>) -> Value {
     object.insert("use".to_owned(), Value::from(name_of(place.used)));
     object.insert("fields".to_owned(), Value::from(fields));
     let (name, body) = match &explained.body {
-        Body::Slots(slots) => ("slots", slots.iter().map(slot_as_json).collect()),
+        Body::Slots(slots) => {
+            ("slots", slots.iter().map(|slot| slot_as_json(text, slot)).collect())
+        }
         Body::References(references) => {
             let references = references.iter().map(|(offset, name)| {
                 json!({"offset": offset, "page": name.page().as_u64(), "tag": name.tag()})
@@ -250,18 +252,18 @@ fn field_as_json(field: &Field<'_>) -> Value {
     object.into()
 }
 
-fn slot_as_json(slot: &Slot<'_>) -> Value {
+fn slot_as_json(text: Text, slot: &Slot<'_>) -> Value {
     let mut object = Map::new();
     object.insert("offset".to_owned(), Value::from(slot.head_offset));
     object.insert("head".to_owned(), Value::from(hex(&slot.head)));
     let record = slot.record.map(|(offset, len)| json!({"offset": offset, "bytes": len}));
     object.insert("record".to_owned(), record.unwrap_or(Value::Null));
     match slot.key {
-        Some(key) => insert_bytes(&mut object, "key", &key.to_vec()),
+        Some(key) => insert_bytes(&mut object, text, "key", &key.to_vec()),
         None => drop(object.insert("key".to_owned(), Value::Null)),
     }
     match slot.content {
-        Some(Content::Value(value)) => insert_bytes(&mut object, "value", value),
+        Some(Content::Value(value)) => insert_bytes(&mut object, text, "value", value),
         Some(Content::Child(name)) => {
             let name = json!({"page": name.page().as_u64(), "tag": name.tag()});
             object.insert("child".to_owned(), name);

@@ -36,9 +36,9 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
         left -= 1;
         if global.json {
             let mut object = Map::new();
-            insert_bytes(&mut object, "key", entry.key());
+            insert_bytes(&mut object, global.text(), "key", entry.key());
             if !what.keys_only {
-                insert_bytes(&mut object, "value", entry.value());
+                insert_bytes(&mut object, global.text(), "value", entry.value());
             }
             write_json(&mut out, &object.into())?;
         } else if what.keys_only {

@@ -11,6 +11,7 @@ use super::{open_to_write, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult};
 use crate::escape::{Text, write_json};
+use crate::format::insert_bytes;
 
 /// The longest line, in bytes.
 const MAX_LINE_LEN: u64 = 1 << 20;
@@ -161,12 +162,12 @@ impl Shell {
     }
 
     fn execute(&mut self, words: &[Vec<u8>]) -> CliResult<Answer> {
-        let arguments = &words[1..];
-        match (words[0].as_slice(), arguments) {
+        let arguments = self.arguments(words)?;
+        match (words[0].as_slice(), arguments.as_slice()) {
             (b"put", [key, value]) => self.put(key, value),
             (b"get", [key]) => self.get(key),
             (b"delete", [key]) => self.delete(key),
-            (b"scan", [] | [_] | [_, _] | [_, _, _]) => self.scan(arguments),
+            (b"scan", [] | [_] | [_, _] | [_, _, _]) => self.scan(&arguments),
             (b"count", []) => self.count(),
             (b"begin", []) => self.begin(),
             (b"commit", []) => {
@@ -198,6 +199,18 @@ impl Shell {
                 Err(CliError::usage(format!("no such command, or not so: {name}; try help")))
             }
         }
+    }
+
+    /// The words behind the first one: keys, values and names, but for the limit of a scan.
+    fn arguments(&self, words: &[Vec<u8>]) -> CliResult<Vec<Vec<u8>>> {
+        let limit = words.get(3).filter(|_| words[0] == b"scan");
+        let decode = |word: &Vec<u8>| match self.text {
+            Text::Hex if limit.is_none_or(|limit| !std::ptr::eq(limit, word)) => {
+                Text::Hex.decode(word).map_err(CliError::usage)
+            }
+            Text::Hex | Text::Escaped | Text::Raw => Ok(word.clone()),
+        };
+        words[1..].iter().map(decode).collect()
     }
 
     fn begin(&mut self) -> CliResult<Answer> {
@@ -315,7 +328,9 @@ impl Shell {
         };
         Ok(match value {
             Some(value) => {
-                Answer::new(json!({"value": self.show(&value)}), self.text.encode(&value))
+                let mut fields = Map::new();
+                insert_bytes(&mut fields, self.text, "value", &value);
+                Answer::new(fields.into(), self.text.encode(&value))
             }
             None => Answer::new(json!({"value": null}), "(no such key)"),
         })
@@ -346,7 +361,7 @@ impl Shell {
         for _ in 0..limit {
             let Some(entry) = cursor.next().wait()? else { break };
             if self.json {
-                entries.push(json!([self.show(entry.key()), self.show(entry.value())]));
+                entries.push(self.pair(entry.key(), entry.value()));
             } else {
                 self.text.write(&mut shown, entry.key())?;
                 shown.push(b'\t');
@@ -390,11 +405,16 @@ impl Shell {
         Ok(Answer::new(json!({"pages": report.pages, "damages": damages}), shown))
     }
 
-    /// Bytes as a string of JSON: escaped where they are not UTF-8, as on the terminal.
-    fn show(&self, bytes: &[u8]) -> String {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if self.text == Text::Escaped => text.to_owned(),
-            _ => String::from_utf8_lossy(&self.text.encode(bytes)).into_owned(),
+    /// An entry in JSON: a pair of strings, or, where these are not all of it, an object.
+    fn pair(&self, key: &[u8], value: &[u8]) -> Value {
+        match (std::str::from_utf8(key), std::str::from_utf8(value)) {
+            (Ok(key), Ok(value)) if self.text != Text::Hex => json!([key, value]),
+            _ => {
+                let mut object = Map::new();
+                insert_bytes(&mut object, self.text, "key", key);
+                insert_bytes(&mut object, self.text, "value", value);
+                object.into()
+            }
         }
     }
 }

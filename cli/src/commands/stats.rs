@@ -10,6 +10,7 @@ use yieldb::{Database, LargeStats, LenStats, LevelStats, Snapshot, Tree, TreeSta
 use super::{open_to_read, output, print_json, trees};
 use crate::args::Global;
 use crate::error::CliResult;
+use crate::escape::Text;
 use crate::format::insert_bytes;
 use crate::progress::{Unit, bar};
 
@@ -36,7 +37,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     }
     progress.finish_and_clear();
     if global.json {
-        return print_json(&as_json(&database, &named));
+        return print_json(&as_json(global.text(), &database, &named));
     }
     let mut out = output();
     for (name, stats) in &named {
@@ -117,17 +118,17 @@ fn write_database(out: &mut impl Write, database: &Database) -> CliResult<()> {
     Ok(())
 }
 
-fn as_json(database: &Database, named: &[Named]) -> Value {
-    let trees: Vec<Value> = named.iter().map(tree_as_json).collect();
+fn as_json(text: Text, database: &Database, named: &[Named]) -> Value {
+    let trees: Vec<Value> = named.iter().map(|named| tree_as_json(text, named)).collect();
     let mut object = Map::new();
     object.insert("trees".to_owned(), Value::from(trees));
     object.extend(database_as_json(database));
     object.into()
 }
 
-fn tree_as_json((name, stats): &Named) -> Value {
+fn tree_as_json(text: Text, (name, stats): &Named) -> Value {
     let mut object = Map::new();
-    insert_bytes(&mut object, "name", name);
+    insert_bytes(&mut object, text, "name", name);
     let level = |(level, nodes): (usize, &LevelStats)| {
         json!({
             "level": level, "kind": if level == 0 { "leaf" } else { "interior" },

@@ -50,7 +50,7 @@ pub fn show<'t>(
     let (mut objects, mut lines) = (Vec::new(), Vec::new());
     for (_, name, count) in trees {
         let mut object = Map::new();
-        insert_bytes(&mut object, "name", name);
+        insert_bytes(&mut object, text, "name", name);
         object.insert("entries".to_owned(), Value::from(count));
         objects.push(Value::from(object));
         lines.extend_from_slice(&text.encode(name));
