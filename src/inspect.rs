@@ -27,6 +27,7 @@ use yieldb_pager::superblock::{
 use yieldb_pager::{Error as PagerError, PageSize};
 
 pub use yieldb_btree::inspect::{Body, Content, Explained, Field, FieldValue, Kind, Slot, explain};
+pub use yieldb_btree::node::LargeValue;
 
 use crate::{Error, Result};
 

@@ -8,6 +8,7 @@ use support::{Rng, Store};
 use yieldb_btree::Tree;
 use yieldb_btree::inspect::{Body, Content, Explained, FieldValue, Kind, explain};
 use yieldb_pager::superblock::reserved_page_count;
+use yieldb_pager::value_page;
 
 /// A field that is a number.
 fn number(explained: &Explained<'_>, name: &str) -> u64 {
@@ -42,7 +43,8 @@ fn the_pages_of_a_file_are_explained() {
                 1 => format!("a common beginning of keys {number}").into_bytes(),
                 _ => vec![number as u8; number as usize % 6],
             };
-            let value = vec![7; rng.below(40) as usize];
+            let len = if number % 500 == 0 { 50_000 } else { 40 };
+            let value = vec![7; rng.below(len) as usize];
             store.drive(transaction.put(Tree::MAIN, key.clone(), value.clone())).unwrap();
             model.insert(key, value);
         }
@@ -71,6 +73,15 @@ fn the_pages_of_a_file_are_explained() {
                 let key = slot.key.unwrap().to_vec();
                 match slot.content.unwrap() {
                     Content::Value(value) => found.insert(key, value.to_vec()),
+                    Content::Large(value) => {
+                        let pages = (0..value.run.count()).map(|index| value.page(index).unwrap());
+                        let pages = pages.map(|name| {
+                            let start = name.page().as_u64() as usize * page.len();
+                            &image[start..start + page.len()]
+                        });
+                        let bodies: Vec<u8> = pages.flat_map(value_page::body).copied().collect();
+                        found.insert(key, bodies[..value.len as usize].to_vec())
+                    }
                     Content::Child(child) => {
                         assert!((child.page().as_u64() as usize) < image.len() / page.len());
                         None
@@ -82,6 +93,7 @@ fn the_pages_of_a_file_are_explained() {
         assert_eq!(found.remove(&b"main"[..]).map(|entry| entry.len()), Some(21));
         assert_eq!(found, model);
         assert!(kinds["leaf"] > 10 && kinds["interior"] > 0, "{kinds:?}");
+        assert!(kinds["value"] > 10, "{kinds:?}");
         assert_eq!((kinds["superblock"], kinds["space bits"]), (reserved, 1));
     }
 }

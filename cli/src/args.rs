@@ -169,6 +169,9 @@ pub enum Command {
         /// Entries a commit [default: all in one where the database is empty, else 10000]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         batch: Option<u64>,
+        /// The longest line that is read, in bytes or with K, M, G
+        #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+        max_line: u64,
         /// The page size in bytes of a database that is created
         #[arg(long, value_name = "BYTES", default_value_t = 4096)]
         page_size: u32,

@@ -8,9 +8,6 @@ use crate::args::Format;
 use crate::error::{CliError, CliResult};
 use crate::escape::{Text, decode_hex, write_json};
 
-/// The longest line that is read, in bytes: more than the longest entry, however it is escaped.
-const MAX_LINE_LEN: u64 = 1 << 20;
-
 /// A key and a value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
@@ -78,13 +75,15 @@ pub struct Entries<R: BufRead> {
     number: u64,
     /// How many bytes were read.
     read_len: u64,
+    /// The longest line or record that is read, in bytes.
+    max_len: u64,
     /// A record of CSV: several lines where a quoted field has newlines in it.
     record: Vec<u8>,
 }
 
 impl<R: BufRead> Entries<R> {
-    /// Entries from `input`.
-    pub fn new(input: R, format: Format, text: Text) -> Entries<R> {
+    /// Entries from `input`, of whose lines none has more than `max_len` bytes.
+    pub fn new(input: R, format: Format, text: Text, max_len: u64) -> Entries<R> {
         Entries {
             format,
             text,
@@ -92,6 +91,7 @@ impl<R: BufRead> Entries<R> {
             line: Vec::new(),
             number: 0,
             read_len: 0,
+            max_len,
             record: Vec::new(),
         }
     }
@@ -118,7 +118,7 @@ impl<R: BufRead> Entries<R> {
     /// Reads a line, without its end. `false` at the end of the input.
     fn read_line(&mut self) -> CliResult<bool> {
         self.line.clear();
-        let mut limited = (&mut self.input).take(MAX_LINE_LEN);
+        let mut limited = (&mut self.input).take(self.max_len);
         if limited.read_until(b'\n', &mut self.line)? == 0 {
             return Ok(false);
         }
@@ -126,8 +126,8 @@ impl<R: BufRead> Entries<R> {
         self.read_len += self.line.len() as u64;
         if self.line.last() == Some(&b'\n') {
             self.line.pop();
-        } else if self.line.len() as u64 == MAX_LINE_LEN {
-            let message = format!("line {}: longer than {MAX_LINE_LEN} bytes", self.number);
+        } else if self.line.len() as u64 == self.max_len {
+            let message = format!("line {}: longer than {} bytes", self.number, self.max_len);
             return Err(CliError::usage(message));
         }
         Ok(true)
@@ -155,8 +155,8 @@ impl<R: BufRead> Entries<R> {
                 Ok(false) => return Err("a quoted field does not end".to_owned()),
                 Err(error) => return Err(error.message),
             }
-            if self.record.len() as u64 > MAX_LINE_LEN {
-                return Err(format!("a record longer than {MAX_LINE_LEN} bytes"));
+            if self.record.len() as u64 > self.max_len {
+                return Err(format!("a record longer than {} bytes", self.max_len));
             }
         }
         let mut reader = csv::ReaderBuilder::new()
@@ -214,7 +214,7 @@ mod tests {
                 for (key, value) in samples {
                     write_entry(&mut lines, format, text, key, value).unwrap();
                 }
-                let mut entries = Entries::new(lines.as_slice(), format, text);
+                let mut entries = Entries::new(lines.as_slice(), format, text, 1_000);
                 for (key, value) in samples {
                     let read = entries.next().unwrap().unwrap();
                     assert_eq!((&*read.0, &*read.1), (key, value), "{format:?} {text:?}");
@@ -241,13 +241,13 @@ mod tests {
                 Format::Ndjson => "{\"key\":\"k\",\"value\":\"v\"}",
             };
             let input = format!("{first}\n{line}\n");
-            let mut entries = Entries::new(input.as_bytes(), format, Text::Escaped);
+            let mut entries = Entries::new(input.as_bytes(), format, Text::Escaped, 1_000);
             assert!(entries.next().unwrap().is_some());
             let error = entries.next().unwrap_err();
             assert!(error.message.starts_with(what), "{}", error.message);
         }
-        let long = vec![b'x'; MAX_LINE_LEN as usize + 10];
-        let mut entries = Entries::new(long.as_slice(), Format::Tsv, Text::Escaped);
+        let long = vec![b'x'; 1_010];
+        let mut entries = Entries::new(long.as_slice(), Format::Tsv, Text::Escaped, 1_000);
         assert!(entries.next().unwrap_err().message.contains("line 1: longer than"));
     }
 }

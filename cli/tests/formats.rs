@@ -99,7 +99,7 @@ fn a_bad_line_is_named_and_loads_nothing() {
 #[test]
 fn a_huge_line_is_refused_and_takes_no_memory() {
     let place = Place::new();
-    let ended = place.run_with("load some.db", &vec![b'x'; 5 << 20]);
+    let ended = place.run_with("load some.db --max-line 1M", &vec![b'x'; 5 << 20]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.err.contains("line 1: longer than"), "{ended:?}");
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::Place;
@@ -13,8 +13,8 @@ fn info(place: &Place) -> Value {
     serde_json::from_str(&place.ok("info some.db --json")).unwrap()
 }
 
-/// Loads entries without end, from number `first` on, and kills the command after a while.
-fn load_and_kill(place: &Place, options: &str, first: u64, after: Duration) {
+/// Loads entries without end, from number `first` on, and kills the command after `pause`.
+fn load_and_kill(place: &Place, options: &str, first: u64, pause: impl FnOnce()) {
     let mut child = place
         .command(&format!("load some.db --quiet {options}"))
         .stdin(Stdio::piped())
@@ -30,7 +30,7 @@ fn load_and_kill(place: &Place, options: &str, first: u64, after: Duration) {
             }
         }
     });
-    std::thread::sleep(after);
+    pause();
     child.kill().unwrap();
     child.wait().unwrap();
     writer.join().unwrap();
@@ -44,7 +44,7 @@ fn a_killed_load_leaves_whole_commits() {
     let mut next = 0_u64;
     for round in 0..12 {
         let after = Duration::from_millis(20 + 17 * round);
-        load_and_kill(&place, &format!("--batch {batch}"), next, after);
+        load_and_kill(&place, &format!("--batch {batch}"), next, || std::thread::sleep(after));
         place.ok("check some.db");
         let count: u64 = place.ok("count some.db").trim().parse().unwrap();
         assert!(count >= next, "a commit is lost");
@@ -66,8 +66,14 @@ fn a_load_in_one_commit_that_is_killed_leaves_nothing() {
     for io in ["auto", "pread"] {
         // A cache so small that the transaction writes most of its pages before the commit.
         let options = format!("--batch 1000000000 --cache 512K --io {io}");
-        load_and_kill(&place, &options, 0, Duration::from_millis(300));
-        assert!(std::fs::metadata(place.path("some.db")).unwrap().len() > 1 << 20);
+        let file_len = || std::fs::metadata(place.path("some.db")).unwrap().len();
+        load_and_kill(&place, &options, 0, || {
+            let started = Instant::now();
+            while file_len() <= 1 << 20 {
+                assert!(started.elapsed() < Duration::from_secs(60), "nothing is written");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         assert_eq!(place.ok("scan some.db"), "a\tb\n");
         place.ok("check some.db");
     }

@@ -58,6 +58,27 @@ fn pages_of_every_kind_are_explained() {
 }
 
 #[test]
+fn large_values_are_named_and_their_pages_explained() {
+    let place = Place::new();
+    place.ok(&format!("put some.db key {} --create", "v".repeat(9_000)));
+    let info: Value = serde_json::from_str(&place.ok("info some.db --json")).unwrap();
+    let pages = 2..info["pages"].as_u64().unwrap();
+    let mut pages = pages.map(|number| explain(&place, &format!("page some.db {number}"), 0));
+    let leaf = pages.find(|page| page["slots"][0]["key"] == json!("key")).expect("the leaf");
+    let large = &leaf["slots"][0]["large"];
+    assert_eq!((&large["bytes"], &large["pages"]), (&json!(9_000), &json!(3)));
+    let first = large["page"].as_u64().unwrap();
+    let shown = place.ok(&format!("page some.db {}", leaf["page"]));
+    assert!(shown.contains(&format!("key\t(9000 bytes in pages {first} to {})\n", first + 2)));
+    for number in first..first + 3 {
+        let page = explain(&place, &format!("page some.db {number}"), 0);
+        assert_eq!(page["kind"], json!("value"));
+        assert!(page["body_hex"].as_str().unwrap().starts_with("7676"));
+        assert_eq!(field(&page, "stamp")["value"], large["stamp"]);
+    }
+}
+
+#[test]
 fn damage_is_3_and_said_beside_what_can_be_read() {
     let place = Place::new();
     place.ok_with("load some.db", &listing(3_000));

@@ -97,6 +97,42 @@ fn transactions_are_seen_inside_and_not_outside_before_their_commit() {
 }
 
 #[test]
+fn a_transaction_goes_back_to_its_savepoints() {
+    let ok = || json!({"ok": true});
+    let wrong = || json!({"ok": false, "code": 2});
+    let entries = |entries: Value| json!({"ok": true, "entries": entries});
+    dialogue(
+        &Place::new(),
+        &[
+            ("savepoint a", wrong()),
+            ("rollback-to a", wrong()),
+            ("begin", ok()),
+            ("put k 1", ok()),
+            ("savepoint a", ok()),
+            ("put k 2", ok()),
+            ("tree other", ok()),
+            ("savepoint b", ok()),
+            ("put k 3", ok()),
+            ("rollback-to b", ok()),
+            ("scan", entries(json!([]))),
+            ("tree main", ok()),
+            ("scan", entries(json!([["k", "2"]]))),
+            ("rollback-to a", ok()),
+            ("scan", entries(json!([["k", "1"]]))),
+            // What was made behind it is over; it stays.
+            ("rollback-to b", wrong()),
+            ("put j 4", ok()),
+            ("rollback-to a", ok()),
+            ("commit", json!({"ok": true, "version": 1})),
+            ("scan", entries(json!([["k", "1"]]))),
+            ("trees", json!({"ok": true, "trees": [{"name": "main", "entries": 1}]})),
+            ("begin", ok()),
+            ("rollback-to a", wrong()),
+        ],
+    );
+}
+
+#[test]
 fn an_answer_is_flushed_before_the_next_command_is_read() {
     let place = Place::new();
     let mut child = place

@@ -17,7 +17,7 @@ use yieldb_pager::space::map;
 use yieldb_pager::superblock::reserved_page_count;
 use yieldb_pager::{PageRef, PageSize, Stamp, value_page};
 
-use crate::node::{KeyRef, check_node};
+use crate::node::{KeyRef, LargeValue, check_node};
 
 /// What a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct Slot<'p> {
     pub record: Option<(usize, usize)>,
     /// The key; `None` if it lies out of the page.
     pub key: Option<KeyRef<'p>>,
-    /// What belongs to it; `None` if that lies out of the page.
+    /// What belongs to it; `None` if that lies out of the page or makes no sense.
     pub content: Option<Content<'p>>,
 }
 
@@ -145,6 +145,8 @@ pub struct Slot<'p> {
 pub enum Content<'p> {
     /// A value in the leaf.
     Value(&'p [u8]),
+    /// A value in pages of its own.
+    Large(LargeValue),
     /// The child on the right of a separator.
     Child(PageRef),
 }

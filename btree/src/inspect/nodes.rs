@@ -6,11 +6,11 @@ use yieldb_pager::page_format::count_of;
 use super::{
     Body, Content, Explained, FieldValue, Kind, Slot, reference_at, u16_at, u32_at, u64_at,
 };
-use crate::node::KeyRef;
 use crate::node::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, prefix_len,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, prefix_len,
 };
+use crate::node::{KeyRef, LargeValue};
 
 /// Where the slots of a node are.
 struct Slots {
@@ -70,16 +70,22 @@ impl Slots {
         else {
             return slot;
         };
-        let suffix_len = usize::from(u16_at(record, 0));
+        let large = if self.is_leaf { LARGE } else { 0 };
+        let suffix_len = usize::from(u16_at(record, 0) & !large);
+        let is_large = u16_at(record, 0) & large != 0;
         let value_len = if self.is_leaf { usize::from(u16_at(record, 2)) } else { 0 };
         let rest_len = suffix_len.saturating_sub(HEAD_LEN);
         slot.record = Some((says, self.record_header_len + rest_len + value_len));
         let rest = &record[self.record_header_len..];
         if let Some((rest, behind)) = rest.split_at_checked(rest_len) {
             slot.key = Some(KeyRef::in_node(prefix, number, suffix_len, rest));
-            if self.is_leaf {
-                slot.content = behind.get(..value_len).map(Content::Value);
-            }
+            slot.content = match behind.get(..value_len) {
+                _ if !self.is_leaf => slot.content,
+                Some(name) if is_large => {
+                    LargeValue::parse(name, page.len()).ok().map(Content::Large)
+                }
+                value => value.map(Content::Value),
+            };
         }
         slot
     }

@@ -93,7 +93,12 @@ impl LargeValue {
         Self::parse(bytes, page_len).map(|_| ())
     }
 
-    fn parse(bytes: &[u8], page_len: usize) -> Result<LargeValue, &'static str> {
+    /// What a leaf has of a large value, if it makes sense.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn parse(bytes: &[u8], page_len: usize) -> Result<LargeValue, &'static str> {
         let bytes: &[u8; Self::STORED_LEN] =
             bytes.try_into().map_err(|_| "a large value is not named as one")?;
         let word = |at: usize| {

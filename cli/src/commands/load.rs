@@ -30,6 +30,8 @@ pub struct What<'a> {
     pub format: Format,
     /// Entries a commit.
     pub batch: Option<u64>,
+    /// The longest line that is read, in bytes.
+    pub max_line: u64,
     /// The page size of a database that is created.
     pub page_size: u32,
     /// The id of a database that is created.
@@ -51,7 +53,7 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
 
     let started = Instant::now();
     let progress = bar(Unit::Bytes, input_len, global.quiet);
-    let mut entries = Entries::new(input, what.format, global.text());
+    let mut entries = Entries::new(input, what.format, global.text(), what.max_line);
     let (mut count, mut len) = (0_u64, 0_u64);
     let mut transaction = database.begin().wait()?;
     let tree = trees::to_write(global, &mut transaction)?;

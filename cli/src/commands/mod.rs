@@ -57,11 +57,12 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
             scan::scan(global, file, range, what)
         }
         Command::Count { file, range } => scan::count(global, file, range),
-        Command::Load { file, input, format, batch, page_size, database_id } => {
+        Command::Load { file, input, format, batch, max_line, page_size, database_id } => {
             let what = load::What {
                 input: input.as_deref(),
                 format: *format,
                 batch: *batch,
+                max_line: *max_line,
                 page_size: *page_size,
                 database_id: database_id.as_deref(),
             };

@@ -148,17 +148,22 @@ fn write_slots(out: &mut impl Write, text: Text, slots: &[Slot<'_>]) -> io::Resu
         }
         match slot.key {
             Some(key) => write_short(out, text, &key.to_vec())?,
-            None => write!(out, "(not in the page)")?,
+            None => write!(out, "(unreadable)")?,
         }
         match slot.content {
             Some(Content::Value(value)) => {
                 write!(out, "\t")?;
                 write_short(out, text, value)?;
             }
+            Some(Content::Large(value)) => {
+                let (first, count) = (value.run.first().as_u64(), value.run.count());
+                let last = first + count - 1;
+                write!(out, "\t({} bytes in pages {first} to {last})", value.len)?;
+            }
             Some(Content::Child(name)) => {
                 write!(out, "\tpage {} #{:06x}", name.page().as_u64(), name.tag())?;
             }
-            _ => write!(out, "\t(not in the page)")?,
+            _ => write!(out, "\t(unreadable)")?,
         }
         writeln!(out)?;
     }
@@ -264,6 +269,16 @@ fn slot_as_json(text: Text, slot: &Slot<'_>) -> Value {
     }
     match slot.content {
         Some(Content::Value(value)) => insert_bytes(&mut object, text, "value", value),
+        Some(Content::Large(value)) => {
+            let stamp = json!({
+                "session": value.birth.session(), "counter": value.birth.counter(),
+            });
+            let large = json!({
+                "page": value.run.first().as_u64(), "pages": value.run.count(),
+                "bytes": value.len, "stamp": stamp,
+            });
+            object.insert("large".to_owned(), large);
+        }
         Some(Content::Child(name)) => {
             let name = json!({"page": name.page().as_u64(), "tag": name.tag()});
             object.insert("child".to_owned(), name);

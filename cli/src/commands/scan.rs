@@ -32,20 +32,14 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
     let mut out = output();
     let mut left = what.limit.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(entry) = step(&mut cursor, what.reverse)? else { break };
         left -= 1;
-        if global.json {
-            let mut object = Map::new();
-            insert_bytes(&mut object, global.text(), "key", entry.key());
-            if !what.keys_only {
-                insert_bytes(&mut object, global.text(), "value", entry.value());
-            }
-            write_json(&mut out, &object.into())?;
-        } else if what.keys_only {
-            global.text().write(&mut out, entry.key())?;
-            out.write_all(b"\n")?;
+        if what.keys_only {
+            let Some(key) = step_key(&mut cursor, what.reverse)? else { break };
+            write_key(&mut out, global, key)?;
         } else {
-            write_entry(&mut out, Format::Tsv, global.text(), entry.key(), entry.value())?;
+            let Some(entry) = step(&mut cursor, what.reverse)? else { break };
+            let format = if global.json { Format::Ndjson } else { Format::Tsv };
+            write_entry(&mut out, format, global.text(), entry.key(), entry.value())?;
         }
     }
     Ok(out.flush()?)
@@ -53,6 +47,21 @@ pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliR
 
 fn step<'c>(cursor: &'c mut Cursor<'_>, reverse: bool) -> CliResult<Option<Entry<'c>>> {
     Ok(if reverse { cursor.previous().wait()? } else { cursor.next().wait()? })
+}
+
+/// Moves on without reading a large value.
+fn step_key<'c>(cursor: &'c mut Cursor<'_>, reverse: bool) -> CliResult<Option<&'c [u8]>> {
+    Ok(if reverse { cursor.previous_key().wait()? } else { cursor.next_key().wait()? })
+}
+
+fn write_key(out: &mut impl Write, global: &Global, key: &[u8]) -> CliResult<()> {
+    if global.json {
+        let mut object = Map::new();
+        insert_bytes(&mut object, global.text(), "key", key);
+        return Ok(write_json(out, &object.into())?);
+    }
+    global.text().write(out, key)?;
+    Ok(out.write_all(b"\n")?)
 }
 
 /// Prints the number of entries.
@@ -64,12 +73,7 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
     let count = if range == KeyRange::all() {
         snapshot.count(tree)?
     } else {
-        let mut cursor = snapshot.cursor(tree, range);
-        let mut count = 0;
-        while cursor.next().wait()?.is_some() {
-            count += 1;
-        }
-        count
+        snapshot.count_range(tree, range).wait()?
     };
     if global.json { print_json(&json!({"count": count})) } else { print_line(count) }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
-use yieldb::{Create, Database, KeyRange, Snapshot, Tree, WriteTransaction};
+use yieldb::{Create, Database, KeyRange, Savepoint, Snapshot, Tree, WriteTransaction};
 
 use super::{open_to_write, trees};
 use crate::args::Global;
@@ -19,7 +19,8 @@ const MAX_LINE_LEN: u64 = 1 << 20;
 const HELP: &str = "\
 put KEY VALUE    get KEY    delete KEY    scan [FROM [TO [LIMIT]]]    count
 tree NAME    trees    drop-tree NAME    rename-tree OLD NEW
-begin    commit    rollback    checkpoint    stats    check    version    exit
+begin    commit    rollback    savepoint NAME    rollback-to NAME
+checkpoint    stats    check    version    exit
 Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in quotes, \\\".";
 
 /// Answers commands until the input ends.
@@ -29,6 +30,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let mut shell = Shell {
         database,
         transaction: None,
+        savepoints: Vec::new(),
         tree: trees::MAIN_NAME.to_vec(),
         text: global.text(),
         json: global.json,
@@ -40,6 +42,8 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
 struct Shell {
     database: Database,
     transaction: Option<WriteTransaction>,
+    /// Those of the transaction, by name; of several with a name the last one counts.
+    savepoints: Vec<(Vec<u8>, Savepoint)>,
     /// The name of the tree that commands work on. It need not exist: a rollback may have taken it
     /// back.
     tree: Vec<u8>,
@@ -178,9 +182,8 @@ impl Shell {
                 drop(self.take_transaction()?);
                 Ok(Answer::done())
             }
-            (b"savepoint" | b"rollback-to", [_]) => {
-                Err(CliError::usage("this version has no savepoints yet"))
-            }
+            (b"savepoint", [name]) => self.savepoint(name),
+            (b"rollback-to", [name]) => self.roll_back_to(name),
             (b"tree", [name]) => self.switch(name),
             (b"trees", []) => Ok(self.trees()),
             (b"drop-tree", [name]) => self.drop_tree(name),
@@ -222,7 +225,24 @@ impl Shell {
     }
 
     fn take_transaction(&mut self) -> CliResult<WriteTransaction> {
-        self.transaction.take().ok_or_else(|| CliError::usage("no transaction is under way"))
+        self.savepoints.clear();
+        self.transaction.take().ok_or_else(no_transaction)
+    }
+
+    fn savepoint(&mut self, name: &[u8]) -> CliResult<Answer> {
+        let transaction = self.transaction.as_mut().ok_or_else(no_transaction)?;
+        self.savepoints.push((name.to_vec(), transaction.savepoint()));
+        Ok(Answer::done())
+    }
+
+    /// Goes back to a savepoint, which stays.
+    fn roll_back_to(&mut self, name: &[u8]) -> CliResult<Answer> {
+        let transaction = self.transaction.as_mut().ok_or_else(no_transaction)?;
+        let index = self.savepoints.iter().rposition(|(other, _)| other == name);
+        let index = index.ok_or_else(|| CliError::usage("there is no such savepoint"))?;
+        transaction.roll_back_to(self.savepoints[index].1)?;
+        self.savepoints.truncate(index + 1);
+        Ok(Answer::done())
     }
 
     // Trees.
@@ -417,6 +437,10 @@ impl Shell {
             }
         }
     }
+}
+
+fn no_transaction() -> CliError {
+    CliError::usage("no transaction is under way")
 }
 
 /// Reads to the end of the line, and keeps nothing of it.
