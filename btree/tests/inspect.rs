@@ -43,7 +43,7 @@ fn the_pages_of_a_file_are_explained() {
                 1 => format!("a common beginning of keys {number}").into_bytes(),
                 _ => vec![number as u8; number as usize % 6],
             };
-            let len = if number % 500 == 0 { 50_000 } else { 40 };
+            let len = if number.is_multiple_of(500) { 50_000 } else { 40 };
             let value = vec![7; rng.below(len) as usize];
             store.drive(transaction.put(Tree::MAIN, key.clone(), value.clone())).unwrap();
             model.insert(key, value);

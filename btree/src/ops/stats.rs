@@ -253,7 +253,7 @@ impl<P: FnMut(StatsProgress)> Stats<P> {
             self.stats.keys.add(view.key(index).len() as u64);
             self.stats.values.add(view.value(index).value_len());
         }
-        // What a leaf says of them is enough: nobody reads four gigabytes to know how many they are.
+        // What a leaf says of them is enough; their pages are not read.
         for value in view.large_values() {
             self.stats.large.count += 1;
             self.stats.large.pages += value.run.count();
