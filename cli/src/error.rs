@@ -45,6 +45,11 @@ impl CliError {
         CliError::new(USAGE, message)
     }
 
+    /// A failure to read from something else than a database.
+    pub fn input(error: &io::Error) -> CliError {
+        CliError::new(SYSTEM, error.to_string())
+    }
+
     /// Nothing to say, but for the exit code.
     pub fn silent(code: u8) -> CliError {
         CliError::new(code, "")
@@ -97,12 +102,13 @@ impl From<yieldb::Error> for CliError {
     }
 }
 
+/// A failure to write results.
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             // Whoever reads the output has seen enough.
             return CliError::silent(0);
         }
-        CliError::new(SYSTEM, error.to_string())
+        CliError::new(SYSTEM, format!("standard output: {error}"))
     }
 }

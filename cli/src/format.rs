@@ -119,7 +119,8 @@ impl<R: BufRead> Entries<R> {
     fn read_line(&mut self) -> CliResult<bool> {
         self.line.clear();
         let mut limited = (&mut self.input).take(self.max_len);
-        if limited.read_until(b'\n', &mut self.line)? == 0 {
+        let read = limited.read_until(b'\n', &mut self.line);
+        if read.map_err(|error| CliError::input(&error))? == 0 {
             return Ok(false);
         }
         self.number += 1;

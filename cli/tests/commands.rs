@@ -253,7 +253,12 @@ fn what_the_system_refuses_is_5() {
     place.ok("put missing.db a b --create");
     place.fails("create missing.db", 5);
     assert_eq!(place.ok("get missing.db a"), "b\n");
-    place.fails("load some.db no-such-input", 5);
+    assert!(place.fails("load some.db no-such-input", 5).starts_with("yieldb: no-such-input: "));
+    assert!(place.fails("load some.db .", 5).starts_with("yieldb: .: Is a directory"));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = place.command("get missing.db a").stdout(full).stderr(Stdio::piped()).spawn();
+    let ended = support::ended(ended.unwrap().wait_with_output().unwrap());
+    assert!(ended.code == 5 && ended.err.contains("standard output: No space"), "{ended:?}");
     place.fails("count .", 5);
 }
 

@@ -91,7 +91,8 @@ fn a_bad_line_is_named_and_loads_nothing() {
     for (options, input, expected) in cases {
         let ended = place.run_with(&format!("load some.db {options}"), input);
         assert_eq!(ended.code, 2, "{ended:?}");
-        assert!(ended.err.contains(expected), "{ended:?}");
+        let expected = format!("yieldb: standard input: {expected}");
+        assert!(ended.err.starts_with(&expected), "{ended:?}");
         assert_eq!(place.ok("count some.db"), "0\n");
     }
 }

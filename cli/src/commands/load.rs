@@ -58,7 +58,7 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
     let mut transaction = database.begin().wait()?;
     let tree = trees::to_write(global, &mut transaction)?;
     let mut in_batch = 0;
-    while let Some((key, value)) = entries.next()? {
+    while let Some((key, value)) = entries.next().map_err(|error| named(error, what.input))? {
         transaction.put(tree, &key, &value).wait()?;
         count += 1;
         in_batch += 1;
@@ -101,6 +101,12 @@ fn report(global: &Global, count: u64, len: u64, seconds: f64) -> CliResult<()> 
     print_line(format_args!("{count} entries, {len} bytes, {seconds:.3} s, {rate:.0} entries/s"))
 }
 
+/// Says which input an error is about.
+fn named(error: CliError, path: Option<&Path>) -> CliError {
+    let name = path.map_or("standard input".into(), Path::to_string_lossy);
+    CliError { message: format!("{name}: {}", error.message), ..error }
+}
+
 /// The input, and how long it is where that is known.
 fn open_input(path: Option<&Path>) -> CliResult<(Box<dyn BufRead>, Option<u64>)> {
     let Some(path) = path else {
@@ -112,10 +118,7 @@ fn open_input(path: Option<&Path>) -> CliResult<(Box<dyn BufRead>, Option<u64>)>
         let len = file.as_ref().and_then(left_in);
         return Ok((Box::new(BufReader::with_capacity(1 << 16, io::stdin())), len));
     };
-    let file = File::open(path).map_err(|error| {
-        let error = CliError::from(error);
-        CliError { message: format!("{}: {}", path.display(), error.message), ..error }
-    })?;
+    let file = File::open(path).map_err(|error| named(CliError::input(&error), Some(path)))?;
     let len = left_in(&file);
     Ok((Box::new(BufReader::with_capacity(1 << 16, file)), len))
 }

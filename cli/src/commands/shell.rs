@@ -9,7 +9,7 @@ use yieldb::{Create, Database, KeyRange, Savepoint, Snapshot, Tree, WriteTransac
 
 use super::{open_to_write, trees};
 use crate::args::Global;
-use crate::error::{CliError, CliResult};
+use crate::error::{CliError, CliResult, SYSTEM};
 use crate::escape::{Text, write_json};
 use crate::format::insert_bytes;
 
@@ -75,7 +75,7 @@ impl Shell {
     /// Reads from a terminal, with a history.
     fn prompt(&mut self) -> CliResult<()> {
         let mut editor = rustyline::DefaultEditor::new()
-            .map_err(|error| CliError::new(crate::error::SYSTEM, error.to_string()))?;
+            .map_err(|error| CliError::new(SYSTEM, error.to_string()))?;
         loop {
             match editor.readline(&self.prompt_text()) {
                 Ok(line) => {
@@ -106,7 +106,8 @@ impl Shell {
         let mut line = Vec::new();
         loop {
             line.clear();
-            if (&mut input).take(MAX_LINE_LEN).read_until(b'\n', &mut line)? == 0 {
+            let read = (&mut input).take(MAX_LINE_LEN).read_until(b'\n', &mut line);
+            if read.map_err(unreadable)? == 0 {
                 return Ok(());
             }
             if line.len() as u64 == MAX_LINE_LEN && line.last() != Some(&b'\n') {
@@ -439,14 +440,18 @@ impl Shell {
     }
 }
 
+fn unreadable(error: io::Error) -> CliError {
+    CliError::new(SYSTEM, format!("standard input: {error}"))
+}
+
 fn no_transaction() -> CliError {
     CliError::usage("no transaction is under way")
 }
 
 /// Reads to the end of the line, and keeps nothing of it.
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+fn skip_line(input: &mut impl BufRead) -> CliResult<()> {
     loop {
-        let buffer = input.fill_buf()?;
+        let buffer = input.fill_buf().map_err(unreadable)?;
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let len = end.map_or(buffer.len(), |at| at + 1);
         let is_last = end.is_some() || buffer.is_empty();

@@ -104,7 +104,7 @@ fn write_lens(out: &mut impl Write, what: &str, lens: &LenStats) -> CliResult<()
 fn write_database(out: &mut impl Write, database: &Database) -> CliResult<()> {
     let (info, cache) = (database.info(), database.cache_stats());
     let space = info.space;
-    let free = space.pages - space.used;
+    let free = space.free;
     writeln!(out, "space")?;
     writeln!(out, "  pages    {} of {} bytes", space.pages, info.page_size)?;
     writeln!(out, "  used     {}, {} of them by older versions only", space.used, space.held)?;
@@ -168,7 +168,7 @@ fn database_as_json(database: &Database) -> Map<String, Value> {
         "page_size": info.page_size,
         "space": {
             "pages": info.space.pages, "used": info.space.used, "held": info.space.held,
-            "free": info.space.pages - info.space.used,
+            "free": info.space.free,
         },
         "cache": {
             "pages": cache.frames, "resident": cache.resident, "dirty": cache.dirty,
