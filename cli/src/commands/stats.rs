@@ -111,9 +111,12 @@ fn write_database(out: &mut impl Write, database: &Database) -> CliResult<()> {
     writeln!(out, "  free     {free}, {} bytes", free * u64::from(info.page_size))?;
     writeln!(out, "cache")?;
     writeln!(out, "  pages    {} of {}, {} dirty", cache.resident, cache.frames, cache.dirty)?;
-    writeln!(out, "  misses   {}", cache.misses)?;
-    writeln!(out, "  reads    {}, {} bytes", cache.reads, cache.reads * u64::from(info.page_size))?;
+    writeln!(out, "  memory   {} of {} bytes", cache.memory_bytes, cache.limit_bytes)?;
+    writeln!(out, "  lookups  {} found, {} missed", cache.hits, cache.misses)?;
     writeln!(out, "  evicted  {}", cache.evictions)?;
+    writeln!(out, "I/O")?;
+    writeln!(out, "  read     {} bytes in {} reads", cache.bytes_read, cache.reads)?;
+    writeln!(out, "  written  {} pages", cache.pages_written)?;
     writeln!(out, "log\n  none")?;
     Ok(())
 }
@@ -172,7 +175,12 @@ fn database_as_json(database: &Database) -> Map<String, Value> {
         },
         "cache": {
             "pages": cache.frames, "resident": cache.resident, "dirty": cache.dirty,
-            "misses": cache.misses, "reads": cache.reads, "evictions": cache.evictions,
+            "memory_bytes": cache.memory_bytes, "limit_bytes": cache.limit_bytes,
+            "hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions,
+        },
+        "io": {
+            "reads": cache.reads, "bytes_read": cache.bytes_read,
+            "pages_written": cache.pages_written,
         },
         "log": null,
     });
