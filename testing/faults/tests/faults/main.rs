@@ -1,0 +1,3 @@
+//! Faults, one scenario a file. `docs/faults.md` says what each of them shows.
+
+mod damage;
