@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod examine;
+pub mod place;
 pub mod specimen;
 
 /// The page length of the specimen, in bytes.

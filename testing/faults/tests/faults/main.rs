@@ -1,3 +1,7 @@
 //! Faults, one scenario a file. `docs/faults.md` says what each of them shows.
 
 mod damage;
+mod foreign;
+mod gone;
+mod limits;
+mod versions;
