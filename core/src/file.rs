@@ -1,6 +1,6 @@
 //! An open file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{Completion, Result};
 
@@ -64,4 +64,8 @@ pub trait File: Send + Sync {
 
     /// The path that the file was opened by.
     fn path(&self) -> &Path;
+
+    /// The directory that has the file's entry, where symbolic links of its path lead: the one to
+    /// be synced when the file was created. Answers at once.
+    fn directory(&self) -> PathBuf;
 }

@@ -4,13 +4,13 @@ use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 use yieldb_core::{Create, LockKind, OpenOptions};
 
-use crate::request::{Directory, Medium, Raw};
+use crate::request::{Directory, Medium, Raw, directory_of};
 
 /// A file of the operating system.
 #[derive(Debug)]
@@ -22,8 +22,17 @@ pub(crate) struct OsFile {
 
 impl OsFile {
     /// A file that was opened, past the operating system's cache or not.
-    pub fn new(file: fs::File, path: &Path, direct: bool) -> OsFile {
-        OsFile { file, path: Arc::from(path), direct }
+    ///
+    /// Directories, pipes, sockets and devices are refused: they do not hold what was written.
+    pub fn new(file: fs::File, path: &Path, direct: bool) -> Raw<OsFile> {
+        let metadata = file.metadata().map_err(errno)?;
+        if metadata.is_dir() {
+            return Err(libc::EISDIR);
+        }
+        if !metadata.is_file() {
+            return Err(libc::ENOTSUP);
+        }
+        Ok(OsFile { file, path: Arc::from(path), direct })
     }
 
     /// The file's descriptor.
@@ -91,6 +100,12 @@ impl Medium for OsFile {
             Err(TryLockError::Error(error)) => Err(errno(error)),
         }
     }
+
+    fn directory(&self) -> PathBuf {
+        // The names on the way were just looked up by the open.
+        let resolved = fs::canonicalize(&*self.path);
+        directory_of(resolved.as_deref().unwrap_or(&self.path))
+    }
 }
 
 /// The operating system's directories.
@@ -104,11 +119,7 @@ impl Directory for OsDirectory {
             Err(libc::EINVAL) if options.direct => (open(path, options, false)?, false),
             result => (result?, options.direct),
         };
-        let metadata = file.metadata().map_err(errno)?;
-        if metadata.is_dir() {
-            return Err(libc::EISDIR);
-        }
-        Ok(Arc::new(OsFile::new(file, path, direct)))
+        Ok(Arc::new(OsFile::new(file, path, direct)?))
     }
 
     fn remove(&self, path: &Path) -> Raw<()> {

@@ -1,6 +1,6 @@
 //! An open file of a back-end that performs requests itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use yieldb_core::{Completion, File, LockKind, Operation, Result};
@@ -62,5 +62,9 @@ impl<B: Submit> File for QueuedFile<B> {
 
     fn path(&self) -> &Path {
         self.medium.path()
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.medium.directory()
     }
 }

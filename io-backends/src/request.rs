@@ -24,6 +24,19 @@ pub(crate) trait Medium: Send + Sync {
     fn truncate(&self, len: u64) -> Raw<()>;
     fn size(&self) -> Raw<u64>;
     fn try_lock(&self, kind: LockKind) -> Raw<bool>;
+
+    /// The directory that has the entry.
+    fn directory(&self) -> PathBuf {
+        directory_of(self.path())
+    }
+}
+
+/// The directory that a path names an entry of.
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        Some(_) | None => PathBuf::from("."),
+    }
 }
 
 /// Something with files by name.

@@ -405,15 +405,8 @@ fn open_flags(options: OpenOptions, direct: bool) -> i32 {
 
 /// What an open comes to, once there is a descriptor.
 fn opened(descriptor: OwnedFd, path: &Path, direct: bool) -> End {
-    let file = std::fs::File::from(descriptor);
-    match file.metadata() {
-        Ok(metadata) if metadata.is_dir() => {
-            End::Failed(failure(Operation::Open, path, 0, 0, 0, libc::EISDIR).into())
-        }
-        Ok(_) => End::Opened(Arc::new(OsFile::new(file, path, direct))),
-        Err(error) => {
-            let errno = crate::os_file::errno(error);
-            End::Failed(failure(Operation::Open, path, 0, 0, 0, errno).into())
-        }
+    match OsFile::new(std::fs::File::from(descriptor), path, direct) {
+        Ok(file) => End::Opened(Arc::new(file)),
+        Err(errno) => End::Failed(failure(Operation::Open, path, 0, 0, 0, errno).into()),
     }
 }

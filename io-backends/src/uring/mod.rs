@@ -13,7 +13,7 @@ mod probe;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
@@ -497,5 +497,9 @@ impl File for UringFile {
 
     fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.file.directory()
     }
 }

@@ -336,12 +336,8 @@ impl Open {
     }
 
     fn sync_directory(&self, chosen: Known) -> Transition<Self> {
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         let io = Completion::directory();
-        self.io.sync_directory(directory, io.clone());
+        self.io.sync_directory(&chosen.file.0.directory(), io.clone());
         Transition::Wait(State::SyncingDirectory(chosen, io.clone()), io)
     }
 

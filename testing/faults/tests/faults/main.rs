@@ -3,5 +3,6 @@
 mod damage;
 mod foreign;
 mod gone;
+mod kinds;
 mod limits;
 mod versions;
