@@ -2,7 +2,7 @@
 //! scenario under limits of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tempfile::TempDir;
 use yieldb::{Choice, Create, Database, Error, MAIN, Options};
@@ -107,28 +107,90 @@ pub fn assert_whole(database: &Database, count: u32) {
     }
 }
 
-/// Runs one test of this program again, in a process of its own, behind a line of shell that
-/// prepares the process: `ulimit`, `trap`. The test finds `FAULTS_CHILD` set.
+/// One test of this program, run again in a process of its own, under other conditions. The test
+/// finds out with [`is_child`].
+pub struct Child {
+    test: String,
+    wrapper: Vec<String>,
+    prepare: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Child {
+    /// The test with this name, module and all.
+    pub fn new(test: &str) -> Child {
+        let (test, prepare) = (test.to_owned(), "true".to_owned());
+        Child { test, prepare, wrapper: Vec::new(), variables: Vec::new() }
+    }
+
+    /// Runs it under a program, `strace` or `unshare`, given with its arguments.
+    pub fn under(mut self, wrapper: &[&str]) -> Child {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Runs a line of shell in the process first: `ulimit`, `trap`, `mount`.
+    pub fn prepare(mut self, line: impl Into<String>) -> Child {
+        self.prepare = line.into();
+        self
+    }
+
+    /// Tells it something.
+    pub fn tell(mut self, name: &str, value: impl AsRef<Path>) -> Child {
+        self.variables.push((name.to_owned(), value.as_ref().to_string_lossy().into_owned()));
+        self
+    }
+
+    /// Runs it; `Err` with the reason if the conditions cannot be had on this machine.
+    ///
+    /// # Panics
+    ///
+    /// If the test fails.
+    pub fn run(&self) -> Result<(), String> {
+        let program = std::env::current_exe().expect("a test has a path");
+        let line = format!("{{ {}; }} >&2 || exit 99; exec \"$0\" \"$@\"", self.prepare);
+        let shell = ["sh".to_owned(), "-c".to_owned(), line];
+        let mut words = self.wrapper.iter().chain(&shell);
+        let mut command = Command::new(words.next().expect("there is a shell"));
+        command.args(words).arg(program);
+        command.args([&*self.test, "--exact", "--nocapture", "--test-threads=1"]);
+        command.env("FAULTS_CHILD", "1").envs(self.variables.iter().cloned());
+        let output = command.output().map_err(|error| format!("{:?}: {error}", self.wrapper))?;
+        let (told, said) = (text(&output.stdout), text(&output.stderr));
+        if !told.contains("running 1 test") {
+            return Err(format!("{:?}, {}: {said}", self.wrapper, self.prepare));
+        }
+        assert!(output.status.success(), "{}: {}\n{said}{told}", self.test, output.status);
+        assert!(told.contains("1 passed"), "{} is no test", self.test);
+        Ok(())
+    }
+
+    /// Runs it, or says loudly why not.
+    ///
+    /// # Panics
+    ///
+    /// If the test fails.
+    pub fn run_or_skip(&self) {
+        if let Err(why) = self.run() {
+            skip(&format!("{}: {why}", self.test));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Is this process one that [`Child::run`] started?
+pub fn is_child() -> bool {
+    std::env::var_os("FAULTS_CHILD").is_some()
+}
+
+/// What [`Child::tell`] told this process.
 ///
 /// # Panics
 ///
-/// If it cannot be run, or fails.
-pub fn in_child(test: &str, prepare: &str) -> Output {
-    let program = std::env::current_exe().expect("a test has a path");
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("{prepare}; exec \"$0\" \"$@\"")]).arg(program);
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    let output = command.env("FAULTS_CHILD", "1").output().expect("a child can be started");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{prepare}; {test}: {}\n{text}", output.status);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{test} is no test");
-    for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
-        eprintln!("{line}");
-    }
-    output
-}
-
-/// Is this process one that [`in_child`] started?
-pub fn is_child() -> bool {
-    std::env::var_os("FAULTS_CHILD").is_some()
+/// If it was told nothing.
+pub fn told(name: &str) -> PathBuf {
+    std::env::var_os(name).unwrap_or_else(|| panic!("{name} was not told")).into()
 }

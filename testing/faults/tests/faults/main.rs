@@ -1,8 +1,11 @@
 //! Faults, one scenario a file. `docs/faults.md` says what each of them shows.
 
 mod damage;
+mod descriptors;
+mod file_size;
 mod foreign;
 mod gone;
 mod kinds;
 mod limits;
+mod permissions;
 mod versions;
