@@ -16,7 +16,7 @@
 //! is gone *and* its epoch is over. (3) Only a free frame is lent as a [`Buffer`].
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Frames {
             .checked_mul(page_len)
             .ok_or(yieldb_core::Error::OutOfMemory { len: usize::MAX })?;
         let arena = Arena::new(len, true)?;
-        Ok(Frames { arena, page_len, meta: zeroed(count as usize) })
+        Ok(Frames { arena, page_len, meta: zeroed(count as usize)? })
     }
 
     pub fn count(&self) -> u32 {
@@ -143,17 +143,21 @@ unsafe impl Zero for AtomicU16 {}
 unsafe impl Zero for FrameMeta {}
 
 /// Zeroes that the operating system provides page by page as they are touched.
-pub(super) fn zeroed<T: Zero>(count: usize) -> Box<[T]> {
+///
+/// # Errors
+///
+/// [`yieldb_core::Error::OutOfMemory`].
+pub(super) fn zeroed<T: Zero>(count: usize) -> Result<Box<[T]>> {
     let layout = Layout::array::<T>(count).expect("a table smaller than memory");
     assert!(layout.size() > 0, "an allocation of nothing");
     // SAFETY: the layout is not empty.
     let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
     if start.is_null() {
-        handle_alloc_error(layout);
+        return Err(yieldb_core::Error::OutOfMemory { len: layout.size() });
     }
     // SAFETY: the allocation has room for `count` values, zero is one of them, and it was made
     // with the layout that the box will free it with.
-    unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) }
+    Ok(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, count)) })
 }
 
 /// An array that begins with zeroes. Its memory is taken page by page as it is touched, and can be

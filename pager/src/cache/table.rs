@@ -72,7 +72,7 @@ impl Table {
         let (chunk, _) = place(page);
         if self.chunks[chunk].get().is_none() {
             let len = 1 << (FIRST_BITS + (chunk as u32).saturating_sub(1));
-            let new = Chunk { entries: Words::new(len)?, pieces: zeroed(len / PIECE) };
+            let new = Chunk { entries: Words::new(len)?, pieces: zeroed(len / PIECE)? };
             self.chunks[chunk].get_or_init(|| new);
         }
         Ok(())

@@ -7,5 +7,6 @@ mod foreign;
 mod gone;
 mod kinds;
 mod limits;
+mod memory;
 mod permissions;
 mod versions;
