@@ -193,7 +193,8 @@ impl Database {
             version: snapshot.version(),
             session: superblock.session,
             trees: snapshot.trees().count(),
-            entries: snapshot.trees().map(|(_, _, count)| count).sum(),
+            // What a damaged file says may be too much to be added up.
+            entries: snapshot.trees().fold(0, |sum, (_, _, count)| sum.saturating_add(count)),
             driver: backend.name,
             driver_reason: backend.why.clone(),
             direct: self.pager.file().is_direct(),

@@ -39,7 +39,8 @@ impl<'p> Planner<'p> {
                 self.plan.found = 1;
                 self.plan.dead_values.extend(leaf.value(index).large());
             }
-            Err(_) => self.plan.root.count += 1,
+            // A damaged file may say that there are as many as can be.
+            Err(_) => self.plan.root.count = self.plan.root.count.saturating_add(1),
         }
         let in_place = match found {
             Ok(index) if edit::fits_value(page.bytes, index, value) => InPlace::ReplaceValue(index),

@@ -1,5 +1,6 @@
 //! Looking for damage: every page of a version, and whether they make sense together.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
@@ -43,13 +44,19 @@ impl fmt::Display for Damage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Each damage, in the order in which it was found.
+    /// Each damage, in the order in which it was found, up to ten thousand of them.
     pub damages: Vec<Damage>,
+    /// How many more there are.
+    pub unlisted: u64,
     /// How many pages were read.
     pub pages: u64,
     /// How many entries there are in all trees, the catalogue's not counted.
     pub entries: u64,
 }
+
+/// How many damages are listed: a page may have hundreds of bad references, and a report is not to
+/// be longer than the file.
+const MAX_DAMAGES: usize = 10_000;
 
 /// Reads every page of a version and looks for damage: checksums, stamps and structure, the order
 /// of keys within and across nodes, births that are later than their parents', pages that are
@@ -61,13 +68,16 @@ pub struct Report {
 ///             '---------------------------'
 /// ```
 ///
-/// Memory: one bit for each page of the file, and the pages on the way that are still to be read.
+/// Memory: one bit for each page of the file, the pages on the way that are still to be read, and
+/// 32 bytes for each tree.
 /// An abandoned run leaves nothing behind.
 pub struct Check<P> {
     pin: VersionPin,
     progress: P,
     superblock: Superblock,
     todo: Vec<Todo>,
+    /// The trees that the catalogue names. They are read when it has been: the counts would mix.
+    trees: VecDeque<Root>,
     /// Which pages were reached, one bit each.
     reached: Vec<u64>,
     map: Option<MapLoader>,
@@ -136,6 +146,7 @@ pub(crate) fn check<P: FnMut(CheckProgress)>(
         progress,
         superblock,
         todo: Vec::new(),
+        trees: VecDeque::new(),
         reached,
         map: None,
         report: Report::default(),
@@ -154,10 +165,16 @@ impl<P: FnMut(CheckProgress)> StateTransition for Check<P> {
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
             State::Next => match self.todo.pop() {
-                None => {
-                    self.check_map();
-                    Transition::Done(std::mem::take(&mut self.report))
-                }
+                None => match self.trees.pop_front() {
+                    Some(root) => {
+                        self.begin_tree(root, false);
+                        Transition::Next(State::Next)
+                    }
+                    None => {
+                        self.check_map();
+                        Transition::Done(std::mem::take(&mut self.report))
+                    }
+                },
                 Some(Todo::End(root)) => {
                     self.end_tree(root);
                     Transition::Next(State::Next)
@@ -219,7 +236,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         if counted != root.count && self.report.damages.is_empty() {
             let number = root.page.map_or(0, |page| page.page().as_u64());
             let what = format!("its tree has {counted} entries, not {}", root.count);
-            self.report.damages.push(Damage { page: number, what });
+            self.note(Damage { page: number, what });
         }
     }
 
@@ -301,17 +318,10 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         }
         for index in 0..view.count() {
             match catalogue::parse(&view.key(index).to_vec(), view.value(index)) {
-                Ok((_, root)) => self.begin_nested(root),
+                Ok((_, root)) => self.trees.push_back(root),
                 Err(what) => self.damage(expected.page, what),
             }
         }
-    }
-
-    /// A tree of the catalogue is read when the catalogue has been: it would mix up the counts.
-    fn begin_nested(&mut self, root: Root) {
-        let outer = std::mem::take(&mut self.todo);
-        self.begin_tree(root, false);
-        self.todo.extend(outer);
     }
 
     fn check_bounds(&mut self, expected: &Expected, first: Vec<u8>, last: Vec<u8>) {
@@ -379,7 +389,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
                 (false, true) => "it is referred to, but the space map says it is free",
                 (true, true) | (false, false) => continue,
             };
-            self.report.damages.push(Damage { page: number, what: what.to_owned() });
+            self.note(Damage { page: number, what: what.to_owned() });
         }
     }
 
@@ -400,13 +410,20 @@ impl<P: FnMut(CheckProgress)> Check<P> {
             }
             Todo::Node(_) | Todo::End(_) | Todo::Value(..) => {}
         }
-        self.report.damages.push(Damage { page: page.page().as_u64(), what });
+        self.note(Damage { page: page.page().as_u64(), what });
         Ok(())
     }
 
     fn damage(&mut self, page: PageRef, what: &'static str) {
-        let damage = Damage { page: page.page().as_u64(), what: what.to_owned() };
-        self.report.damages.push(damage);
+        self.note(Damage { page: page.page().as_u64(), what: what.to_owned() });
+    }
+
+    fn note(&mut self, damage: Damage) {
+        if self.report.damages.len() < MAX_DAMAGES {
+            self.report.damages.push(damage);
+        } else {
+            self.report.unlisted += 1;
+        }
     }
 }
 

@@ -28,12 +28,16 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         let notes: Vec<_> =
             slots.iter().map(|(page, what)| json!({"page": page, "what": what})).collect();
         print_json(&json!({
-            "pages": report.pages, "entries": report.entries, "damages": damages, "notes": notes
+            "pages": report.pages, "entries": report.entries, "damages": damages,
+            "unlisted": report.unlisted, "notes": notes
         }))?;
     } else {
         let mut out = output();
         for damage in &report.damages {
             writeln!(out, "{damage}")?;
+        }
+        if report.unlisted > 0 {
+            writeln!(out, "and {} more", report.unlisted)?;
         }
         for (page, what) in &slots {
             writeln!(out, "page {page}: {what}; the other slot does, and nothing is lost")?;
@@ -43,7 +47,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         }
         out.flush()?;
     }
-    match report.damages.len() {
+    match report.damages.len() as u64 + report.unlisted {
         0 => Ok(()),
         1 => Err(CliError::new(DAMAGED, damaged(file, "1 damage"))),
         count => Err(CliError::new(DAMAGED, damaged(file, &format!("{count} damages")))),

@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod examine;
+pub mod forge;
 pub mod place;
 pub mod specimen;
 

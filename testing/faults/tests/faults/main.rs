@@ -9,4 +9,5 @@ mod kinds;
 mod limits;
 mod memory;
 mod permissions;
+mod shapes;
 mod versions;
