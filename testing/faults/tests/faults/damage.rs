@@ -87,14 +87,14 @@ fn every_page_zeroed_or_filled() {
 fn every_page_as_it_was_three_commits_ago() {
     let mut lost_writes = Vec::new();
     for older in &specimen().older {
-        for number in 0..older.len() / PAGE {
+        for number in 0..specimen().pages().min(older.len() / PAGE) {
             if page(older, number) != specimen().page(number) {
                 lost_writes.push((older, number));
             }
         }
     }
     let used = lost_writes.iter().filter(|(_, number)| specimen().is_used(*number)).count();
-    assert!(used > specimen().pages(), "{used} lost writes of pages in use");
+    assert!(used > specimen().pages() / 2, "{used} lost writes of pages in use");
     each(lost_writes.len(), Depth::Entries, |image, index| {
         let (older, number) = lost_writes[index];
         put(image, number, page(older, number));
