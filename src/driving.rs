@@ -103,8 +103,18 @@ impl Driving {
     }
 
     /// Sends out what was submitted.
-    pub fn submit(&self) {
+    ///
+    /// # Errors
+    ///
+    /// In a fork of the process that opened the database.
+    pub fn submit(&self) -> Result<()> {
+        self.check_process()?;
         self.backend.driver.submit();
+        Ok(())
+    }
+
+    fn check_process(&self) -> Result<()> {
+        Ok(self.backend.driver.check_process().map_err(yieldb_btree::Error::from)?)
     }
 
     /// Does what can be done without waiting. Returns how many I/Os it finished.
@@ -120,8 +130,9 @@ impl Driving {
     ///
     /// # Errors
     ///
-    /// If this thread would wait for itself.
+    /// If this thread would wait for itself; in a fork.
     pub fn wait(&self, io: &Completion) -> Result<()> {
+        self.check_process()?;
         if let Some(pager) = self.engine.pager() {
             pager.check_wait(io).map_err(yieldb_btree::Error::from)?;
         }
@@ -130,11 +141,16 @@ impl Driving {
     }
 
     /// Sees to it that somebody drives what was submitted.
-    pub fn see_to_it(&self) {
-        self.backend.driver.submit();
+    ///
+    /// # Errors
+    ///
+    /// In a fork, which has no threads but one.
+    pub fn see_to_it(&self) -> Result<()> {
+        self.submit()?;
         if self.mode == DriverMode::Automatic && !self.started.load(Ordering::Acquire) {
             self.start_threads();
         }
+        Ok(())
     }
 
     fn start_threads(&self) {

@@ -122,6 +122,7 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
             | pager::Error::CachePageSize { .. } => ErrorKind::Usage,
             pager::Error::Poisoned { .. } => ErrorKind::Poisoned,
             pager::Error::Io(core::Error::Rejected { .. }) => ErrorKind::Damaged,
+            pager::Error::Io(core::Error::Forked) => ErrorKind::Usage,
             _ => ErrorKind::System,
         },
         _ => ErrorKind::System,

@@ -77,7 +77,7 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
         self.driving.turn_engine();
         let result = self.machine.step(&self.context).map_err(M::Error::into)?;
         if !result.is_done() {
-            self.driving.submit();
+            self.driving.submit()?;
         }
         Ok(result)
     }
@@ -119,7 +119,7 @@ where
                 IOResult::IO(IOCompletions::Single(io)) if !io.is_explicit_yield() => {
                     // One that is finished by now takes no waker: step again at once.
                     if io.register(context.waker()) {
-                        op.driving.see_to_it();
+                        op.driving.see_to_it()?;
                         return Poll::Pending;
                     }
                 }

@@ -263,6 +263,60 @@ impl Drop for Arena {
     }
 }
 
+/// Tells a process from its forks: memory that the kernel clears in a fork.
+///
+/// Asking for the process's number would do as well, at the price of a system call each time.
+pub struct ForkMark {
+    /// One page, of which the first byte is 1; `None` where the kernel cannot do it.
+    arena: Option<Arena>,
+    process: u32,
+}
+
+impl ForkMark {
+    /// The mark of this process.
+    pub fn new() -> ForkMark {
+        let arena = Arena::new(ALIGNMENT, false).ok().filter(|arena| {
+            // SAFETY: the range is the mapping just made; the advice is about forks only.
+            let advised = cfg!(target_os = "linux")
+                && unsafe { advise_wipe_on_fork(arena.start.as_ptr().cast(), arena.len) };
+            // SAFETY: the byte is in the mapping, and nobody else knows of it yet.
+            unsafe { arena.start.as_ptr().write(1) };
+            advised
+        });
+        ForkMark { arena, process: std::process::id() }
+    }
+
+    /// Is this the process that made the mark?
+    #[inline]
+    pub fn is_here(&self) -> bool {
+        match &self.arena {
+            // SAFETY: the byte is in the mapping; nobody writes to it.
+            Some(arena) => unsafe { arena.start.as_ptr().read_volatile() == 1 },
+            None => std::process::id() == self.process,
+        }
+    }
+}
+
+impl Default for ForkMark {
+    fn default() -> Self {
+        ForkMark::new()
+    }
+}
+
+/// Asks the kernel to clear memory in forks. `false` if it cannot.
+///
+/// # Safety
+///
+/// The range is a private mapping of the caller's.
+unsafe fn advise_wipe_on_fork(start: *mut libc::c_void, len: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::madvise(start, len, libc::MADV_WIPEONFORK) };
+    #[cfg(not(target_os = "linux"))]
+    let (result, _) = (-1, (start, len));
+    result == 0
+}
+
 /// A fixed number of equal blocks, handed out as [`Buffer`]s and taken back when those are dropped.
 pub struct BufferPool {
     arena: Arena,

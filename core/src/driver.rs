@@ -1,6 +1,6 @@
 //! The side of an I/O driver that the engine cannot reach.
 
-use crate::Completion;
+use crate::{Completion, Result};
 
 /// Turns an I/O back-end: submits what was queued, and finishes what is done.
 ///
@@ -31,6 +31,14 @@ pub trait Driver: Send + Sync {
 
     /// Makes every thread in [`Driver::wait`] return, now or, if none is there, the next one.
     fn interrupt(&self);
+
+    /// Is this still the process that opened the back-end? In a fork of it nothing is submitted,
+    /// performed or finished. Costs next to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Forked`].
+    fn check_process(&self) -> Result<()>;
 
     /// How many requests are queued or in flight.
     fn in_flight(&self) -> usize;

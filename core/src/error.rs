@@ -26,6 +26,10 @@ pub enum Error {
         /// How many bytes were asked for.
         len: usize,
     },
+    /// This process is a fork of the one that opened the file. It has copies of the engine's
+    /// memory, and shares the file, its lock and the ring with it.
+    #[error("this process is a fork of the one that opened the database: open it here")]
+    Forked,
     /// The bytes arrived, but their reader refused them (a failed checksum, for example).
     #[error("what was read as number {number} is damaged: {what}")]
     Rejected {
@@ -44,6 +48,7 @@ impl Error {
             Error::Cancelled
             | Error::Abandoned
             | Error::OutOfMemory { .. }
+            | Error::Forked
             | Error::Rejected { .. } => None,
         }
     }

@@ -32,7 +32,7 @@ mod slots;
 mod state_machine;
 
 pub use arrivals::Arrivals;
-pub use buffer::{Arena, Buffer, BufferPool, Buffers, SharedBuffer, SharedBuffers};
+pub use buffer::{Arena, Buffer, BufferPool, Buffers, ForkMark, SharedBuffer, SharedBuffers};
 pub use clock::{Clock, MonotonicClock};
 pub use completion::{Canceller, Completion, CompletionKind, Sink, WeakCompletion};
 pub use completion_group::{AnyCompletion, CompletionGroup};

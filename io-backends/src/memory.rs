@@ -326,6 +326,11 @@ impl Driver for Handle {
 
     fn interrupt(&self) {}
 
+    fn check_process(&self) -> yieldb_core::Result<()> {
+        // A fork has files of its own.
+        Ok(())
+    }
+
     fn in_flight(&self) -> usize {
         lock(&self.0.queue).len()
     }

@@ -18,6 +18,8 @@ pub(crate) struct OsFile {
     file: fs::File,
     path: Arc<Path>,
     direct: bool,
+    /// The process that opened it.
+    process: u32,
 }
 
 impl OsFile {
@@ -32,7 +34,7 @@ impl OsFile {
         if !metadata.is_file() {
             return Err(libc::ENOTSUP);
         }
-        Ok(OsFile { file, path: Arc::from(path), direct })
+        Ok(OsFile { file, path: Arc::from(path), direct, process: std::process::id() })
     }
 
     /// The file's descriptor.
@@ -45,7 +47,10 @@ impl Drop for OsFile {
     fn drop(&mut self) {
         // Closing would do, but for a kernel that still holds the file for a moment after it has
         // told that its last I/O is over. Nothing is in flight: a request keeps its file.
-        let _unlocked = self.file.unlock().is_ok();
+        // A fork has the same lock, not one of its own: it is not its to give back.
+        if self.process == std::process::id() {
+            let _unlocked = self.file.unlock().is_ok();
+        }
     }
 }
 

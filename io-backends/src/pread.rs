@@ -14,7 +14,9 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use yieldb_core::{Clock, Completion, Driver, IO, MonotonicClock, OpenOptions};
+use yieldb_core::{
+    Clock, Completion, Driver, Error, ForkMark, IO, MonotonicClock, OpenOptions, Result,
+};
 
 use crate::Backend;
 use crate::os_file::{OsDirectory, random};
@@ -49,6 +51,7 @@ pub fn with_hook(
     let pread = Arc::new(Pread {
         performer: Performer { directory: Arc::new(OsDirectory), hook },
         queue: Mutex::default(),
+        home: ForkMark::new(),
         performing: AtomicUsize::new(0),
         alarm: Arc::default(),
         event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
@@ -62,6 +65,8 @@ pub fn with_hook(
 
 struct Pread {
     performer: Performer,
+    /// The process that performs requests.
+    home: ForkMark,
     queue: Mutex<VecDeque<Request>>,
     performing: AtomicUsize,
     alarm: Arc<Alarm>,
@@ -130,6 +135,9 @@ impl Pread {
 
     /// Performs the request that is next in the queue.
     fn perform_one(self: &Arc<Self>) -> bool {
+        if !self.home.is_here() {
+            return false;
+        }
         let mut queue = lock(&self.queue);
         let Some(request) = queue.pop_front() else { return false };
         self.performing.fetch_add(1, Ordering::SeqCst);
@@ -143,7 +151,11 @@ impl Pread {
 
 impl Submit for Pread {
     fn submit(self: &Arc<Self>, work: Work, completion: Completion) {
-        lock(&self.queue).push_back(Request { work, completion });
+        let request = Request { work, completion };
+        if !self.home.is_here() {
+            return request.refuse();
+        }
+        lock(&self.queue).push_back(request);
         self.ring_event();
         self.alarm.ring();
     }
@@ -193,6 +205,9 @@ impl IO for Handle {
 
 impl Driver for Handle {
     fn poll(&self) -> usize {
+        if !self.pread.home.is_here() {
+            return 0;
+        }
         if self.pread.event_wanted.load(Ordering::Relaxed) {
             let mut counter = [0; 8];
             // Nothing to read means nothing was queued since the last time.
@@ -208,6 +223,9 @@ impl Driver for Handle {
     fn submit(&self) {}
 
     fn wait(&self, until: &Completion) {
+        if !self.pread.home.is_here() {
+            return;
+        }
         let rings = lock(&self.pread.alarm.state).rings;
         if until.finished() || self.pread.perform_one() {
             return;
@@ -219,16 +237,23 @@ impl Driver for Handle {
 
     fn quiesce(&self) {
         while self.pread.perform_one() {}
-        while self.pread.performing.load(Ordering::SeqCst) > 0 {
+        while self.pread.home.is_here() && self.pread.performing.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
     }
 
     fn interrupt(&self) {
+        if !self.pread.home.is_here() {
+            return;
+        }
         let mut state = lock(&self.pread.alarm.state);
         state.interrupted = true;
         state.rings += 1;
         self.pread.alarm.rung.notify_all();
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.pread.home.is_here() { Ok(()) } else { Err(Error::Forked) }
     }
 
     fn in_flight(&self) -> usize {

@@ -67,6 +67,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Ends it unperformed: this is a fork of the process that it would be performed for.
+    pub fn refuse(self) {
+        self.completion.fail(Error::Forked);
+    }
+
     /// Ends it unperformed: the back-end is gone.
     pub fn abandon(self) {
         self.completion.fail(Error::Abandoned);

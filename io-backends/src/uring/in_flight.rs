@@ -163,6 +163,19 @@ impl InFlight {
         InFlight::new(Work::Move(work), completion)
     }
 
+    /// Ends it unsubmitted: this is a fork of the process that the ring belongs to.
+    pub fn refuse(self) {
+        let InFlight { completion, work, .. } = self;
+        match work {
+            Work::Move(Move { buffers: Memory::Read(buffers), .. }) => {
+                completion.fail_read(Error::Forked, buffers);
+            }
+            _ => {
+                completion.fail(Error::Forked);
+            }
+        }
+    }
+
     /// What the kernel is asked. Everything it points to is owned by this request, or in `iovecs`,
     /// which the kernel may look at until the request is over.
     pub fn entry(&mut self, iovecs: &mut Vec<Iovec>) -> squeue::Entry {

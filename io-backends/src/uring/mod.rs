@@ -22,8 +22,8 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use smallvec::SmallVec;
 use yieldb_core::{
-    Canceller, Clock, Completion, Driver, File, IO, LockKind, MonotonicClock, OpenOptions,
-    Operation, Result,
+    Canceller, Clock, Completion, Driver, File, ForkMark, IO, LockKind, MonotonicClock,
+    OpenOptions, Operation, Result,
 };
 
 use crate::Backend;
@@ -61,6 +61,7 @@ pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::
     let (wake_event, event) = (new_event()?, new_event()?);
     let ring = Arc::new_cyclic(|own| Ring {
         own: own.clone(),
+        home: ForkMark::new(),
         uring,
         truncates,
         queue: Mutex::default(),
@@ -85,6 +86,8 @@ fn new_event() -> io::Result<OwnedFd> {
 /// The ring, and the requests in it.
 struct Ring {
     own: Weak<Ring>,
+    /// The process that the ring belongs to. A fork shares its memory, and must not touch it.
+    home: ForkMark,
     uring: IoUring,
     /// Does the kernel truncate when asked through the ring?
     truncates: bool,
@@ -116,6 +119,9 @@ struct Queue {
 
 impl Ring {
     fn submit_request(self: &Arc<Self>, mut request: InFlight) {
+        if !self.home.is_here() {
+            return request.refuse();
+        }
         let canceller: Weak<Ring> = Arc::downgrade(self);
         request.cancelled = !request.completion.accept(canceller);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
@@ -152,6 +158,9 @@ impl Ring {
 
     /// Hands to the kernel what is queued.
     fn submit(&self) {
+        if !self.home.is_here() {
+            return;
+        }
         let mut queue = self.queue();
         loop {
             // SAFETY: the submission queue is touched only with the queue's mutex held.
@@ -182,6 +191,9 @@ impl Ring {
     /// Finishes what the kernel is done with. Returns how many requests that were.
     fn reap(&self) -> usize {
         let mut finished = 0;
+        if !self.home.is_here() {
+            return finished;
+        }
         loop {
             let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
             {
@@ -291,7 +303,7 @@ impl Ring {
     }
 
     fn quiesce(&self) {
-        while self.in_flight.load(Ordering::SeqCst) > 0 {
+        while self.home.is_here() && self.in_flight.load(Ordering::SeqCst) > 0 {
             self.submit();
             if self.reap() == 0 && self.in_flight.load(Ordering::SeqCst) > 0 {
                 self.kick();
@@ -314,6 +326,9 @@ impl Drop for Ring {
 
 impl Canceller for Ring {
     fn cancel(&self, completion: &Completion) {
+        if !self.home.is_here() {
+            return;
+        }
         let mut queue = self.queue();
         let token = queue.requests.iter_mut().position(|request| {
             let found =
@@ -386,7 +401,7 @@ impl IO for Handle {
 
 impl Driver for Handle {
     fn poll(&self) -> usize {
-        if self.0.event_wanted.load(Ordering::Relaxed) {
+        if self.0.home.is_here() && self.0.event_wanted.load(Ordering::Relaxed) {
             let mut counter = [0; 8];
             let _read = rustix::io::read(&self.0.event, &mut counter).is_ok();
         }
@@ -400,7 +415,7 @@ impl Driver for Handle {
 
     fn wait(&self, until: &Completion) {
         self.0.submit();
-        if self.0.reap() > 0 {
+        if self.0.reap() > 0 || !self.0.home.is_here() {
             return;
         }
         let (parker, waker) = Parker::of_this_thread(&self.0);
@@ -416,7 +431,13 @@ impl Driver for Handle {
     }
 
     fn interrupt(&self) {
-        self.0.lead.interrupt();
+        if self.0.home.is_here() {
+            self.0.lead.interrupt();
+        }
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.0.home.is_here() { Ok(()) } else { Err(yieldb_core::Error::Forked) }
     }
 
     fn in_flight(&self) -> usize {
@@ -424,7 +445,7 @@ impl Driver for Handle {
     }
 
     fn event_fd(&self) -> Option<RawFd> {
-        if !self.0.event_wanted.swap(true, Ordering::SeqCst) {
+        if self.0.home.is_here() && !self.0.event_wanted.swap(true, Ordering::SeqCst) {
             self.0.uring.submitter().register_eventfd(self.0.event.as_raw_fd()).ok()?;
             // What was submitted before is news.
             self.0.ring_event();

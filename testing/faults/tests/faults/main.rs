@@ -4,6 +4,7 @@ mod damage;
 mod descriptors;
 mod file_size;
 mod foreign;
+mod fork;
 mod gone;
 mod kinds;
 mod limits;
