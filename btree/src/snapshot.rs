@@ -48,7 +48,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchTree`](crate::Error::NoSuchTree) if the version does not have it.
+    /// [`crate::Error::NoSuchTree`] if the version does not have it.
     pub fn count(&self, tree: Tree) -> Result<u64> {
         self.reader(tree).root().map(|root| root.count)
     }
@@ -57,7 +57,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchTree`](crate::Error::NoSuchTree) if the version does not have it.
+    /// [`crate::Error::NoSuchTree`] if the version does not have it.
     pub fn depth(&self, tree: Tree) -> Result<usize> {
         let root = self.reader(tree).root()?;
         Ok(root.page.map_or(0, |_| usize::from(root.level) + 1))
