@@ -55,6 +55,17 @@ pub fn resume(scenario: &Scenario, image: &[u8], schedule: Schedule, expected: &
     assert!(outcome(&world, output) == expected.outcome, "{}, {schedule:?}", scenario.name);
 }
 
+/// Row 1, where everything fits: it leaves the same pages in the cache as without yields.
+pub fn same_cache(scenario: &Scenario, image: &[u8], schedule: Schedule) {
+    let resident = |schedule| {
+        let world = World::open_roomy(image);
+        let (output, _) = force(schedule, || (scenario.run)(&world, false));
+        output.unwrap_or_else(|stop| panic!("{}: {stop:?}", scenario.name));
+        world.resident()
+    };
+    assert_eq!(resident(schedule), resident(Schedule::Never), "{}, {schedule:?}", scenario.name);
+}
+
 /// Row 2: stepped again while it waits, it does nothing.
 pub fn step_again(scenario: &Scenario, image: &[u8], expected: &Baseline) {
     let policy = Policy { step_again: true, ..Policy::default() };

@@ -13,7 +13,7 @@ use yieldb_btree::{KeyRange, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, Operation, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use yieldb_pager::ops::open::{CacheMemory, Settings};
-use yieldb_pager::{MIN_FRAMES, PageSize, Pager};
+use yieldb_pager::{MIN_FRAMES, PageId, PageRef, PageSize, Pager, Stamp};
 
 /// Why a scenario ended.
 #[derive(Debug)]
@@ -76,11 +76,15 @@ impl RawHook for Failures {
     }
 }
 
-/// How the database is opened in all scenarios.
+/// How the database is opened in all scenarios, with the smallest cache.
 pub fn settings() -> Settings {
+    settings_with(MIN_FRAMES)
+}
+
+fn settings_with(frames: usize) -> Settings {
     Settings {
         page_size: PageSize::MIN,
-        cache: CacheMemory::Own((MIN_FRAMES * PageSize::MIN.bytes()) as u64),
+        cache: CacheMemory::Own((frames * PageSize::MIN.bytes()) as u64),
         read_only: false,
         create: Create::IfMissing,
         database_id: Some([7; 16]),
@@ -98,14 +102,22 @@ impl World {
     pub fn open(image: &[u8], policy: Policy) -> World {
         let disk = MemoryDisk::new();
         disk.set_image(FILE, image.to_vec());
-        Self::open_on(disk, policy)
+        Self::open_on(disk, policy, MIN_FRAMES)
     }
 
-    fn open_on(disk: MemoryDisk, policy: Policy) -> World {
+    /// The same with a cache in which everything fits, and no policy.
+    pub fn open_roomy(image: &[u8]) -> World {
+        let disk = MemoryDisk::new();
+        disk.set_image(FILE, image.to_vec());
+        Self::open_on(disk, Policy::default(), 64 * MIN_FRAMES)
+    }
+
+    fn open_on(disk: MemoryDisk, policy: Policy, frames: usize) -> World {
         let failures = Arc::new(Failures::default());
         failures.left.store(-1, Ordering::SeqCst);
         let backend = disk.with_hook(Some(5), failures.clone());
-        let machine = open::open(backend.io.clone(), Path::new(FILE), settings()).unwrap();
+        let machine = open::open(backend.io.clone(), Path::new(FILE), settings_with(frames));
+        let machine = machine.unwrap();
         let pager = drive_plainly(&backend, machine);
         let world = World {
             disk,
@@ -126,7 +138,7 @@ impl World {
         self.quiesce();
         let disk = self.disk.clone();
         drop(self);
-        Self::open_on(disk, Policy::default())
+        Self::open_on(disk, Policy::default(), MIN_FRAMES)
     }
 
     /// From now on, drive like this.
@@ -281,6 +293,17 @@ impl World {
         assert_eq!((space.pins, space.held), (1, 0), "a version is held");
         let reserved = yieldb_pager::superblock::reserved_page_count(PageSize::MIN);
         assert_eq!(space.used, reserved + report.pages, "page numbers are lost");
+    }
+
+    /// The numbers of the pages that are in the cache, once everything has ended.
+    pub fn resident(&self) -> Vec<u64> {
+        self.quiesce();
+        let resident = self.pager.resident().expect("it is not poisoned");
+        let is_resident = |number: &u64| {
+            let page = PageId::from_u64(*number).expect("a page of the file");
+            resident.contains(PageRef::new(page, Stamp::default()))
+        };
+        (0..self.pager.space_use().pages).filter(is_resident).collect()
     }
 
     /// The file's bytes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use yield_tests::rows::{baseline, drop_once, fail_once, resume, sample, step_again};
+use yield_tests::rows::{baseline, drop_once, fail_once, resume, same_cache, sample, step_again};
 use yield_tests::scenario::{ALL, image};
 use yield_tests::world::{Policy, World};
 use yieldb_core::injection::{Schedule, force, take_seen};
@@ -23,6 +23,17 @@ fn resumed_anywhere_it_ends_the_same() {
         schedules.extend((0..60).map(|seed| Schedule::Random { seed, one_in: 1 + seed % 7 }));
         for schedule in schedules {
             resume(scenario, &image, schedule, &expected);
+        }
+    }
+}
+
+#[test]
+fn resumed_anywhere_it_leaves_the_same_pages_in_the_cache() {
+    let image = image();
+    for scenario in ALL {
+        same_cache(scenario, &image, Schedule::Always);
+        for seed in 0..20 {
+            same_cache(scenario, &image, Schedule::Random { seed, one_in: 1 + seed % 7 });
         }
     }
 }
