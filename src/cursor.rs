@@ -57,7 +57,27 @@ impl<'a> Cursor<'a> {
 
     /// Goes to the place in front of the first entry whose key is `key` or greater, within the
     /// range: [`Cursor::next`] moves to it, [`Cursor::previous`] to the one before it. Reads
-    /// nothing by itself.
+    /// nothing by itself; the next move costs one page for each level of the tree.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{KeyRange, MAIN};
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// for key in ["a", "c", "e"] {
+    ///     transaction.put(MAIN, key, "").wait()?;
+    /// }
+    /// transaction.commit().wait()?;
+    /// let snapshot = database.snapshot();
+    /// let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
+    /// cursor.seek("b");
+    /// assert_eq!(cursor.next().wait()?.map(|entry| entry.key()), Some(&b"c"[..]));
+    /// cursor.seek("c");
+    /// assert_eq!(cursor.previous().wait()?.map(|entry| entry.key()), Some(&b"a"[..]));
+    /// # Ok(()) }
+    /// ```
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         self.cursor.seek(key.as_ref());
     }

@@ -91,12 +91,14 @@ impl Database {
         Options::new().open(path)
     }
 
-    /// The newest acknowledged version. Never waits.
+    /// The newest acknowledged version. Never waits; costs a count on a pin. As long as it exists,
+    /// pages that only it can reach are not used again.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(btree::Snapshot::newest(&self.pager), self.driving.clone())
     }
 
-    /// Waits for the writer's turn and begins a transaction. Turns come in order.
+    /// Waits for the writer's turn and begins a transaction. Turns come in order. Reads and writes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -110,7 +112,24 @@ impl Database {
     /// Makes the changes of a batch in a transaction of their own, durably, all or none of them;
     /// the output is the number of the version that has them. When a page is missing, those of the
     /// changes behind it are read with it. Once it was driven as far as the commit, that goes on
-    /// even if the operation is dropped.
+    /// even if the operation is dropped; before, nothing has changed.
+    ///
+    /// Cost and durability: those of the changes, and as [`WriteTransaction::commit`].
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{Batch, KeyRange, MAIN};
+    ///
+    /// let mut batch = Batch::new();
+    /// batch.put(MAIN, "apple", "red");
+    /// batch.put(MAIN, "plum", "blue");
+    /// batch.delete_range(MAIN, KeyRange::prefix("a"));
+    /// assert_eq!(database.write(&batch).wait()?, 1);
+    /// assert_eq!(database.snapshot().count(MAIN)?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -60,6 +60,28 @@ pub use yieldb_pager::{SpaceUse, Tree};
 /// The tree named `main`, which every database has: for programs that need no other.
 pub const MAIN: Tree = Tree::MAIN;
 
+/// Opens a back-end that several databases share: see [`Options::backend`].
+///
+/// ```
+/// # fn main() -> yieldb::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// use yieldb::{Choice, Options};
+///
+/// let options = Options::new().backend(yieldb::open_backend(Choice::Auto)?);
+/// let fruit = options.clone().open(directory.path().join("fruit.db")).wait()?;
+/// let nuts = options.open(directory.path().join("nuts.db")).wait()?;
+/// assert_eq!(fruit.info().driver, nuts.info().driver);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::NoDriver`] if the one that was asked for cannot be had.
+pub fn open_backend(choice: Choice) -> Result<Backend> {
+    yieldb_io_backends::open(choice)
+        .map_err(|error| Error::NoDriver { errno: error.raw_os_error().unwrap_or_default() })
+}
+
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
     pub use crate::open::{Begin, Close, Open, OpenValue};
@@ -80,3 +102,9 @@ pub mod ops {
     pub use yieldb_btree::ops::write::Write;
     pub use yieldb_btree::ops::write_value::{FinishValue, WriteValue};
 }
+
+/// The examples of the documents are compiled with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/manual.md")]
+#[doc = include_str!("../README.md")]
+struct Documents;

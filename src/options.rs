@@ -95,8 +95,8 @@ impl Options {
     }
 
     /// Keeps pages in a cache that other databases use as well, instead of one of the database's
-    /// own. Its page size must be the file's, and there must be [`Options::min_cache_bytes`] of it
-    /// for each database that is open.
+    /// own: see [`Cache`] for an example. Its page size must be the file's, and there must be
+    /// [`Options::min_cache_bytes`] of it for each database that is open.
     pub fn cache(mut self, cache: &Cache) -> Options {
         self.cache = Pages::Shared(cache.clone());
         self
@@ -139,7 +139,8 @@ impl Options {
         self
     }
 
-    /// A back-end of one's own, or one that several databases share.
+    /// A back-end of one's own, or one that several databases share: see [`crate::open_backend`],
+    /// and [`crate::MemoryDisk`] for tests.
     pub fn backend(mut self, backend: Backend) -> Options {
         self.io = Io::Backend(backend);
         self
@@ -180,9 +181,7 @@ impl Options {
             PageSize::new(self.page_size).ok_or(Error::PageSize { bytes: self.page_size })?;
         let backend = match &self.io {
             Io::Backend(backend) => backend.clone(),
-            Io::Choice(choice) => yieldb_io_backends::open(*choice).map_err(|error| {
-                Error::NoDriver { errno: error.raw_os_error().unwrap_or_default() }
-            })?,
+            Io::Choice(choice) => crate::open_backend(*choice)?,
         };
         let settings = Settings {
             page_size,

@@ -38,6 +38,21 @@ impl Snapshot {
     }
 
     /// All trees in the order of their names, each with its name and the number of its entries.
+    /// Costs nothing: they are in memory.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// let mut transaction = database.begin().wait()?;
+    /// let fruit = transaction.create_tree("fruit")?;
+    /// transaction.put(fruit, "apple", "red").wait()?;
+    /// transaction.commit().wait()?;
+    /// let snapshot = database.snapshot();
+    /// let trees: Vec<_> = snapshot.trees().map(|(_, name, count)| (name, count)).collect();
+    /// assert_eq!(trees, [(&b"fruit"[..], 1), (&b"main"[..], 0)]);
+    /// # Ok(()) }
+    /// ```
     pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
         self.snapshot.trees()
     }
@@ -82,7 +97,8 @@ impl Snapshot {
         MultiGet::new(lookups, self.snapshot.pin().pager(), &self.driving)
     }
 
-    /// Looks up the first entry of `range`; the output is its key and its value.
+    /// Looks up the first entry of `range`; the output is its key and its value. Cost: as
+    /// [`Snapshot::get`].
     ///
     /// # Errors
     ///
@@ -91,7 +107,8 @@ impl Snapshot {
         self.op(self.snapshot.first(tree, range))
     }
 
-    /// Looks up the last entry of `range`; the output is its key and its value.
+    /// Looks up the last entry of `range`; the output is its key and its value. Cost: as
+    /// [`Snapshot::get`].
     ///
     /// # Errors
     ///
@@ -110,7 +127,7 @@ impl Snapshot {
     }
 
     /// Looks up a value to read it part by part, so that a large one need not be in memory as a
-    /// whole.
+    /// whole. Cost: one page for each level of the tree.
     ///
     /// # Errors
     ///
@@ -120,7 +137,7 @@ impl Snapshot {
         self.op(OpenValue::begin(machine, self.snapshot.pin().pager(), &self.driving))
     }
 
-    /// A cursor over the entries in `range`.
+    /// A cursor over the entries in `range`. Reads nothing before it is moved; then each leaf once.
     pub fn cursor(&self, tree: Tree, range: KeyRange) -> Cursor<'_> {
         let cursor = self.snapshot.cursor(tree, range);
         Cursor::new(cursor, self.snapshot.pin().pager(), &self.driving)

@@ -26,6 +26,28 @@ use crate::{Error, KeyRange, Result};
 
 /// A write transaction. It reads its own writes; nobody else sees them before the commit is
 /// acknowledged. Dropping it undoes it.
+///
+/// Nothing that it does is durable before [`WriteTransaction::commit`] is over. Each page that it
+/// changes is copied once; what it has made stays in memory, until that is more than half its share
+/// of the cache: then it is written out, and the transaction goes on.
+///
+/// An operation that fails has changed nothing, and others can follow; but for a failed write of
+/// pages that are written out ahead of the commit, which dooms the transaction.
+///
+/// ```
+/// # fn main() -> yieldb::Result<()> {
+/// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+/// #     .open("a").wait()?;
+/// use yieldb::MAIN;
+///
+/// let mut transaction = database.begin().wait()?;
+/// assert!(!transaction.put(MAIN, "apple", "red").wait()?, "there was none before");
+/// assert!(transaction.get(MAIN, "apple").wait()?.is_some());
+/// assert!(database.snapshot().get(MAIN, "apple").wait()?.is_none());
+/// assert_eq!(transaction.commit().wait()?, 1);
+/// assert!(database.snapshot().get(MAIN, "apple").wait()?.is_some());
+/// # Ok(()) }
+/// ```
 pub struct WriteTransaction {
     transaction: btree::Transaction,
     driving: Arc<Driving>,
@@ -36,12 +58,13 @@ impl WriteTransaction {
         WriteTransaction { transaction, driving }
     }
 
-    /// The tree with a name.
+    /// The tree with a name, the transaction's own ones included. Costs nothing.
     pub fn tree(&self, name: impl AsRef<[u8]>) -> Option<Tree> {
         self.transaction.tree(name.as_ref())
     }
 
     /// All trees in the order of their names, each with its name and the number of its entries.
+    /// Costs nothing: they are in memory.
     pub fn trees(&self) -> impl Iterator<Item = (Tree, &[u8], u64)> {
         self.transaction.trees()
     }
@@ -58,6 +81,19 @@ impl WriteTransaction {
 
     /// The tree with a name; a new one if there is none.
     ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// let mut transaction = database.begin().wait()?;
+    /// let fruit = transaction.open_tree("fruit")?;
+    /// assert_eq!(transaction.open_tree("fruit")?, fruit);
+    /// transaction.put(fruit, "apple", "red").wait()?;
+    /// transaction.commit().wait()?;
+    /// assert_eq!(database.snapshot().tree("fruit"), Some(fruit));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The name is too long or empty.
@@ -68,7 +104,8 @@ impl WriteTransaction {
         }
     }
 
-    /// Gives a tree another name. Its handle stays good. Costs nothing.
+    /// Gives a tree another name. Its handle stays good, here and in snapshots, where the tree has
+    /// the name that it had. Costs nothing.
     ///
     /// # Errors
     ///
@@ -79,7 +116,8 @@ impl WriteTransaction {
     }
 
     /// Drops a tree with all its entries; its handle is good for nothing afterwards. Cost: every
-    /// page of the tree is read. Dropping the operation leaves all of the tree, or nothing.
+    /// node of the tree is read, but no large value; 24 bytes of memory a page. Dropping the
+    /// operation leaves all of the tree, or nothing.
     ///
     /// # Errors
     ///
@@ -90,7 +128,12 @@ impl WriteTransaction {
         Ok(Op::new(self.transaction.drop_tree(tree)?, pager, driving))
     }
 
-    /// Looks up a key, in the transaction's own writes first.
+    /// Looks up a key; the transaction's own writes count. Cost: as
+    /// [`Snapshot::get`](crate::Snapshot::get).
+    ///
+    /// # Errors
+    ///
+    /// When driven: there is no such tree; damage on the way to the leaf; a failed read.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
         self.op(self.transaction.get(tree, key))
     }
@@ -161,6 +204,10 @@ impl WriteTransaction {
     /// Stores `value` under `key`, in place of the value that was there; the output is whether one
     /// was. Dropping the operation leaves the transaction as it was before, or as it is after.
     ///
+    /// Cost: one page for each level of the tree; each is copied in memory when the transaction
+    /// changes it for the first time. A value that does not fit a leaf beside another entry is
+    /// written to pages of its own at once.
+    ///
     /// # Errors
     ///
     /// When driven: a key or a value that is too long, damage on the way to the leaf, a failed
@@ -194,7 +241,7 @@ impl WriteTransaction {
     }
 
     /// Stores `value` under `key` if there is no entry with it; the output is whether it was
-    /// stored. Dropping the operation: as [`WriteTransaction::put`].
+    /// stored. Dropping the operation, and cost: as [`WriteTransaction::put`].
     ///
     /// # Errors
     ///
@@ -209,7 +256,25 @@ impl WriteTransaction {
     }
 
     /// Stores `new`, or removes the entry if that is `None`, if what is there is `expected`, or
-    /// nothing if that is `None`; the output is whether it was.
+    /// nothing if that is `None`; the output is whether the entry was changed.
+    ///
+    /// Cost: as [`WriteTransaction::put`]; a large value is read to be compared.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::MAIN;
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// let none = None::<&str>; // of which type does not matter
+    /// assert!(transaction.compare_and_swap(MAIN, "owner", none, Some("anna")).wait()?);
+    /// assert!(!transaction.compare_and_swap(MAIN, "owner", none, Some("ben")).wait()?);
+    /// assert!(transaction.compare_and_swap(MAIN, "owner", Some("anna"), Some("ben")).wait()?);
+    /// assert!(transaction.compare_and_swap(MAIN, "owner", Some("ben"), none).wait()?);
+    /// assert!(transaction.get(MAIN, "owner").wait()?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -259,7 +324,22 @@ impl WriteTransaction {
     }
 
     /// Removes the entries in `range`; the output is how many there were. Cost: every leaf of the
-    /// range is read. Dropping the operation undoes what it has done.
+    /// range is read, but no large value. Dropping the operation undoes what it has done.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{KeyRange, MAIN};
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// for key in ["a", "tmp/1", "tmp/2", "z"] {
+    ///     transaction.put(MAIN, key, "").wait()?;
+    /// }
+    /// assert_eq!(transaction.delete_range(MAIN, KeyRange::prefix("tmp/")).wait()?, 2);
+    /// assert_eq!(transaction.count(MAIN)?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -272,11 +352,30 @@ impl WriteTransaction {
     /// Notes what the trees are like now, to [go back to](WriteTransaction::roll_back_to). Costs
     /// nothing at once; later each page that the transaction has made so far is copied if it
     /// changes again.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::MAIN;
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// transaction.put(MAIN, "kept", "").wait()?;
+    /// let savepoint = transaction.savepoint();
+    /// transaction.put(MAIN, "undone", "").wait()?;
+    /// transaction.roll_back_to(savepoint)?;
+    /// transaction.put(MAIN, "kept, too", "").wait()?;
+    /// transaction.commit().wait()?;
+    /// assert_eq!(database.snapshot().count(MAIN)?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn savepoint(&mut self) -> Savepoint {
         self.transaction.savepoint()
     }
 
     /// Makes everything as it was at the savepoint, which stays; those made behind it are over.
+    /// Trees that were created, renamed or dropped since are as they were, too. Cost: a look at each
+    /// page that the transaction has in memory.
     ///
     /// # Errors
     ///
@@ -285,7 +384,8 @@ impl WriteTransaction {
         Ok(self.transaction.roll_back_to(savepoint)?)
     }
 
-    /// Ends a savepoint, and those made behind it; what was done since stays.
+    /// Ends a savepoint, and those made behind it; what was done since stays. Pages that only they
+    /// kept are free again; a commit releases all of them.
     ///
     /// # Errors
     ///
@@ -294,7 +394,8 @@ impl WriteTransaction {
         Ok(self.transaction.release(savepoint)?)
     }
 
-    /// Removes the entry with `key`; the output is whether there was one.
+    /// Removes the entry with `key`; the output is whether there was one. Cost: as
+    /// [`WriteTransaction::put`], and the neighbours of nodes that become small.
     ///
     /// # Errors
     ///
@@ -307,6 +408,10 @@ impl WriteTransaction {
     /// Makes the changes durable, all or none of them; the output is the number of the version
     /// that has them. Once it was driven as far as the engine, the commit goes on even if the
     /// operation is dropped.
+    ///
+    /// When it is over, the changes survive a power cut. Cost: every page that the transaction made,
+    /// the space map (a bit for each page of the file) and both superblocks are written, with three
+    /// syncs. A transaction without changes writes nothing, and its output is the newest version.
     ///
     /// # Errors
     ///

@@ -7,9 +7,9 @@ use std::ops::Bound;
 /// ```
 /// use yieldb_btree::KeyRange;
 ///
-/// let range = KeyRange::all().from(b"b").to(b"d");
-/// assert!(range.contains(b"c") && !range.contains(b"d"));
-/// assert!(KeyRange::prefix(b"ab").contains(b"ab\xff"));
+/// let range = KeyRange::all().from("b").to("d");
+/// assert!(range.contains("c") && !range.contains("d"));
+/// assert!(KeyRange::prefix("ab").contains(b"ab\xff"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
@@ -30,7 +30,8 @@ impl KeyRange {
     }
 
     /// Every key that begins with `prefix`.
-    pub fn prefix(prefix: &[u8]) -> KeyRange {
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> KeyRange {
+        let prefix = prefix.as_ref();
         // The first key behind all of them: the prefix with its last byte that can be increased
         // increased, and cut there.
         let end = match prefix.iter().rposition(|byte| *byte < 0xff) {
@@ -52,7 +53,8 @@ impl KeyRange {
     /// The keys of this range from `key` on, `key` included.
     #[must_use]
     #[allow(clippy::wrong_self_convention)]
-    pub fn from(mut self, key: &[u8]) -> KeyRange {
+    pub fn from(mut self, key: impl AsRef<[u8]>) -> KeyRange {
+        let key = key.as_ref();
         if !self.is_above_start(key) {
             return self;
         }
@@ -63,7 +65,8 @@ impl KeyRange {
     /// The keys of this range up to `key`, `key` not included.
     #[must_use]
     #[allow(clippy::wrong_self_convention)]
-    pub fn to(mut self, key: &[u8]) -> KeyRange {
+    pub fn to(mut self, key: impl AsRef<[u8]>) -> KeyRange {
+        let key = key.as_ref();
         let narrows = match &self.end {
             Bound::Unbounded => true,
             Bound::Included(end) => key <= end.as_slice(),
@@ -76,7 +79,8 @@ impl KeyRange {
     }
 
     /// Is `key` in the range?
-    pub fn contains(&self, key: &[u8]) -> bool {
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> bool {
+        let key = key.as_ref();
         self.is_above_start(key) && self.is_below_end(key)
     }
 

@@ -227,13 +227,13 @@ fn a_space_map_of_two_levels_is_read() {
 }
 
 fn long_file() -> Vec<u8> {
-    const PIECE: [u8; 1 << 20] = [0; 1 << 20];
+    const PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let disk = MemoryDisk::new();
     let options = Options::new().backend(disk.immediate()).database_id(*ID);
     let database = options.open("db").wait().unwrap();
     let mut transaction = database.begin().wait().unwrap();
     let mut writer = transaction.put_value(MAIN, "film", 130 << 20).unwrap();
-    for _ in 0..130 {
+    for _ in 0..16 * 130 {
         writer.write(&PIECE).unwrap().wait().unwrap();
     }
     writer.finish().unwrap().wait().unwrap();
