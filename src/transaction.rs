@@ -374,8 +374,8 @@ impl WriteTransaction {
     }
 
     /// Makes everything as it was at the savepoint, which stays; those made behind it are over.
-    /// Trees that were created, renamed or dropped since are as they were, too. Cost: a look at each
-    /// page that the transaction has in memory.
+    /// Trees that were created, renamed or dropped since are as they were, too. Cost: a look at
+    /// each page that the transaction has in memory.
     ///
     /// # Errors
     ///
@@ -409,9 +409,10 @@ impl WriteTransaction {
     /// that has them. Once it was driven as far as the engine, the commit goes on even if the
     /// operation is dropped.
     ///
-    /// When it is over, the changes survive a power cut. Cost: every page that the transaction made,
-    /// the space map (a bit for each page of the file) and both superblocks are written, with three
-    /// syncs. A transaction without changes writes nothing, and its output is the newest version.
+    /// When it is over, the changes survive a power cut. Cost: every page that the transaction
+    /// made, the space map (a bit for each page of the file) and both superblocks are written, with
+    /// three syncs. A transaction without changes writes nothing, and its output is the version
+    /// that it began on.
     ///
     /// # Errors
     ///

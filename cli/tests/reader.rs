@@ -98,7 +98,7 @@ fn change(database: &Database, random: &mut Random, round: u64) {
         match random.below(12) {
             0 if tree != MAIN => transaction.drop_tree(tree).unwrap().wait().unwrap(),
             1 => {
-                let range = KeyRange::all().from(&random.bytes(1)).to(b"\xc0");
+                let range = KeyRange::all().from(random.bytes(1)).to(b"\xc0");
                 transaction.delete_range(tree, range).wait().map(drop).unwrap();
             }
             2 => {
@@ -227,7 +227,7 @@ fn a_space_map_of_two_levels_is_read() {
 }
 
 fn long_file() -> Vec<u8> {
-    const PIECE: [u8; 1 << 16] = [0; 1 << 16];
+    static PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let disk = MemoryDisk::new();
     let options = Options::new().backend(disk.immediate()).database_id(*ID);
     let database = options.open("db").wait().unwrap();

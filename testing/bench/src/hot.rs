@@ -129,7 +129,7 @@ fn get_from_lmdb(env: &Env, lmdb: Lmdb, seed: u64) -> Result<(), Failure> {
 fn ranges(snapshot: &Snapshot, seed: u64) -> Result<(), Failure> {
     let mut random = Random(seed);
     for _ in 0..RANGES {
-        let mut cursor = snapshot.cursor(MAIN, KeyRange::all().from(&key(random.below(COUNT))));
+        let mut cursor = snapshot.cursor(MAIN, KeyRange::all().from(key(random.below(COUNT))));
         for _ in 0..RANGE {
             let Some(entry) = cursor.next().wait()? else { break };
             assert_eq!(entry.value().len(), VALUE_LEN);

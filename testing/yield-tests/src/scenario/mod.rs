@@ -100,7 +100,7 @@ fn lookups(world: &World, again: bool) -> Result<String, Stop> {
 fn scans(world: &World, again: bool) -> Result<String, Stop> {
     let snapshot = world.snapshot();
     let mut seen = String::new();
-    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all().from(&[15]));
+    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all().from([15]));
     for forwards in [true, true, true, true, true, true, false, false, true, false] {
         let entry = retry(again, || {
             let next = if forwards { cursor.next() } else { cursor.previous() };

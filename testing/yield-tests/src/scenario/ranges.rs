@@ -14,7 +14,7 @@ pub fn ranges(world: &World, again: bool) -> Result<String, Stop> {
         retry(again, || world.drive(transaction.put(Tree::MAIN, key(number), &value)))?;
     }
     let mut seen = String::new();
-    let range = KeyRange::all().from(&key(20)).to(&key(90));
+    let range = KeyRange::all().from(key(20)).to(key(90));
     let count = || world.drive(transaction.count_range(Tree::MAIN, range.clone()));
     seen.push_str(&format!("{}", retry(again, count)?));
     for number in [50, 0, 200] {
@@ -28,7 +28,7 @@ pub fn ranges(world: &World, again: bool) -> Result<String, Stop> {
             seen.push_str(&format!(" {entry:?}"));
         }
     }
-    for range in [range, KeyRange::all().from(&key(131)), KeyRange::prefix(b"none")] {
+    for range in [range, KeyRange::all().from(key(131)), KeyRange::prefix(b"none")] {
         let delete = || world.drive(transaction.delete_range(Tree::MAIN, range.clone()));
         seen.push_str(&format!(" {}", retry(again, delete)?));
     }
@@ -72,7 +72,7 @@ pub fn batch(world: &World, _again: bool) -> Result<String, Stop> {
     }
     batch.put(Tree::MAIN, key(77), vec![1; 20_000]);
     batch.delete(Tree::MAIN, key(78));
-    batch.delete_range(Tree::MAIN, KeyRange::all().from(&key(100)).to(&key(150)));
+    batch.delete_range(Tree::MAIN, KeyRange::all().from(key(100)).to(key(150)));
     batch.put(Tree::MAIN, key(120), "stays");
     let begin = begin::begin(world.pager.clone());
     let version = world.drive(write::write(&batch, begin))?;

@@ -28,7 +28,7 @@ pub fn large(world: &World, again: bool) -> Result<String, Stop> {
     let version = world.drive(transaction.commit())?;
     let snapshot = world.snapshot();
     let mut seen = format!("version {version}");
-    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all().from(&key(118)));
+    let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all().from(key(118)));
     while let Some(len) =
         retry(again, || Ok(world.drive(cursor.next())?.map(|entry| entry.value().len())))?
     {
