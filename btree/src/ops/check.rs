@@ -285,7 +285,11 @@ impl<P: FnMut(CheckProgress)> Check<P> {
             self.damage(expected.page, "it is younger than its parent");
         }
         if expected.level == 0 {
-            self.visit_leaf(expected, LeafView::new(page));
+            let view = LeafView::new(page);
+            if view.large_values().any(|value| value.birth > stamp_of(page)) {
+                self.damage(expected.page, "it has a value that is younger than itself");
+            }
+            self.visit_leaf(expected, view);
             return;
         }
         let view = InteriorView::new(page);
