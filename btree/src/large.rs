@@ -16,7 +16,7 @@ impl Transaction {
     pub(crate) fn is_large(&self, key_len: usize, value_len: u64) -> bool {
         let page_len = self.pager().page_size().bytes();
         key_len <= max_key_len(page_len)
-            && key_len as u64 + value_len > max_entry_len(page_len) as u64
+            && value_len.saturating_add(key_len as u64) > max_entry_len(page_len) as u64
     }
 
     /// Takes pages for a value of `len` bytes. One that is not finished is abandoned.
