@@ -3,13 +3,17 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use support::{Rng, Store};
-use yieldb_btree::{KeyRange, Tree};
-use yieldb_core::{Create, IOResult};
-use yieldb_io_backends::MemoryDisk;
+use yieldb_btree::node::LeafView;
+use yieldb_btree::ops::{begin, write};
+use yieldb_btree::{Batch, Decision, KeyRange, Snapshot, Transaction, Tree};
+use yieldb_core::{Create, IOResult, StateMachine, StateTransition};
+use yieldb_io_backends::{Backend, MemoryDisk};
 use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
-use yieldb_pager::{MIN_FRAMES, PageId, PageSize, Stamp};
+use yieldb_pager::{MIN_FRAMES, PageId, PageSize, Pager, Stamp};
 
 const PAGE: usize = 4096;
 
@@ -17,12 +21,27 @@ fn key(number: u64) -> Vec<u8> {
     format!("{}/{number:05}", "shared".repeat((number % 40) as usize)).into_bytes()
 }
 
-/// A file whose tree has three levels.
+/// How long the value of a number's entry is: now and then it needs pages of its own.
+fn value_len(number: u64) -> usize {
+    match number % 160 {
+        7 => 3_000,
+        80 => 9_000,
+        _ => 90,
+    }
+}
+
+/// A file whose tree has three levels, and which has two other trees.
 fn image() -> Vec<u8> {
     let store = Store::new(PAGE as u32, 256, None);
     let mut transaction = store.begin();
+    let trees = ["large", "small"].map(|name| transaction.create_tree(name.as_bytes()).unwrap());
     for number in 0..4_000 {
-        store.drive(transaction.put(Tree::MAIN, key(number), vec![number as u8; 90])).unwrap();
+        let value = vec![number as u8; value_len(number)];
+        store.drive(transaction.put(Tree::MAIN, key(number), value)).unwrap();
+    }
+    for number in 0..40 {
+        store.drive(transaction.put(trees[0], key(number), vec![1; 6_000])).unwrap();
+        store.drive(transaction.put(trees[1], key(number), vec![2; 700])).unwrap();
     }
     store.drive(transaction.commit()).unwrap();
     assert_eq!(store.snapshot().depth(Tree::MAIN).unwrap(), 3);
@@ -32,7 +51,9 @@ fn image() -> Vec<u8> {
 /// Changes a few bytes of one page, and makes its checksum right again.
 fn spoil(image: &mut [u8], rng: &mut Rng) {
     let pages = (image.len() / PAGE) as u64;
-    let number = rng.below(pages) as usize;
+    let is_map = |number: &usize| page_format::kind_of(&image[number * PAGE..]) == SPACE_BITS;
+    let map = (2..pages as usize).find(is_map).filter(|_| rng.below(12) == 0);
+    let number = map.unwrap_or(rng.below(pages) as usize);
     let page = &mut image[number * PAGE..(number + 1) * PAGE];
     for _ in 0..=rng.below(4) {
         // Mostly in the header and the slots, where bytes have a meaning.
@@ -88,41 +109,135 @@ fn use_it(image: Vec<u8>) {
             Err(_) => return,
         }
     };
-    let drive = |machine| support::drive(&backend, Some(&pager), &*pager, machine);
-    let snapshot = yieldb_btree::Snapshot::newest(&pager);
-    if let Ok(check) = snapshot.check(|_| {}) {
-        let _report = support::drive(&backend, Some(&pager), &*pager, check).is_ok();
+    let user = User { backend, pager };
+    user.read();
+    user.change();
+    user.write_batch();
+}
+
+/// Somebody who uses a file as if nothing were wrong with it.
+struct User {
+    backend: Backend,
+    pager: Arc<Pager>,
+}
+
+impl User {
+    /// Drives an operation; `None` if it fails, which is no surprise.
+    fn drive<M: StateTransition<Context = Pager>>(
+        &self,
+        machine: StateMachine<M>,
+    ) -> Option<M::Output> {
+        support::drive(&self.backend, Some(&self.pager), &*self.pager, machine).ok()
     }
-    if let Ok(stats) = snapshot.stats(Tree::MAIN, |_| {}) {
-        let _stats = support::drive(&backend, Some(&pager), &*pager, stats).is_ok();
+
+    fn begin(&self) -> Option<Transaction> {
+        self.drive(begin::begin(self.pager.clone()))
     }
-    for forwards in [true, false] {
-        let mut cursor = snapshot.cursor(Tree::MAIN, KeyRange::all());
-        let mut left = 20_000;
-        loop {
-            let next = if forwards { cursor.next() } else { cursor.previous() };
-            match support::drive(&backend, Some(&pager), &*pager, next) {
-                Ok(Some(_)) => left -= 1,
-                Ok(None) | Err(_) => break,
+
+    fn read(&self) {
+        let snapshot = Snapshot::newest(&self.pager);
+        if let Ok(check) = snapshot.check(|_| {}) {
+            let _report = self.drive(check);
+        }
+        let trees: Vec<Tree> = snapshot.trees().map(|(tree, _, _)| tree).collect();
+        for tree in trees {
+            for forwards in [true, false] {
+                let mut cursor = snapshot.cursor(tree, KeyRange::all());
+                let mut left = 20_000;
+                let next = |cursor: &mut yieldb_btree::Cursor<'_>, is_whole: bool| {
+                    let moved = match (forwards, is_whole) {
+                        (true, true) => self.drive(cursor.next())?.is_some(),
+                        (false, true) => self.drive(cursor.previous())?.is_some(),
+                        (true, false) => self.drive(cursor.next_key())?.is_some(),
+                        (false, false) => self.drive(cursor.previous_key())?.is_some(),
+                    };
+                    moved.then_some(())
+                };
+                // A value that cannot be read is passed by.
+                while next(&mut cursor, true).or_else(|| next(&mut cursor, false)).is_some() {
+                    left -= 1;
+                    assert!(left > 0, "a scan does not end");
+                }
             }
-            assert!(left > 0, "a scan does not end");
+            let _stats = snapshot.stats(tree, |_| {}).ok().and_then(|stats| self.drive(stats));
+            let _count = self.drive(snapshot.count_range(tree, KeyRange::all()));
+            let _first = self.drive(snapshot.first(tree, KeyRange::all().from(&key(17))));
+            let _last = self.drive(snapshot.last(tree, KeyRange::all().to(&key(17))));
+        }
+        for number in (0..4_000).step_by(37).chain([7, 80, 167, 240]) {
+            let _found = self.drive(snapshot.get(Tree::MAIN, key(number)));
+            if let Some(Some(reader)) = self.drive(snapshot.value(Tree::MAIN, key(number))) {
+                let end = reader.len().saturating_sub(50);
+                let part = reader.read(&self.pager, end, [0; 50]);
+                let _part = part.ok().and_then(|read| self.drive(read));
+            }
         }
     }
-    for number in (0..4_000).step_by(37) {
-        let _found = drive(snapshot.get(Tree::MAIN, key(number))).is_ok();
+
+    /// Changes of every kind, undone and made, in a transaction that is committed.
+    fn change(&self) {
+        let Some(mut transaction) = self.begin() else { return };
+        let first = transaction.savepoint();
+        self.change_entries(&mut transaction, 11);
+        let second = transaction.savepoint();
+        self.change_ranges(&mut transaction);
+        transaction.roll_back_to(second).unwrap();
+        self.change_entries(&mut transaction, 29);
+        self.change_ranges(&mut transaction);
+        transaction.release(second).unwrap();
+        transaction.roll_back_to(first).unwrap();
+        self.change_entries(&mut transaction, 7);
+        transaction.release(first).unwrap();
+        self.change_ranges(&mut transaction);
+        let _committed = self.drive(transaction.commit());
     }
-    let begun = yieldb_btree::ops::begin::begin(pager.clone());
-    let Ok(mut transaction) = support::drive(&backend, Some(&pager), &*pager, begun) else {
-        return;
-    };
-    for number in (0..4_200).step_by(7) {
-        let put = transaction.put(Tree::MAIN, key(number), [1; 200]);
-        let _stored = support::drive(&backend, Some(&pager), &*pager, put).is_ok();
-        let delete = transaction.delete(Tree::MAIN, key(number + 3));
-        let _deleted = support::drive(&backend, Some(&pager), &*pager, delete).is_ok();
+
+    fn change_entries(&self, transaction: &mut Transaction, step: usize) {
+        for number in (0..4_200).step_by(step) {
+            let _stored = self.drive(transaction.put(Tree::MAIN, key(number), [1; 200]));
+            let _deleted = self.drive(transaction.delete(Tree::MAIN, key(number + 3)));
+            let decide = |value: Option<&[u8]>| match value {
+                Some(value) if value.len() < 1_000 => Decision::Put(vec![3; value.len() + 9]),
+                Some(_) => Decision::Delete,
+                None => Decision::Keep,
+            };
+            let _updated = self.drive(transaction.update(Tree::MAIN, key(number + 4), decide));
+        }
+        for number in [7, 80, 167, 1_000] {
+            let _stored = self.drive(transaction.put(Tree::MAIN, key(number), [4; 12_000]));
+            let Ok(mut writer) = transaction.put_value(Tree::MAIN, key(number + 1), 5_000) else {
+                continue;
+            };
+            let _written = writer.write([5; 5_000]).ok().and_then(|write| self.drive(write));
+            let _finished = writer.finish().ok().and_then(|finish| self.drive(finish));
+        }
     }
-    let commit = transaction.commit();
-    let _committed = support::drive(&backend, Some(&pager), &*pager, commit).is_ok();
+
+    fn change_ranges(&self, transaction: &mut Transaction) {
+        let range = KeyRange::all().from(&key(38)).to(&key(2_038));
+        let _deleted = self.drive(transaction.delete_range(Tree::MAIN, range));
+        for name in ["large", "small"] {
+            let Some(tree) = transaction.tree(name.as_bytes()) else { continue };
+            let _stored = self.drive(transaction.put(tree, key(5), [6; 7_000]));
+            let dropped = transaction.drop_tree(tree).ok();
+            let _dropped = dropped.and_then(|dropped| self.drive(dropped));
+        }
+        let _made = transaction.create_tree(b"new").is_ok();
+    }
+
+    fn write_batch(&self) {
+        let mut batch = Batch::new();
+        for number in (0..4_000).step_by(61) {
+            batch.put(Tree::MAIN, key(number), [7; 300]);
+            batch.delete(Tree::MAIN, key(number + 1));
+        }
+        batch.put(Tree::MAIN, key(9), [8; 9_000]);
+        batch.delete_range(Tree::MAIN, KeyRange::all().from(&key(39)));
+        let _written = self.drive(write::write(&batch, begin::begin(self.pager.clone())));
+        let Some(mut transaction) = self.begin() else { return };
+        let _deleted = self.drive(transaction.delete_range(Tree::MAIN, KeyRange::all()));
+        let _committed = self.drive(transaction.commit());
+    }
 }
 
 #[test]
@@ -148,8 +263,8 @@ fn a_page_of_another_kind_in_a_node_s_place_is_an_error() {
     let image = image();
     let is_leaf = |number: &usize| {
         let page = &image[number * PAGE..(number + 1) * PAGE];
-        // The catalogue has a single entry, and is needed to open the file.
-        page_format::kind_of(page) == LEAF && page_format::count_of(page) > 1
+        // The catalogue, which begins with this name, is needed to open the file.
+        page_format::kind_of(page) == LEAF && LeafView::new(page).key(0).to_vec() != b"large"
     };
     let leaves: Vec<usize> = (2..image.len() / PAGE).filter(is_leaf).collect();
     for kind in [SPACE_BITS, VALUE] {
