@@ -126,9 +126,9 @@ impl Transaction {
         self.trees.remove(tree)?;
         for (run, birth) in pages {
             if run.count() == 1 {
-                self.set.kill(&self.pager, run.first(), birth);
+                self.set.kill(run.first(), birth);
             } else {
-                self.set.kill_run(&self.pager, run, birth);
+                self.set.kill_run(run, birth);
             }
         }
         Ok(())

@@ -163,7 +163,7 @@ impl Ledger {
         let page_size = self.durable.page_size;
         // What the new version does not reach: it is free in the file, whoever still needs it here.
         let busy = self.busy.iter().flat_map(|(_, runs)| runs).copied();
-        let unused = self.reuse.held().chain(busy).chain(set.reserved());
+        let unused = self.reuse.held().chain(busy).chain(set.unused());
         // What the transaction made cannot be what it replaced.
         let mut image = self.space.without(unused.chain(set.made()));
         let old_map = self.map.iter().map(|(page, _)| PageRun::from(*page));

@@ -27,6 +27,9 @@ use crate::{Error, PageId, PageRef, PageRun, PageSize, Result, Stamp};
 /// The longest write that neighbouring pages are merged into, in bytes.
 const MAX_WRITE_LEN: usize = 256 * 1024;
 
+/// The most that a transaction leaves unused of what it has vacated, in bytes.
+const MAX_VACATED_LEN: usize = 4 << 20;
+
 /// The least number of pages that a cache can work with: a transaction's share of them holds the
 /// deepest change of a tree.
 pub const MIN_FRAMES: usize = 64;
@@ -192,6 +195,12 @@ impl Pager {
     /// How many pages of its runs a transaction may have in flight to the file.
     pub(crate) fn in_flight_limit(&self) -> usize {
         (self.cache.frame_count() / 4).max(1)
+    }
+
+    /// How many page numbers a transaction may vacate before it waits for its writes, to use them
+    /// again.
+    pub(crate) fn vacated_limit(&self) -> usize {
+        self.in_flight_limit().min(MAX_VACATED_LEN / self.page_size.bytes())
     }
 
     /// How many pages of a run are written at a time: so many that two pieces are in flight.

@@ -107,6 +107,7 @@ fn a_failed_write_dooms_the_transaction_and_leaves_nothing() {
         let written = store.write_run(&mut set, 1, 96 * BODY, 0);
         let result = written.and_then(|()| {
             set.finish_run();
+            store.settle();
             store.prepare(&mut set, 1)
         });
         assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
@@ -148,26 +149,82 @@ fn a_commit_waits_for_the_last_writes_of_its_runs() {
 fn an_abandoned_run_is_free_when_its_writes_are_finished() {
     let store = Store::new(MIN_FRAMES, 1, None);
     let mut set = store.pager.begin_write_set();
-    set.begin_run(&store.pager, 10).unwrap();
-    store.write_run(&mut set, 1, 10 * BODY, 2).unwrap();
+    // As many pages as are waited for to be used again.
+    set.begin_run(&store.pager, 16).unwrap();
+    store.write_run(&mut set, 1, 16 * BODY, 2).unwrap();
     let stamp = set.stamp();
     // As if the operation had been dropped: the next one begins, while pages are being written.
-    set.begin_run(&store.pager, 10).unwrap();
+    set.begin_run(&store.pager, 16).unwrap();
     assert_ne!(set.stamp(), stamp, "the numbers may come back");
-    assert_eq!(store.pager.space_use().used, 22);
-    store.write_run(&mut set, 2, 10 * BODY, 0).unwrap();
+    assert_eq!(store.pager.space_use().used, 34);
+    store.write_run(&mut set, 2, 16 * BODY, 0).unwrap();
     let (second, _) = set.finish_run();
-    assert_eq!(second.first().as_u64(), 12);
-    store.settle();
-    set.begin_run(&store.pager, 10).unwrap();
-    store.write_run(&mut set, 3, 10 * BODY, 0).unwrap();
+    assert_eq!(second.first().as_u64(), 18);
+    set.begin_run(&store.pager, 16).unwrap();
+    store.write_run(&mut set, 3, 16 * BODY, 0).unwrap();
     let (third, birth) = set.finish_run();
     assert_eq!(third.first().as_u64(), 2, "the lowest place");
-    set.kill_run(&store.pager, third, birth);
+    set.kill_run(third, birth);
     set.begin_run(&store.pager, 3).unwrap();
     store.commit(set).unwrap();
     store.settle();
-    assert_eq!(store.pager.space_use().used, 2 + 10 + store.map_count());
+    assert_eq!(store.pager.space_use().used, 2 + 16 + store.map_count());
+}
+
+/// What numbers a transaction takes does not depend on how fast its writes are.
+#[test]
+fn numbers_do_not_depend_on_how_fast_writes_are() {
+    let numbers = |settles: bool| {
+        let store = Store::new(MIN_FRAMES, 1, None);
+        let mut set = store.pager.begin_write_set();
+        let mut numbers = Vec::new();
+        for seed in 0..40 {
+            if settles {
+                store.settle();
+            }
+            let mark = set.savepoint(&store.pager);
+            set.begin_run(&store.pager, 3 + seed % 7).unwrap();
+            let len = (3 + seed % 7) as usize * BODY;
+            store.write_run(&mut set, seed, len, 0).unwrap();
+            let (run, birth) = set.finish_run();
+            numbers.push(run.first().as_u64());
+            match seed % 3 {
+                0 => set.kill_run(run, birth),
+                1 => set.roll_back_to(&store.pager, mark),
+                _ => {}
+            }
+            set.release(&store.pager, mark);
+        }
+        set.give_up(&store.pager);
+        store.settle();
+        assert_eq!(store.pager.space_use().used, 2);
+        numbers
+    };
+    assert_eq!(numbers(false), numbers(true));
+}
+
+#[test]
+fn the_pages_of_short_runs_go_out_together() {
+    let hook = Hook::new();
+    let store = Store::new(1_024, 1, Some(hook.clone()));
+    let mut set = store.pager.begin_write_set();
+    hook.left.store(0, Ordering::SeqCst);
+    let error = loop {
+        set.begin_run(&store.pager, 4).unwrap();
+        match store.write_run(&mut set, 1, 4 * BODY, 0) {
+            Ok(()) => {
+                let (_run, _birth) = set.finish_run();
+            }
+            Err(error) => break error,
+        }
+        while store.backend.driver.poll() > 0 {}
+        if let Err(error) = store.prepare(&mut set, 0) {
+            break error;
+        }
+    };
+    let Error::Io(IoFailure::Io(error)) = error else { panic!("{error}") };
+    assert_eq!(error.len, 256 * 1024, "{error}");
+    set.give_up(&store.pager);
 }
 
 #[test]
@@ -182,7 +239,7 @@ fn a_run_that_was_never_there_cannot_be_killed() {
         let first = yieldb_pager::PageId::from_u64(killed.0).unwrap();
         let bogus = PageRun::new(first, killed.1).unwrap();
         let other = yieldb_pager::Stamp::from_u64(birth.as_u64() - 1);
-        set.kill_run(&store.pager, bogus, other);
+        set.kill_run(bogus, other);
         let result = store.commit(set);
         assert!(matches!(result, Err(Error::Corrupt { .. })), "{killed:?}: {result:?}");
         store.settle();
@@ -205,7 +262,7 @@ fn a_killed_run_is_free_when_nobody_reads_it_any_more() {
     let read = store.pager.cache().join_read(store.pager.file(), evicted).unwrap();
     assert!(matches!(read, Joined::Reading(_)), "{read:?}");
     drop(read);
-    set.kill_run(&store.pager, run, birth);
+    set.kill_run(run, birth);
     assert_eq!(store.pager.space_use().used, 2 + 200);
     set.begin_run(&store.pager, 3).unwrap();
     store.write_run(&mut set, 2, 3 * BODY, 0).unwrap();
@@ -253,9 +310,10 @@ fn whoever_waits_for_a_frame_is_told_when_no_lock_is_held() {
     let asks = Arc::new(Asks { pager: store.pager.clone(), answers: AtomicI64::new(0) });
     let waker = Waker::from(asks.clone());
     let mut set = store.pager.begin_write_set();
-    set.begin_run(&store.pager, 2).unwrap();
-    store.write_run(&mut set, 1, 2 * BODY, 0).unwrap();
+    set.begin_run(&store.pager, 16).unwrap();
+    store.write_run(&mut set, 1, 16 * BODY, 0).unwrap();
     let (run, birth) = set.finish_run();
+    store.settle();
     store.prepare(&mut set, 4).unwrap();
     store.create(&mut set, 2);
     let mark = set.savepoint(&store.pager);
@@ -267,7 +325,8 @@ fn whoever_waits_for_a_frame_is_told_when_no_lock_is_held() {
     assert_eq!(asks.answers.load(Ordering::SeqCst), 1, "a frame of a page that is undone");
     set.release(&store.pager, mark);
     frames.extend(take_frames(&store, &waker));
-    set.kill_run(&store.pager, run, birth);
+    set.kill_run(run, birth);
+    store.prepare(&mut set, 0).unwrap();
     assert_eq!(asks.answers.load(Ordering::SeqCst), 2, "that of a page that is forgotten");
     frames.extend(take_frames(&store, &waker));
     set.give_up(&store.pager);

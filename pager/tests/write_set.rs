@@ -146,7 +146,7 @@ impl Model {
         if !work.set.is_private(name) {
             work.now.pages.remove(&id);
             self.create(work);
-            work.set.kill(&self.store.pager, id, birth);
+            work.set.kill(id, birth);
             return;
         }
         let seed = self.next_seed();
@@ -160,10 +160,10 @@ impl Model {
             && let Some(run) = work.now.pick_run(&mut self.rng)
         {
             let (birth, _) = work.now.runs.remove(&run).unwrap();
-            work.set.kill_run(&self.store.pager, run, birth);
+            work.set.kill_run(run, birth);
         } else if let Some(id) = work.now.pick_page(&mut self.rng) {
             let (birth, _) = work.now.pages.remove(&id).unwrap();
-            work.set.kill(&self.store.pager, id, birth);
+            work.set.kill(id, birth);
         }
     }
 
@@ -311,7 +311,7 @@ fn savepoints_nest_and_end_with_the_one_that_is_released_or_gone_back_to() {
     let innermost = set.savepoint(&store.pager);
     assert!(!set.is_private(name), "it is sealed");
     assert!(set.page(name).is_some(), "and still in memory");
-    set.kill(&store.pager, page, stamp);
+    set.kill(page, stamp);
     set.release(&store.pager, inner);
     assert!(set.page(name).is_none(), "nothing keeps it any more");
     for over in [inner, innermost] {

@@ -89,7 +89,7 @@ pub(crate) fn change(
     set.put_back_reserve(reserve);
     Ok(match plan? {
         Walk::Missing(page) => Walk::Missing(page),
-        Walk::Found(plan) => Walk::Found(plan.apply(set, pager, change)),
+        Walk::Found(plan) => Walk::Found(plan.apply(set, change)),
     })
 }
 

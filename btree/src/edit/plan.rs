@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use yieldb_pager::page_format::{self, stamp_of};
 use yieldb_pager::write_set::{Fresh, Reserve};
-use yieldb_pager::{PageId, PageRef, Pager, Root, Stamp, WriteSet};
+use yieldb_pager::{PageId, PageRef, Root, Stamp, WriteSet};
 
 use super::{Change, Edited};
 use crate::descend::Seen;
@@ -54,7 +54,7 @@ impl Plan {
     }
 
     /// Makes the change. Can neither wait nor fail.
-    pub fn apply(self, set: &mut WriteSet, pager: &Pager, change: Change<'_>) -> Edited {
+    pub fn apply(self, set: &mut WriteSet, change: Change<'_>) -> Edited {
         for fresh in self.fresh.into_iter().chain(self.rebuilt) {
             set.insert(fresh);
         }
@@ -62,10 +62,10 @@ impl Plan {
             in_place.apply(set.page_mut(page), change);
         }
         for (page, birth) in self.dead {
-            set.kill(pager, page, birth);
+            set.kill(page, birth);
         }
         for value in self.dead_values {
-            set.kill_run(pager, value.run, value.birth);
+            set.kill_run(value.run, value.birth);
         }
         Edited { root: self.root, found: self.found, rest: self.rest }
     }

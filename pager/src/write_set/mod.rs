@@ -12,10 +12,14 @@
 //! stamp. A published one has been handed to the file, so it never changes again. A change of any
 //! but the newest private pages makes a copy under another number.
 //!
-//! A number that is freed may come back at once, so what comes back under it must have another
-//! stamp than what was written there: the stamp advances when pages are published, when the
-//! transaction goes back to a [savepoint](Mark), and when a [run](WriteSet::begin_run) that has the
-//! current one is freed.
+//! Changes go on while pages that were published are being written. So the number of a published page
+//! or run that the transaction gives up is not free at once: it is *vacated*, and free when there are
+//! so many of them that all writes are waited for, or when the transaction ends. That it does not
+//! depend on how fast the writes are makes the same changes use the same numbers every time.
+//!
+//! What comes back under a number must have another stamp than what was written there: the stamp
+//! advances when pages are published, when the transaction goes back to a [savepoint](Mark), and when
+//! a [run](WriteSet::begin_run) that has the current one is vacated.
 
 mod run;
 mod savepoint;
@@ -113,6 +117,10 @@ pub struct WriteSet {
     dead: Vec<(PageRun, Stamp)>,
     /// Own pages and runs, private or published, that only savepoints keep, with their births.
     superseded: Vec<(PageRun, Stamp)>,
+    /// Own published pages and runs that nothing refers to. Writes of them may be in flight.
+    vacated: Vec<PageRun>,
+    /// How many pages they have.
+    vacated_count: u64,
     /// The oldest first.
     savepoints: Vec<Savepoint>,
     /// How many savepoints there have ever been.
@@ -121,6 +129,8 @@ pub struct WriteSet {
     unfinished: Option<Unfinished>,
     /// Taken out by whoever builds pages, and put back by him.
     reserve: Reserve,
+    /// Pages of runs that are published, and will be written together with the next ones.
+    unwritten: Vec<PageId>,
     writes: Writes,
     /// Why the transaction can only be given up.
     doomed: Option<IoFailure>,
@@ -137,10 +147,13 @@ impl WriteSet {
             published: BTreeSet::new(),
             dead: Vec::new(),
             superseded: Vec::new(),
+            vacated: Vec::new(),
+            vacated_count: 0,
             savepoints: Vec::new(),
             mark_count: 0,
             unfinished: None,
             reserve: Reserve::default(),
+            unwritten: Vec::new(),
             writes: Writes::default(),
             doomed: None,
         }
@@ -193,7 +206,7 @@ impl WriteSet {
     ///
     /// The failure of an earlier write: the transaction is doomed.
     pub fn prepare(&mut self, pager: &Pager, count: usize) -> Result<Option<Completion>> {
-        if let Some(io) = self.settle()? {
+        if let Some(io) = self.await_writes(pager, 0)? {
             return Ok(Some(io));
         }
         self.renew_stamp(pager);
@@ -218,6 +231,27 @@ impl WriteSet {
                 Ok(frame) => self.reserve.frames.push(frame),
                 Err(signal) => return Ok(Some(signal)),
             }
+        }
+        Ok(None)
+    }
+
+    /// Says what to wait for before `count` more pages may be written, or others be changed: so that
+    /// not too many pages are on their way to the file, and not too many numbers are vacated.
+    fn await_writes(&mut self, pager: &Pager, count: usize) -> Result<Option<Completion>> {
+        self.check_writes()?;
+        let on_the_way = self.writes.page_count() + self.unwritten.len();
+        if on_the_way + count > pager.in_flight_limit()
+            && let Some(io) = self.writes.oldest()
+        {
+            return Ok(Some(io));
+        }
+        if self.vacated_count >= pager.vacated_limit() as u64 {
+            self.write_runs(pager);
+            if let Some(io) = self.writes.oldest() {
+                return Ok(Some(io));
+            }
+            self.vacated_count = 0;
+            pager.free(self.vacated.drain(..));
         }
         Ok(None)
     }
@@ -285,20 +319,20 @@ impl WriteSet {
     }
 
     /// Notes that a page, born at `birth`, is no part of the transaction's trees any more.
-    pub fn kill(&mut self, pager: &Pager, id: PageId, birth: Stamp) {
+    pub fn kill(&mut self, id: PageId, birth: Stamp) {
         match self.private.get(&id).map(|private| private.birth) {
             Some(birth) if self.is_saved(birth) => self.superseded.push((id.into(), birth)),
             Some(_) => {
                 let private = self.private.remove(&id).expect("it was found");
                 self.reserve.put_back(Fresh { id, buffer: private.buffer });
             }
-            None => self.kill_run(pager, id.into(), birth),
+            None => self.kill_run(id.into(), birth),
         }
     }
 
     /// Notes that a run, born at `birth`, is no part of the transaction's trees any more. An own
-    /// one that no savepoint covers is free when its writes are finished.
-    pub fn kill_run(&mut self, pager: &Pager, run: PageRun, birth: Stamp) {
+    /// one that no savepoint covers is vacated.
+    pub fn kill_run(&mut self, run: PageRun, birth: Stamp) {
         if !self.published.contains(&(birth, run)) {
             // In a tree that somebody made up it may be there twice, or not be used at all: the
             // checkpoint finds that out.
@@ -307,22 +341,15 @@ impl WriteSet {
             self.superseded.push((run, birth));
         } else {
             self.published.remove(&(birth, run));
-            self.free_written(pager, [run], birth);
+            self.vacate(run, birth);
         }
     }
 
-    /// Frees what was written with the stamp `birth`.
-    fn free_written(&mut self, pager: &Pager, runs: [PageRun; 1], birth: Stamp) {
+    /// Gives up the numbers of something that was published, born at `birth`.
+    fn vacate(&mut self, run: PageRun, birth: Stamp) {
         self.is_stamp_stale |= birth == self.stamp;
-        self.free(pager, runs);
-    }
-
-    /// Frees numbers when the writes in flight are finished.
-    fn free(&self, pager: &Pager, runs: impl IntoIterator<Item = PageRun>) {
-        match self.writes.all() {
-            Some(io) => pager.free_after(io, runs.into_iter().collect()),
-            None => pager.free(runs),
-        }
+        self.vacated_count += run.count();
+        self.vacated.push(run);
     }
 
     /// Moves everything out; what is left behind is empty and at the same stamp.
@@ -339,16 +366,17 @@ impl WriteSet {
     /// Ends all savepoints, gives up what only they kept and the run that is not finished, and
     /// [publishes](WriteSet::publish) the rest: what is published now is what the version gets.
     pub(crate) fn finish(&mut self, pager: &Pager) -> Vec<PageId> {
-        self.abandon_run(pager);
+        self.abandon_run();
         self.release_from(pager, 0);
         self.renew_stamp(pager);
         self.publish(pager)
     }
 
     /// Seals every private page and hands it to the cache, where it waits to be written. Returns
-    /// those pages in the order of their numbers.
+    /// those pages, and those of runs that wait as well, in the order of their numbers.
     fn publish(&mut self, pager: &Pager) -> Vec<PageId> {
-        let mut pages = Vec::with_capacity(self.private.len());
+        let mut pages = std::mem::take(&mut self.unwritten);
+        pages.reserve(self.private.len());
         for (id, mut private) in self.private.drain() {
             page_format::seal(&mut private.buffer, id, private.birth);
             pager.cache().publish_dirty(id, private.buffer);
@@ -374,17 +402,19 @@ impl WriteSet {
         self.published.iter().map(|(_, run)| *run)
     }
 
-    /// The numbers that the transaction has in reserve.
-    pub(crate) fn reserved(&self) -> impl Iterator<Item = PageRun> + '_ {
-        self.reserve.numbers.iter().map(|page| PageRun::from(*page))
+    /// The numbers that the transaction has in reserve, or has vacated.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = PageRun> + '_ {
+        let reserved = self.reserve.numbers.iter().map(|page| PageRun::from(*page));
+        reserved.chain(self.vacated.iter().copied())
     }
 
-    /// Ends the transaction well: its published pages belong to a version now. What it had in
-    /// reserve is free again.
+    /// Ends the transaction well: its published pages belong to a version now, and all its writes
+    /// are finished. What it had in reserve, or has vacated, is free again.
     pub(crate) fn keep(mut self, pager: &Pager) {
         assert!(self.private.is_empty(), "a version has only published pages");
         assert!(self.unfinished.is_none(), "a version has only finished runs");
         pager.free(self.reserve.numbers.drain(..));
+        pager.free(self.vacated.drain(..));
     }
 
     /// Ends the transaction as if it had never been.
@@ -396,12 +426,19 @@ impl WriteSet {
         let mut unused = std::mem::take(&mut self.reserve.numbers);
         unused.extend(self.private.drain().map(|(id, _)| id));
         self.reserve.frames.clear();
+        self.unwritten.clear();
         pager.free(unused);
-        self.abandon_run(pager);
+        self.abandon_run();
         let published = std::mem::take(&mut self.published);
         if is_planted!(NumbersOfAbandonedTransaction) {
             return;
         }
-        self.free(pager, published.into_iter().map(|(_, run)| run));
+        let written = published.into_iter().map(|(_, run)| run);
+        let written: Vec<PageRun> = written.chain(self.vacated.drain(..)).collect();
+        self.vacated_count = 0;
+        match self.writes.all() {
+            Some(io) => pager.free_after(io, written),
+            None => pager.free(written),
+        }
     }
 }

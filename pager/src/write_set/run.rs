@@ -8,8 +8,8 @@
 //!              '------------'-- abandon <--------------' (never called)
 //! ```
 //!
-//! The pages are handed to the file as they are made, so a value may be longer than memory: no more
-//! than a quarter of the cache is on its way. The run is part of nothing before
+//! The pages are handed to the file as they are made, those of several short runs together, so a
+//! value may be longer than memory: no more than a quarter of the cache is on its way. The run is part of nothing before
 //! [`WriteSet::finish_run`], which is to be called in the same step as the change that refers to
 //! it. If the operation is dropped before that, the run is abandoned by the next one that is begun,
 //! by the next savepoint, or by the transaction's end.
@@ -17,7 +17,7 @@
 use yieldb_core::{Buffer, Completion};
 
 use super::WriteSet;
-use crate::{PageId, PageRun, Pager, Result, Stamp, value_page};
+use crate::{PageRun, Pager, Result, Stamp, value_page};
 
 /// A run that is being written.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl WriteSet {
     ///
     /// If `count` is 0, or more than there are numbers.
     pub fn begin_run(&mut self, pager: &Pager, count: u64) -> Result<()> {
-        self.abandon_run(pager);
+        self.abandon_run();
         self.check_writes()?;
         self.renew_stamp(pager);
         let run = pager.allocate_run(count);
@@ -64,15 +64,12 @@ impl WriteSet {
     ///
     /// If no run was begun.
     pub fn prepare_run(&mut self, pager: &Pager, most: usize) -> Result<Option<Completion>> {
-        self.check_writes()?;
-        let unfinished = self.unfinished.as_mut().expect("a run was begun");
-        let left = unfinished.run.count() - unfinished.published_count;
-        let count = left.min(most.min(pager.piece_len()) as u64) as usize;
-        if self.writes.page_count() + count > pager.in_flight_limit()
-            && let Some(io) = self.writes.oldest()
-        {
+        let most = most.min(pager.piece_len()) as u64;
+        let count = self.run_left().min(most) as usize;
+        if let Some(io) = self.await_writes(pager, count)? {
             return Ok(Some(io));
         }
+        let unfinished = self.unfinished.as_mut().expect("a run was begun");
         unfinished.frames.truncate(count);
         while unfinished.frames.len() < count {
             match pager.cache().take_frame() {
@@ -84,7 +81,8 @@ impl WriteSet {
         Ok(None)
     }
 
-    /// Writes the pages that [`WriteSet::prepare_run`] made ready, and returns how many those are.
+    /// Publishes the pages that [`WriteSet::prepare_run`] made ready, writes them if there is a piece
+    /// of them, and returns how many those are.
     /// `fill` is called for each in order: it copies the next bytes of the value to the beginning
     /// of the body that it is given, whose contents are arbitrary, and returns how many those are.
     /// What is behind them becomes zero.
@@ -95,19 +93,28 @@ impl WriteSet {
     pub fn write_run(&mut self, pager: &Pager, mut fill: impl FnMut(&mut [u8]) -> usize) -> usize {
         let unfinished = self.unfinished.as_mut().expect("a run was begun");
         let frames = std::mem::take(&mut unfinished.frames);
-        let mut pages: Vec<PageId> = Vec::with_capacity(frames.len());
+        let count = frames.len();
         for mut frame in frames {
             let page = unfinished.run.page(unfinished.published_count);
             let page = page.expect("frames are taken for pages that are left");
             value_page::encode(&mut frame, page, unfinished.birth, &mut fill);
             pager.cache().publish_dirty(page, frame);
             unfinished.published_count += 1;
-            pages.push(page);
+            self.unwritten.push(page);
         }
+        if self.unwritten.len() >= pager.piece_len() {
+            self.write_runs(pager);
+        }
+        count
+    }
+
+    /// Writes the pages of runs that wait for it.
+    pub(super) fn write_runs(&mut self, pager: &Pager) {
+        let mut pages = std::mem::take(&mut self.unwritten);
         if !pages.is_empty() {
+            pages.sort_unstable();
             self.writes.push(pager.write_out(&pages), pages.len());
         }
-        pages.len()
     }
 
     /// The run that is being written, and its birth.
@@ -135,10 +142,9 @@ impl WriteSet {
         (run, birth)
     }
 
-    /// Gives up the run that is not finished, if there is one. Its numbers are free when its writes
-    /// are finished.
-    pub fn abandon_run(&mut self, pager: &Pager) {
+    /// Gives up the run that is not finished, if there is one: its numbers are vacated.
+    pub fn abandon_run(&mut self) {
         let Some(Unfinished { run, birth, .. }) = self.unfinished.take() else { return };
-        self.free_written(pager, [run], birth);
+        self.vacate(run, birth);
     }
 }

@@ -37,7 +37,7 @@ impl WriteSet {
     /// Seals what was made so far: it stays as it is until the savepoint is over. A run that is not
     /// finished is abandoned. Costs a stamp, and later a copy of each sealed page that is changed.
     pub fn savepoint(&mut self, pager: &Pager) -> Mark {
-        self.abandon_run(pager);
+        self.abandon_run();
         self.advance_stamp(pager);
         let mark = Mark { since: self.stamp, number: self.mark_count };
         self.mark_count += 1;
@@ -50,14 +50,14 @@ impl WriteSet {
     }
 
     /// Goes back to a savepoint, which stays; those made behind it are over. What was made since is
-    /// free, when its writes are finished, and what was killed since is alive. Cost: a look at each
-    /// private page, and what is freed.
+    /// free or vacated, and what was killed since is alive. Cost: a look at each private page, and
+    /// what is freed.
     ///
     /// # Panics
     ///
     /// If the savepoint is over.
     pub fn roll_back_to(&mut self, pager: &Pager, mark: Mark) {
-        self.abandon_run(pager);
+        self.abandon_run();
         let index = self.index_of(mark);
         self.savepoints.truncate(index + 1);
         let Savepoint { mark: _, dead_count, superseded_count } = self.savepoints[index];
@@ -69,12 +69,14 @@ impl WriteSet {
         pager.free(private);
         let first = PageId::from_u64(0).expect("there is a page 0");
         let published = self.published.split_off(&(mark.since, first.into()));
-        self.free(pager, published.into_iter().map(|(_, run)| run));
+        for (birth, run) in published {
+            self.vacate(run, birth);
+        }
         self.advance_stamp(pager);
     }
 
-    /// Ends a savepoint, and those made behind it, without going back. What only they kept is free,
-    /// when its writes are finished.
+    /// Ends a savepoint, and those made behind it, without going back. What only they kept is free
+    /// or vacated.
     ///
     /// # Panics
     ///
@@ -88,17 +90,15 @@ impl WriteSet {
         let Some(savepoint) = self.savepoints.get(index).copied() else { return };
         self.savepoints.truncate(index);
         let killed_since = self.superseded.split_off(savepoint.superseded_count);
-        let mut written = Vec::new();
         for (run, birth) in killed_since {
             if self.is_saved(birth) {
                 self.superseded.push((run, birth));
             } else if self.private.remove(&run.first()).is_some() {
                 pager.free([run]);
             } else if self.published.remove(&(birth, run)) {
-                written.push(run);
+                self.vacate(run, birth);
             }
         }
-        self.free(pager, written);
     }
 
     /// Does a savepoint cover what was born then?
