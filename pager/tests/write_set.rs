@@ -324,3 +324,22 @@ fn savepoints_nest_and_end_with_the_one_that_is_released_or_gone_back_to() {
     set.give_up(&store.pager);
     assert_eq!(store.pager.space_use().used, 2);
 }
+
+#[test]
+fn a_private_page_is_not_one_that_has_only_its_number() {
+    let store = Store::new(MIN_FRAMES, 1, None);
+    let mut set = store.pager.begin_write_set();
+    store.prepare(&mut set, 1).unwrap();
+    let birth = set.stamp();
+    let page = store.create(&mut set, 1);
+    let older = Stamp::from_u64(birth.as_u64() - 1);
+    let stranger = PageRef::new(page, older);
+    assert!(set.page(stranger).is_none() && !set.is_private(stranger));
+    // The tree that refers to it contradicts the space map, which the checkpoint finds out.
+    set.kill(page, older);
+    assert!(set.page(PageRef::new(page, birth)).is_some());
+    let result = store.commit(set);
+    assert!(matches!(result, Err(yieldb_pager::Error::Corrupt { .. })), "{result:?}");
+    store.settle();
+    assert_eq!(store.pager.space_use().used, 2);
+}

@@ -160,13 +160,20 @@ impl WriteSet {
     }
 
     /// The bytes of a page, if it is private, whether or not it may change in place.
+    ///
+    /// A tree that somebody made up may refer to a page under a number that is free in the space map,
+    /// and that the transaction has taken for another page: that is not the one.
     pub fn page(&self, page: PageRef) -> Option<&[u8]> {
-        self.private.get(&page.page()).map(|private| &*private.buffer)
+        self.private(page).map(|private| &*private.buffer)
     }
 
     /// May this page change in place?
     pub fn is_private(&self, page: PageRef) -> bool {
-        self.private.get(&page.page()).is_some_and(|private| private.birth == self.stamp)
+        self.private(page).is_some_and(|private| private.birth == self.stamp)
+    }
+
+    fn private(&self, page: PageRef) -> Option<&Private> {
+        self.private.get(&page.page()).filter(|private| page.matches(private.birth))
     }
 
     /// The bytes of a private page, to be changed in place.
@@ -320,8 +327,8 @@ impl WriteSet {
 
     /// Notes that a page, born at `birth`, is no part of the transaction's trees any more.
     pub fn kill(&mut self, id: PageId, birth: Stamp) {
-        match self.private.get(&id).map(|private| private.birth) {
-            Some(birth) if self.is_saved(birth) => self.superseded.push((id.into(), birth)),
+        match self.private.get(&id).filter(|private| private.birth == birth) {
+            Some(_) if self.is_saved(birth) => self.superseded.push((id.into(), birth)),
             Some(_) => {
                 let private = self.private.remove(&id).expect("it was found");
                 self.reserve.put_back(Fresh { id, buffer: private.buffer });
