@@ -12,14 +12,15 @@
 //! stamp. A published one has been handed to the file, so it never changes again. A change of any
 //! but the newest private pages makes a copy under another number.
 //!
-//! Changes go on while pages that were published are being written. So the number of a published page
-//! or run that the transaction gives up is not free at once: it is *vacated*, and free when there are
-//! so many of them that all writes are waited for, or when the transaction ends. That it does not
-//! depend on how fast the writes are makes the same changes use the same numbers every time.
+//! Changes go on while pages that were published are being written. So the number of a published
+//! page or run that the transaction gives up is not free at once: it is *vacated*, and free when
+//! there are so many of them that all writes are waited for, or when the transaction ends. That it
+//! does not depend on how fast the writes are makes the same changes use the same numbers every
+//! time.
 //!
 //! What comes back under a number must have another stamp than what was written there: the stamp
-//! advances when pages are published, when the transaction goes back to a [savepoint](Mark), and when
-//! a [run](WriteSet::begin_run) that has the current one is vacated.
+//! advances when pages are published, when the transaction goes back to a [savepoint](Mark), and
+//! when a [run](WriteSet::begin_run) that has the current one is vacated.
 
 mod run;
 mod savepoint;
@@ -161,8 +162,8 @@ impl WriteSet {
 
     /// The bytes of a page, if it is private, whether or not it may change in place.
     ///
-    /// A tree that somebody made up may refer to a page under a number that is free in the space map,
-    /// and that the transaction has taken for another page: that is not the one.
+    /// A tree that somebody made up may refer to a page under a number that is free in the space
+    /// map, and that the transaction has taken for another page: that is not the one.
     pub fn page(&self, page: PageRef) -> Option<&[u8]> {
         self.private(page).map(|private| &*private.buffer)
     }
@@ -242,8 +243,8 @@ impl WriteSet {
         Ok(None)
     }
 
-    /// Says what to wait for before `count` more pages may be written, or others be changed: so that
-    /// not too many pages are on their way to the file, and not too many numbers are vacated.
+    /// Says what to wait for before `count` more pages may be written, or others be changed: so
+    /// that not too many pages are on their way to the file, and not too many numbers are vacated.
     fn await_writes(&mut self, pager: &Pager, count: usize) -> Result<Option<Completion>> {
         self.check_writes()?;
         let on_the_way = self.writes.page_count() + self.unwritten.len();

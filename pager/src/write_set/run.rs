@@ -9,10 +9,10 @@
 //! ```
 //!
 //! The pages are handed to the file as they are made, those of several short runs together, so a
-//! value may be longer than memory: no more than a quarter of the cache is on its way. The run is part of nothing before
-//! [`WriteSet::finish_run`], which is to be called in the same step as the change that refers to
-//! it. If the operation is dropped before that, the run is abandoned by the next one that is begun,
-//! by the next savepoint, or by the transaction's end.
+//! value may be longer than memory: no more than a quarter of the cache is on its way. The run is
+//! part of nothing before [`WriteSet::finish_run`], which is to be called in the same step as the
+//! change that refers to it. If the operation is dropped before that, the run is abandoned by the
+//! next one that is begun, by the next savepoint, or by the transaction's end.
 
 use yieldb_core::{Buffer, Completion};
 
@@ -81,11 +81,10 @@ impl WriteSet {
         Ok(None)
     }
 
-    /// Publishes the pages that [`WriteSet::prepare_run`] made ready, writes them if there is a piece
-    /// of them, and returns how many those are.
-    /// `fill` is called for each in order: it copies the next bytes of the value to the beginning
-    /// of the body that it is given, whose contents are arbitrary, and returns how many those are.
-    /// What is behind them becomes zero.
+    /// Publishes the pages that [`WriteSet::prepare_run`] made ready, writes them if there is a
+    /// piece of them, and returns how many those are. `fill` is called for each in order: it copies
+    /// the next bytes of the value to the beginning of the body that it is given, whose contents
+    /// are arbitrary, and returns how many those are. What is behind them becomes zero.
     ///
     /// # Panics
     ///
