@@ -108,6 +108,7 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
         | btree::Error::BehindValue { .. }
         | btree::Error::ValueIncomplete { .. }
         | btree::Error::SavepointOver
+        | btree::Error::TreeNotEmpty { .. }
         | btree::Error::TooManyTrees => ErrorKind::Usage,
         btree::Error::Pager(error) => match error {
             pager::Error::Corrupt { .. } => ErrorKind::Damaged,

@@ -22,6 +22,7 @@
 //! Every operation is an [`Op`], which can be driven in three ways: `.wait()` on a thread, `.await`
 //! in any runtime, or `.step()` in a loop of one's own.
 
+mod bulk_load;
 mod cache;
 mod cursor;
 mod database;
@@ -36,6 +37,7 @@ mod snapshot;
 mod transaction;
 mod value;
 
+pub use bulk_load::BulkLoad;
 pub use cache::Cache;
 pub use cursor::Cursor;
 pub use database::{Database, Info, Metrics};
@@ -85,6 +87,7 @@ pub fn open_backend(choice: Choice) -> Result<Backend> {
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
     pub use crate::open::{Begin, Close, Open, OpenValue};
+    pub use yieldb_btree::ops::bulk_load::{Finish, Push};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
     pub use yieldb_btree::ops::count::Count;

@@ -16,6 +16,7 @@ use yieldb_btree::{Decide, IfAbsent, IfEqual, Savepoint};
 use yieldb_core::{StateMachine, StateTransition};
 use yieldb_pager::{Pager, Tree};
 
+use crate::bulk_load::BulkLoad;
 use crate::cursor::Cursor;
 use crate::driving::Driving;
 use crate::multi_get::MultiGet;
@@ -238,6 +239,19 @@ impl WriteTransaction {
         let pager = self.transaction.pager().clone();
         let writer = self.transaction.put_value(tree, key, len)?;
         Ok(ValueWriter::new(writer, pager, &self.driving))
+    }
+
+    /// Begins to fill an empty tree from entries in any order. That is the quickest way to store
+    /// many: each page is written once, and full. Nothing changes before the load is finished;
+    /// dropping it leaves the transaction as it was.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tree, or it has entries.
+    pub fn bulk_load(&mut self, tree: Tree) -> Result<BulkLoad<'_>> {
+        let pager = self.transaction.pager().clone();
+        let load = self.transaction.bulk_load(tree)?;
+        Ok(BulkLoad::new(load, pager, &self.driving))
     }
 
     /// Stores `value` under `key` if there is no entry with it; the output is whether it was

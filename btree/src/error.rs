@@ -1,5 +1,7 @@
 //! What can go wrong with trees.
 
+use std::path::PathBuf;
+
 use yieldb_pager as pager;
 
 /// A result of the tree layer.
@@ -58,6 +60,22 @@ pub enum Error {
         written: u64,
         /// The value's length in bytes.
         len: u64,
+    },
+    /// A tree with entries cannot be loaded in bulk.
+    #[error("the tree has {count} entries, only an empty one can be loaded in bulk")]
+    TreeNotEmpty {
+        /// How many entries it has.
+        count: u64,
+    },
+    /// The file that entries are sorted in is not what was written to it.
+    #[error("the sort file {} is damaged at offset {offset}: {what}", path.display())]
+    SortFile {
+        /// The file. It has no name any more.
+        path: PathBuf,
+        /// Where the damage is, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
     },
     /// The savepoint was released, or the transaction went back to an older one.
     #[error("the savepoint is over")]

@@ -3,6 +3,7 @@
 //! ```text
 //!   ops/        the operations: state machines over a `Pager`
 //!     |-- edit      a change of a tree: gather, plan, apply
+//!     |-- bulk/     a whole tree from entries in any order: collect, sort, build
 //!     |-- descend   a walk from root to leaf over the pages in memory
 //!     '-- node/     pure functions of the bytes of one page
 //! ```
@@ -10,6 +11,7 @@
 
 mod balance;
 mod batch;
+mod bulk;
 mod catalogue;
 mod cursor;
 mod descend;
@@ -36,6 +38,7 @@ pub use cursor::{Cursor, Entry};
 pub use error::{Error, Result};
 pub use key_range::KeyRange;
 pub use multi_get::{Lookup, MultiGet};
+pub use ops::bulk_load::BulkLoad;
 pub use ops::check::{CheckProgress, Damage, Report};
 pub use ops::find_value::ValueReader;
 pub use ops::get::Value;

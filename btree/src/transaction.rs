@@ -11,6 +11,7 @@ use crate::cursor::{Cursor, Direction};
 use crate::edit::{self, Change, Edited};
 use crate::multi_get::MultiGet;
 use crate::node::max_key_len;
+use crate::ops::bulk_load::BulkLoad;
 use crate::ops::commit::{Commit, commit};
 use crate::ops::count::{Count, count};
 use crate::ops::delete::{Delete, delete};
@@ -232,6 +233,16 @@ impl Transaction {
         ValueWriter::new(self, tree, key, len)
     }
 
+    /// Begins to fill an empty tree from entries in any order. Cost: each page is written once, and
+    /// what does not fit memory is sorted in a file beside the database's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`], [`Error::TreeNotEmpty`].
+    pub fn bulk_load(&mut self, tree: Tree) -> Result<BulkLoad<'_>> {
+        BulkLoad::new(self, tree)
+    }
+
     /// Stores `value` under `key` if there is no entry with it.
     pub fn insert<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
@@ -279,9 +290,7 @@ impl Transaction {
         if let Change::Put { key, .. } = change {
             self.check_key_len(key.len())?;
         }
-        if let Some(turn) = &self.turn {
-            turn.used_here();
-        }
+        self.used_here();
         let root = self.root(subject)?;
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
             return Ok(Attempt::Wait(io));
@@ -296,6 +305,18 @@ impl Transaction {
                 Attempt::Done(edited)
             }
         })
+    }
+
+    /// Gives an empty tree its root.
+    pub(crate) fn plant(&mut self, tree: Tree, root: Root) {
+        self.trees.set_root(tree, root);
+    }
+
+    /// Notes that this thread works for the transaction: it must not wait for another one's turn.
+    pub(crate) fn used_here(&self) {
+        if let Some(turn) = &self.turn {
+            turn.used_here();
+        }
     }
 
     /// Refuses a key that does not fit a node.

@@ -30,6 +30,9 @@ const MAX_WRITE_LEN: usize = 256 * 1024;
 /// The most that a transaction leaves unused of what it has vacated, in bytes.
 const MAX_VACATED_LEN: usize = 4 << 20;
 
+/// How many pieces of pages that are written as they are made may be in flight.
+const STREAM_PIECES: usize = 16;
+
 /// The least number of pages that a cache can work with: a transaction's share of them holds the
 /// deepest change of a tree.
 pub const MIN_FRAMES: usize = 64;
@@ -108,8 +111,8 @@ impl Pager {
     }
 
     /// What the file was opened with.
-    pub fn io(&self) -> &dyn IO {
-        &*self.io
+    pub fn io(&self) -> &Arc<dyn IO> {
+        &self.io
     }
 
     /// The length of a page.
@@ -192,6 +195,11 @@ impl Pager {
         self.cache.pool().share() / 2
     }
 
+    /// How many frames whoever sorts entries may hold, beside a transaction that writes them.
+    pub fn sort_share(&self) -> usize {
+        (self.cache.pool().share() / 2).saturating_sub(MIN_FRAMES / 4).max(MIN_FRAMES / 4)
+    }
+
     /// How many pages of its runs a transaction may have in flight to the file.
     pub(crate) fn in_flight_limit(&self) -> usize {
         (self.cache.frame_count() / 4).max(1)
@@ -201,6 +209,11 @@ impl Pager {
     /// again.
     pub(crate) fn vacated_limit(&self) -> usize {
         self.in_flight_limit().min(MAX_VACATED_LEN / self.page_size.bytes())
+    }
+
+    /// How many pages may be in flight of those that are written as they are made.
+    pub(crate) fn stream_limit(&self) -> usize {
+        self.in_flight_limit().min(STREAM_PIECES * self.piece_len())
     }
 
     /// How many pages of a run are written at a time: so many that two pieces are in flight.

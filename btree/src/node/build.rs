@@ -86,6 +86,32 @@ fn separator_record_len(suffix_len: usize) -> usize {
     }
 }
 
+/// What the length of a node is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The length in bytes of a node without keys.
+    pub fixed_len: usize,
+    /// What each key takes besides the rest of its suffix, and besides a value.
+    pub slot_len: usize,
+    /// The length of what is stored of a suffix outside its head, by the suffix's length.
+    pub rest_len: fn(usize) -> usize,
+}
+
+impl Shape {
+    /// That of a leaf.
+    pub const LEAF: Shape = Shape {
+        fixed_len: HEADER_LEN,
+        slot_len: LEAF_SLOT_LEN + LEAF_RECORD_HEADER_LEN,
+        rest_len: leaf_rest_len,
+    };
+    /// That of an interior node.
+    pub const INTERIOR: Shape = Shape {
+        fixed_len: INTERIOR_HEADS,
+        slot_len: INTERIOR_SLOT_LEN,
+        rest_len: separator_record_len,
+    };
+}
+
 /// The length in bytes of a leaf with these entries, header included.
 pub fn leaf_len(entries: &[LeafEntry<'_>]) -> usize {
     let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);

@@ -20,6 +20,7 @@ pub mod layout;
 mod stored;
 mod view;
 
+pub(crate) use build::Shape;
 pub use build::{InteriorList, LeafEntry, build_interior, build_leaf, interior_len, leaf_len};
 pub use check::check_node;
 pub use key::{KeyRef, shortest_separator};

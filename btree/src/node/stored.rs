@@ -57,7 +57,7 @@ impl<'a> Stored<'a> {
     }
 
     /// Writes what the leaf has of it.
-    pub(super) fn write(&self, out: &mut [u8]) {
+    pub(crate) fn write(&self, out: &mut [u8]) {
         match self {
             Stored::Here(bytes) => out.copy_from_slice(bytes),
             Stored::Large(value) => {

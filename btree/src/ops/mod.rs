@@ -1,6 +1,7 @@
 //! The tree's operations, each a state machine. Everything outside this folder is free of waiting.
 
 pub mod begin;
+pub mod bulk_load;
 pub mod check;
 pub mod commit;
 pub mod count;

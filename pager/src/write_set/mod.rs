@@ -22,15 +22,16 @@
 //! advances when pages are published, when the transaction goes back to a [savepoint](Mark), and
 //! when a [run](WriteSet::begin_run) that has the current one is vacated.
 
+mod published;
 mod run;
 mod savepoint;
+mod stream;
 mod writes;
-
-use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 use yieldb_core::{Buffer, Completion, CompletionGroup, Error as IoFailure, is_planted};
 
+use published::Published;
 use run::Unfinished;
 pub use savepoint::Mark;
 use savepoint::Savepoint;
@@ -112,8 +113,8 @@ pub struct WriteSet {
     /// Was a number freed that was written with this stamp? Then the next page gets another one.
     is_stamp_stale: bool,
     private: FxHashMap<PageId, Private>,
-    /// Own pages and runs that are published, in the order of their births.
-    published: BTreeSet<(Stamp, PageRun)>,
+    /// Own pages and runs that are published.
+    published: Published,
     /// Pages and runs of the version before that the transaction has replaced, with their births.
     dead: Vec<(PageRun, Stamp)>,
     /// Own pages and runs, private or published, that only savepoints keep, with their births.
@@ -145,7 +146,7 @@ impl WriteSet {
             is_stamp_used: false,
             is_stamp_stale: false,
             private: FxHashMap::default(),
-            published: BTreeSet::new(),
+            published: Published::default(),
             dead: Vec::new(),
             superseded: Vec::new(),
             vacated: Vec::new(),
@@ -341,14 +342,14 @@ impl WriteSet {
     /// Notes that a run, born at `birth`, is no part of the transaction's trees any more. An own
     /// one that no savepoint covers is vacated.
     pub fn kill_run(&mut self, run: PageRun, birth: Stamp) {
-        if !self.published.contains(&(birth, run)) {
+        if !self.published.contains(birth, run) {
             // In a tree that somebody made up it may be there twice, or not be used at all: the
             // checkpoint finds that out.
             self.dead.push((run, birth));
         } else if self.is_saved(birth) {
             self.superseded.push((run, birth));
         } else {
-            self.published.remove(&(birth, run));
+            self.published.remove(birth, run);
             self.vacate(run, birth);
         }
     }
@@ -383,14 +384,18 @@ impl WriteSet {
     /// Seals every private page and hands it to the cache, where it waits to be written. Returns
     /// those pages, and those of runs that wait as well, in the order of their numbers.
     fn publish(&mut self, pager: &Pager) -> Vec<PageId> {
-        let mut pages = std::mem::take(&mut self.unwritten);
-        pages.reserve(self.private.len());
+        let mut made = Vec::with_capacity(self.private.len());
         for (id, mut private) in self.private.drain() {
             page_format::seal(&mut private.buffer, id, private.birth);
             pager.cache().publish_dirty(id, private.buffer);
-            self.published.insert((private.birth, id.into()));
-            pages.push(id);
+            made.push((id, private.birth));
         }
+        made.sort_unstable();
+        for (id, birth) in &made {
+            self.published.insert(*birth, (*id).into());
+        }
+        let mut pages = std::mem::take(&mut self.unwritten);
+        pages.extend(made.into_iter().map(|(id, _)| id));
         pages.sort_unstable();
         pages
     }
@@ -407,7 +412,7 @@ impl WriteSet {
 
     /// The published pages and the runs that belong to the transaction.
     pub(crate) fn made(&self) -> impl Iterator<Item = PageRun> + '_ {
-        self.published.iter().map(|(_, run)| *run)
+        self.published.runs()
     }
 
     /// The numbers that the transaction has in reserve, or has vacated.
@@ -441,8 +446,7 @@ impl WriteSet {
         if is_planted!(NumbersOfAbandonedTransaction) {
             return;
         }
-        let written = published.into_iter().map(|(_, run)| run);
-        let written: Vec<PageRun> = written.chain(self.vacated.drain(..)).collect();
+        let written: Vec<PageRun> = published.runs().chain(self.vacated.drain(..)).collect();
         self.vacated_count = 0;
         match self.writes.all() {
             Some(io) => pager.free_after(io, written),

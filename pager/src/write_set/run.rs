@@ -137,7 +137,7 @@ impl WriteSet {
         let Unfinished { run, birth, published_count, .. } =
             self.unfinished.take().expect("a run was begun");
         assert_eq!(published_count, run.count(), "a run is finished when all of it is written");
-        self.published.insert((birth, run));
+        self.published.insert(birth, run);
         (run, birth)
     }
 

@@ -67,9 +67,8 @@ impl WriteSet {
         // The frames go back before the ledger is locked.
         let private: Vec<PageId> = private.map(|(id, _)| id).collect();
         pager.free(private);
-        let first = PageId::from_u64(0).expect("there is a page 0");
-        let published = self.published.split_off(&(mark.since, first.into()));
-        for (birth, run) in published {
+        let published = self.published.split_off(mark.since);
+        for (birth, run) in published.iter() {
             self.vacate(run, birth);
         }
         self.advance_stamp(pager);
@@ -95,7 +94,7 @@ impl WriteSet {
                 self.superseded.push((run, birth));
             } else if self.private.remove(&run.first()).is_some() {
                 pager.free([run]);
-            } else if self.published.remove(&(birth, run)) {
+            } else if self.published.remove(birth, run) {
                 self.vacate(run, birth);
             }
         }

@@ -127,6 +127,7 @@ pub fn drop_once(
         Err(Stop::Failed(error)) => panic!("{what}: {error}"),
     }
     world.assert_whole();
+    assert_eq!(world.disk.image("db-sort"), None, "{what}: the sort file has a name");
     let entries = world.entries();
     let known = entries == expected.before || entries == expected.outcome.entries;
     assert!(known, "{what}: something half done");

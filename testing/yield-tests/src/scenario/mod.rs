@@ -1,5 +1,6 @@
 //! Work with operations. All of them together use every operation that there is.
 
+mod loads;
 mod ranges;
 mod values;
 
@@ -45,6 +46,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "ranges", run: ranges::ranges, reads_ahead: true },
     Scenario { name: "savepoints", run: ranges::savepoints, reads_ahead: true },
     Scenario { name: "a batch", run: ranges::batch, reads_ahead: true },
+    Scenario { name: "a load in order", run: loads::in_order, reads_ahead: false },
+    Scenario { name: "a load that is sorted", run: loads::sorted, reads_ahead: false },
+    Scenario { name: "a load whose order breaks", run: loads::broken, reads_ahead: false },
     Scenario { name: "a check", run: check, reads_ahead: false },
     Scenario { name: "statistics", run: stats, reads_ahead: false },
     Scenario { name: "an open", run: reopen, reads_ahead: false },
