@@ -16,6 +16,12 @@ const POSITION_LEN: usize = 4;
 /// How many bytes of a key are sorted as an integer.
 const HEAD_LEN: usize = 12;
 
+/// How many entries ahead are looked at, and how much of each: so many lines of the processor's
+/// caches, of this length.
+const AHEAD: usize = 12;
+const AHEAD_LINES: usize = 3;
+const LINE_LEN: usize = 64;
+
 /// Entries as they come, in frames.
 pub(super) struct Collected {
     frames: Vec<Buffer>,
@@ -171,6 +177,13 @@ fn key_at(records: &[Buffer], position: u32, page_len: usize) -> &[u8] {
     Record::at(&records[position / page_len], position % page_len).key
 }
 
+/// Where a sorted entry is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    frame: usize,
+    at: usize,
+}
+
 /// Sorted entries in memory.
 pub(super) struct Sorted {
     records: Vec<Buffer>,
@@ -193,21 +206,34 @@ impl Sorted {
         self.records.len() + self.order.len()
     }
 
-    /// The entry at `index`.
+    /// The entry at a [place](Sorted::place).
     #[inline]
-    pub fn record(&self, index: usize) -> Record<'_> {
-        let (frame, at) = self.place(index);
-        Record::at(&self.records[frame], at)
+    pub fn record(&self, place: Place) -> Record<'_> {
+        Record::at(&self.records[place.frame], place.at)
     }
 
+    /// Has a look at the entry that comes `AHEAD` behind the one at `index`: it is in the
+    /// processor's caches by the time that it is needed. Entries lie in no order, so it would have
+    /// to be waited for.
     #[inline]
-    fn place(&self, index: usize) -> (usize, usize) {
+    pub fn look_ahead(&self, index: usize) {
+        let Some(index) = Some(index + AHEAD).filter(|index| *index < self.count) else { return };
+        let Place { frame, at } = self.place(index);
+        let frame = &self.records[frame];
+        for line in frame[at..].iter().step_by(LINE_LEN).take(AHEAD_LINES) {
+            std::hint::black_box(*line);
+        }
+    }
+
+    /// Where the entry at `index` is.
+    #[inline]
+    pub fn place(&self, index: usize) -> Place {
         let at = index * POSITION_LEN;
         let frame = &self.order[at >> self.shift];
         let at = at & (self.page_len - 1);
         let position = [frame[at], frame[at + 1], frame[at + 2], frame[at + 3]];
         let position = u32::from_le_bytes(position) as usize;
-        (position >> self.shift, position & (self.page_len - 1))
+        Place { frame: position >> self.shift, at: position & (self.page_len - 1) }
     }
 }
 

@@ -10,7 +10,7 @@ use yieldb_pager::{PageRef, PageRun, Pager, Stamp};
 
 use super::Limits;
 use super::block::{self, HEADER_LEN, Record, end_of};
-use super::collected::Sorted;
+use super::collected::{Place, Sorted};
 use super::sort_file::SortFile;
 use crate::error::corrupt;
 use crate::node::{LeafView, Stored, check_node};
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) enum Source {
     /// In memory, in the order that was sorted out.
-    Sorted { sorted: Sorted, index: usize },
+    Sorted { sorted: Sorted, index: usize, place: Place },
     /// In frames that come one after the other.
     Frames(Frames),
 }
@@ -71,7 +71,8 @@ pub(super) enum Look {
 impl Source {
     /// Entries that were sorted in memory.
     pub fn sorted(sorted: Sorted) -> Source {
-        Source::Sorted { sorted, index: 0 }
+        let place = if sorted.count() > 0 { sorted.place(0) } else { Place::default() };
+        Source::Sorted { sorted, index: 0, place }
     }
 
     /// Entries that came in order.
@@ -94,7 +95,7 @@ impl Source {
     #[inline]
     pub fn key(&self) -> &[u8] {
         match self {
-            Source::Sorted { sorted, index } => sorted.record(*index).key,
+            Source::Sorted { sorted, place, .. } => sorted.record(*place).key,
             Source::Frames(frames) => frames.key(),
         }
     }
@@ -103,8 +104,8 @@ impl Source {
     #[inline]
     pub fn entry(&self, page_len: usize) -> (&[u8], Stored<'_>) {
         match self {
-            Source::Sorted { sorted, index } => {
-                let record = sorted.record(*index);
+            Source::Sorted { sorted, place, .. } => {
+                let record = sorted.record(*place);
                 (record.key, record.value(page_len))
             }
             Source::Frames(frames) => (frames.key(), frames.value(page_len)),
@@ -115,7 +116,13 @@ impl Source {
     #[inline]
     pub fn skip(&mut self) {
         match self {
-            Source::Sorted { index, .. } => *index += 1,
+            Source::Sorted { sorted, index, place } => {
+                *index += 1;
+                if *index < sorted.count() {
+                    *place = sorted.place(*index);
+                    sorted.look_ahead(*index);
+                }
+            }
             Source::Frames(frames) => frames.skip(),
         }
     }
@@ -128,7 +135,7 @@ impl Source {
     #[inline]
     pub fn look(&mut self, from: &From<'_>) -> Result<Look> {
         match self {
-            Source::Sorted { sorted, index } if *index < sorted.count() => Ok(Look::Entry),
+            Source::Sorted { sorted, index, .. } if *index < sorted.count() => Ok(Look::Entry),
             Source::Sorted { .. } => Ok(Look::Over),
             Source::Frames(frames) if frames.at < frames.end => Ok(Look::Entry),
             Source::Frames(frames) => frames.look(from),

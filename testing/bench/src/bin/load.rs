@@ -1,7 +1,8 @@
 //! Bulk loads beside loads put by put: one transaction, commit included.
 //!
-//! `cargo run --release -p bench --bin load -- [DIRECTORY [COUNT [CACHE_MIB]]]`. What is printed is
-//! the median of several rounds, in entries a second.
+//! `cargo run --release -p bench --bin load -- [DIRECTORY [COUNT [CACHE_MIB [WHICH]]]]`, where WHICH
+//! is a part of the name of what is to be run. What is printed is the median of several rounds, in
+//! entries a second.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,6 +15,7 @@ const VALUE_LEN: usize = 150;
 const ROUNDS: usize = 3;
 
 type Failure = Box<dyn std::error::Error>;
+type Load = fn(&Options, &Path, &[[u8; KEY_LEN]]) -> Result<f64, Failure>;
 
 /// Keys that look random (splitmix64).
 fn keys(count: usize) -> Vec<[u8; KEY_LEN]> {
@@ -49,13 +51,15 @@ fn main() -> Result<(), Failure> {
     let unsorted = keys(count);
     let mut sorted = unsorted.clone();
     sorted.sort_unstable();
-    for (name, keys) in [("unsorted", &unsorted), ("sorted", &sorted)] {
-        let bulk = median(|| bulk(&options, &path, keys))?;
-        println!("{name}, in bulk:    {bulk:>10.0} entries/s");
-    }
-    for (name, keys) in [("unsorted", &unsorted), ("sorted", &sorted)] {
-        let puts = median(|| puts(&options, &path, keys))?;
-        println!("{name}, put by put: {puts:>10.0} entries/s");
+    let which = arguments.next().unwrap_or_default();
+    for (way, load) in [("in bulk", bulk as Load), ("put by put", puts)] {
+        for (order, keys) in [("unsorted", &unsorted), ("sorted", &sorted)] {
+            let name = format!("{order} {way}");
+            if name.contains(&which) {
+                let rate = median(|| load(&options, &path, keys))?;
+                println!("{name:>20}: {rate:>10.0} entries/s");
+            }
+        }
     }
     Ok(())
 }
