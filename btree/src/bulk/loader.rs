@@ -24,12 +24,15 @@ use crate::{Error, Result};
 /// ```text
 ///            .----------------------------- done ------------------------------.
 ///            v                                                                 |
-///          Idle -- a piece is full, in order -> Build ------------------------>|
+///          Idle -- enough is collected, in order -> Build -------------------->|
 ///            |---- order breaks behind leaves -> Seal -> Settle -------------->|
 ///            |---- a piece is full -> Sort ----------------------------------->|
-///            |---- memory is full, runs are many -> Open -> Spill ------------>|
-///            '---- everything is taken -> Build, then Finish ------------------'
+///            |---- memory is full, or runs are many -> Open -> Spill --------->|
+///            '---- everything is taken -> Build: the root is made -------------'
+///   an error in any of them -> Failed
 /// ```
+///
+/// It begins with Settle if the transaction has made pages before: they would take frames.
 ///
 /// Whoever steps it may stop at any time, and another one go on. An error ends it.
 #[derive(Debug)]
@@ -165,9 +168,11 @@ impl Loader {
         pager: &Pager,
         idle: impl FnOnce(&mut Loader) -> Next,
     ) -> Result<Step<(), ()>> {
-        let next = match mem::replace(&mut self.work, Work::Idle) {
-            Work::Idle => Ok(idle(self)),
-            work => self.work_on(work, set, pager),
+        let next = if matches!(self.work, Work::Idle) {
+            Ok(idle(self))
+        } else {
+            let work = mem::replace(&mut self.work, Work::Idle);
+            self.work_on(work, set, pager)
         };
         let next = next.inspect_err(|error| self.work = Work::Failed(error.clone()))?;
         Ok(match next {

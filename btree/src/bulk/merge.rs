@@ -63,10 +63,10 @@ impl Merge {
         mut take: impl FnMut(&[u8], Stored<'_>) -> Result<bool>,
     ) -> Result<Merged> {
         for _ in 0..STRIDE {
-            if self.next < self.sources.len() {
-                if let Some(io) = self.look(from)? {
-                    return Ok(Merged::Wait(io));
-                }
+            if self.next < self.sources.len()
+                && let Some(io) = self.look(from)?
+            {
+                return Ok(Merged::Wait(io));
             }
             let winner = self.tree.first().map_or(0, |winner| *winner as usize);
             if self.heads.get(winner).is_none_or(|head| head.is_over) {

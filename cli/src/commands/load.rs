@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
+use indicatif::ProgressBar;
 use serde_json::json;
-use yieldb::Create;
+use yieldb::{Create, Database, Tree, WriteTransaction};
 
 use super::{open, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
@@ -48,37 +49,100 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
         options = options.database_id(id);
     }
     let database = open(global, options, file)?;
-    let empty = database.info().entries == 0;
-    let batch = what.batch.unwrap_or(if empty { u64::MAX } else { DEFAULT_BATCH });
-
     let started = Instant::now();
-    let progress = bar(Unit::Bytes, input_len, global.quiet);
-    let mut entries = Entries::new(input, what.format, global.text(), what.max_line);
-    let (mut count, mut len) = (0_u64, 0_u64);
+    let mut input = Input {
+        entries: Entries::new(input, what.format, global.text(), what.max_line),
+        path: what.input,
+        progress: bar(Unit::Bytes, input_len, global.quiet),
+        started,
+        count: 0,
+        len: 0,
+    };
     let mut transaction = database.begin().wait()?;
     let tree = trees::to_write(global, &mut transaction)?;
-    let mut in_batch = 0;
-    while let Some((key, value)) = entries.next().map_err(|error| named(error, what.input))? {
-        transaction.put(tree, &key, &value).wait()?;
-        count += 1;
-        in_batch += 1;
-        len += (key.len() + value.len()) as u64;
-        if count.is_multiple_of(TELL_EVERY) {
-            progress.set_position(entries.read_len());
-            progress.set_message(said(count, started));
+    let transaction = if what.batch.is_none() && transaction.count(tree)? == 0 {
+        in_bulk(&mut input, transaction, tree)?
+    } else {
+        let batch = what.batch.unwrap_or(DEFAULT_BATCH);
+        in_batches(&mut input, &database, transaction, tree, batch)?
+    };
+    input.say("making them durable");
+    transaction.commit().wait()?;
+    input.progress.finish_and_clear();
+    report(global, input.count, input.len, started.elapsed().as_secs_f64())
+}
+
+/// Fills an empty tree in one go.
+fn in_bulk(
+    input: &mut Input<'_>,
+    mut transaction: WriteTransaction,
+    tree: Tree,
+) -> CliResult<WriteTransaction> {
+    let mut load = transaction.bulk_load(tree)?;
+    while let Some((key, value)) = input.next()? {
+        if !load.try_push(&key, &value)? {
+            load.push(&key, &value).wait()?;
         }
+    }
+    input.say("building the tree");
+    load.finish().wait()?;
+    Ok(transaction)
+}
+
+/// Stores entry by entry, and commits after each `batch` of them. The last ones are left to be
+/// committed.
+fn in_batches(
+    input: &mut Input<'_>,
+    database: &Database,
+    mut transaction: WriteTransaction,
+    tree: Tree,
+    batch: u64,
+) -> CliResult<WriteTransaction> {
+    let mut in_batch = 0;
+    while let Some((key, value)) = input.next()? {
+        transaction.put(tree, &key, &value).wait()?;
+        in_batch += 1;
         if in_batch == batch {
             transaction.commit().wait()?;
             transaction = database.begin().wait()?;
             in_batch = 0;
         }
     }
-    progress.set_position(entries.read_len());
-    progress.set_message(format!("{count} entries, making them durable"));
-    transaction.commit().wait()?;
-    progress.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64();
-    report(global, count, len, seconds)
+    Ok(transaction)
+}
+
+/// The entries, and how far they are read.
+struct Input<'a> {
+    entries: Entries<Box<dyn BufRead>>,
+    path: Option<&'a Path>,
+    progress: ProgressBar,
+    started: Instant,
+    /// How many there were so far.
+    count: u64,
+    /// How many bytes their keys and values had.
+    len: u64,
+}
+
+impl Input<'_> {
+    /// The next entry. Tells the progress bar.
+    fn next(&mut self) -> CliResult<Option<(Vec<u8>, Vec<u8>)>> {
+        let entry = self.entries.next().map_err(|error| named(error, self.path))?;
+        if let Some((key, value)) = &entry {
+            self.count += 1;
+            self.len += (key.len() + value.len()) as u64;
+            if self.count.is_multiple_of(TELL_EVERY) {
+                self.progress.set_position(self.entries.read_len());
+                self.progress.set_message(said(self.count, self.started));
+            }
+        }
+        Ok(entry)
+    }
+
+    /// All of them are read; what happens now.
+    fn say(&self, what: &str) {
+        self.progress.set_position(self.entries.read_len());
+        self.progress.set_message(format!("{} entries, {what}", self.count));
+    }
 }
 
 /// What the progress bar says of the entries.
