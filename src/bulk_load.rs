@@ -36,9 +36,9 @@ use crate::op::{Held, Op};
 /// ```
 ///
 /// Entries that come in ascending order are written to the file as they come. Others are sorted:
-/// in a part of the cache if they fit, otherwise in a file beside the database's, `NAME-sort`, which
-/// is gone when the process ends, however it ends. Besides the cache a load takes less than 32 MiB
-/// of memory.
+/// in a part of the cache if they fit, otherwise in a file beside the database's, `NAME-sort`,
+/// which is gone when the process ends, however it ends. Besides the cache a load takes less than
+/// 32 MiB of memory.
 pub struct BulkLoad<'t> {
     load: btree::BulkLoad<'t>,
     pager: Arc<Pager>,
@@ -54,8 +54,8 @@ impl<'t> BulkLoad<'t> {
         BulkLoad { load, pager, driving }
     }
 
-    /// Takes an entry if that needs no waiting, as it is with most of them. `false`, and nothing has
-    /// changed, if it does: then [`BulkLoad::push`] it. Of equal keys the last one stays.
+    /// Takes an entry if that needs no waiting, as it is with most of them. `false`, and nothing
+    /// has changed, if it does: then [`BulkLoad::push`] it. Of equal keys the last one stays.
     ///
     /// # Errors
     ///
@@ -81,8 +81,8 @@ impl<'t> BulkLoad<'t> {
         Op::new(machine, Held::Borrowed(&self.pager), Held::Borrowed(self.driving))
     }
 
-    /// Makes a tree of all entries; the output is how many it has. Dropping the operation leaves the
-    /// tree empty.
+    /// Makes a tree of all entries; the output is how many it has. Dropping the operation leaves
+    /// the tree empty.
     ///
     /// # Errors
     ///

@@ -139,8 +139,8 @@ impl Builder {
         Pushed::Taken
     }
 
-    /// Makes what is left pages, up to the root. The pages [to finish](Builder::pages_to_finish) are
-    /// ready.
+    /// Makes what is left pages, up to the root. The pages
+    /// [to finish](Builder::pages_to_finish) are ready.
     pub fn finish(&mut self, set: &mut WriteSet) -> Root {
         self.close_leaf(set);
         if self.levels.is_empty() {

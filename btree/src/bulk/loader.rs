@@ -12,7 +12,7 @@ use super::collected::{Collected, Sorted};
 use super::merge::{Merge, Merged};
 use super::run_writer::RunWriter;
 use super::sort_file::SortFile;
-use super::source::{From, Source};
+use super::source::{Files, Source};
 use crate::node::Stored;
 use crate::work::Step;
 use crate::{Error, Result};
@@ -333,7 +333,7 @@ impl Loader {
         level: u32,
         pager: &Pager,
     ) -> Result<Next> {
-        let from = From { pager, file: self.file.as_ref(), limits: self.limits };
+        let from = Files { pager, file: self.file.as_ref(), limits: self.limits };
         let merged = merge.go_on(&from, |key, value| Ok(writer.push(key, value)))?;
         let file = self.file.as_mut().expect("the file is open");
         Ok(match merged {
@@ -359,7 +359,7 @@ impl Loader {
         set: &mut WriteSet,
         pager: &Pager,
     ) -> Result<Next> {
-        let from = From { pager, file: self.file.as_ref(), limits: self.limits };
+        let from = Files { pager, file: self.file.as_ref(), limits: self.limits };
         let builder = &mut self.builder;
         let take = |key: &[u8], value: Stored<'_>| {
             Ok(builder.push(set, pager, key, value) == Pushed::Taken)

@@ -5,7 +5,7 @@
 
 use yieldb_core::Completion;
 
-use super::source::{From, Look, Source};
+use super::source::{Files, Look, Source};
 use crate::Result;
 use crate::node::Stored;
 
@@ -59,7 +59,7 @@ impl Merge {
     /// A failed read; damage; what `take` fails with.
     pub fn go_on(
         &mut self,
-        from: &From<'_>,
+        from: &Files<'_>,
         mut take: impl FnMut(&[u8], Stored<'_>) -> Result<bool>,
     ) -> Result<Merged> {
         for _ in 0..STRIDE {
@@ -83,7 +83,7 @@ impl Merge {
     }
 
     /// Looks at the next entries of those sources that must be looked at, or says what to wait for.
-    fn look(&mut self, from: &From<'_>) -> Result<Option<Completion>> {
+    fn look(&mut self, from: &Files<'_>) -> Result<Option<Completion>> {
         let is_first = self.tree.is_empty();
         let last = if is_first { self.sources.len() } else { self.next + 1 };
         for index in self.next..last {

@@ -133,7 +133,7 @@ impl Source {
     ///
     /// A failed read; damage.
     #[inline]
-    pub fn look(&mut self, from: &From<'_>) -> Result<Look> {
+    pub fn look(&mut self, from: &Files<'_>) -> Result<Look> {
         match self {
             Source::Sorted { sorted, index, .. } if *index < sorted.count() => Ok(Look::Entry),
             Source::Sorted { .. } => Ok(Look::Over),
@@ -144,13 +144,13 @@ impl Source {
 }
 
 /// Where sources read from.
-pub(super) struct From<'a> {
+pub(super) struct Files<'a> {
     pub pager: &'a Pager,
     pub file: Option<&'a SortFile>,
     pub limits: Limits,
 }
 
-impl From<'_> {
+impl Files<'_> {
     fn file(&self) -> &SortFile {
         self.file.expect("what is in the sort file was written there")
     }
@@ -194,7 +194,7 @@ impl Frames {
     }
 
     /// Looks for an entry where the frame that was looked at is over, or none ever was.
-    fn look(&mut self, from: &From<'_>) -> Result<Look> {
+    fn look(&mut self, from: &Files<'_>) -> Result<Look> {
         loop {
             if self.end > 0 {
                 self.ready.pop_front();
@@ -241,7 +241,7 @@ impl Frames {
     }
 
     /// Takes what was read, and begins to read what follows.
-    fn read_ahead(&mut self, from: &From<'_>) -> Result<()> {
+    fn read_ahead(&mut self, from: &Files<'_>) -> Result<()> {
         self.accept(from)?;
         if self.reading.is_some() || self.next_is_none() || self.ready.len() >= from.limits.block {
             return Ok(());
@@ -271,7 +271,7 @@ impl Frames {
     }
 
     /// Begins to read the next frames.
-    fn read(&mut self, frames: Buffers, from: &From<'_>) {
+    fn read(&mut self, frames: Buffers, from: &Files<'_>) {
         let count = frames.len() as u64;
         let io = Completion::read(frames);
         let page_len = from.limits.page_len as u64;
@@ -298,7 +298,7 @@ impl Frames {
     }
 
     /// Takes what was read, if that is finished, and checks it.
-    fn accept(&mut self, from: &From<'_>) -> Result<()> {
+    fn accept(&mut self, from: &Files<'_>) -> Result<()> {
         let is_over = |reading: &mut Reading| match reading {
             Reading::SortFile(io, _) | Reading::Tree(io, ..) => io.finished(),
         };

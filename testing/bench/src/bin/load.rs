@@ -1,8 +1,8 @@
 //! Bulk loads beside loads put by put: one transaction, commit included.
 //!
-//! `cargo run --release -p bench --bin load -- [DIRECTORY [COUNT [CACHE_MIB [WHICH]]]]`, where WHICH
-//! is a part of the name of what is to be run. What is printed is the median of several rounds, in
-//! entries a second.
+//! `cargo run --release -p bench --bin load -- [DIRECTORY [COUNT [CACHE_MIB [WHICH]]]]`, where
+//! WHICH is a part of the name of what is to be run. What is printed is the median of several
+//! rounds, in entries a second.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
