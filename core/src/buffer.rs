@@ -18,6 +18,10 @@ use crate::{Error, Result};
 /// multiple of it: what direct I/O asks for.
 pub const ALIGNMENT: usize = 4096;
 
+/// The length of a line of the processor's caches in bytes.
+#[cfg(target_arch = "x86_64")]
+const LINE_LEN: usize = 64;
+
 /// Buffers of one vectored read, filled in order.
 pub type Buffers = SmallVec<[Buffer; 1]>;
 
@@ -72,6 +76,21 @@ impl Buffer {
     pub fn into_token(mut self) -> u64 {
         self.home = None;
         self.token
+    }
+
+    /// Asks the processor for `len` bytes from `from` on, which are going to be read: they are on
+    /// their way into its caches. Never waits; what lies behind the end is not asked for.
+    #[inline]
+    pub fn prefetch(&self, from: usize, len: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for at in (from..self.len.min(from.saturating_add(len))).step_by(LINE_LEN) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line = self.start.as_ptr().wrapping_add(at);
+            // SAFETY: a prefetch is only advice: it reads nothing and cannot fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast_const().cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (from, len);
     }
 
     /// Gives up the right to change the bytes.

@@ -16,11 +16,9 @@ const POSITION_LEN: usize = 4;
 /// How many bytes of a key are sorted as an integer.
 const HEAD_LEN: usize = 12;
 
-/// How many entries ahead are looked at, and how much of each: so many lines of the processor's
-/// caches, of this length.
+/// How many entries ahead are brought into the processor's caches, and how many bytes of each.
 const AHEAD: usize = 12;
-const AHEAD_LINES: usize = 3;
-const LINE_LEN: usize = 64;
+const AHEAD_LEN: usize = 192;
 
 /// Entries as they come, in frames.
 pub(super) struct Collected {
@@ -212,16 +210,14 @@ impl Sorted {
         Record::at(&self.records[place.frame], place.at)
     }
 
-    /// Has a look at the entry that comes `AHEAD` behind the one at `index`: it is in the
-    /// processor's caches by the time that it is needed. Entries lie in no order, so it would have
-    /// to be waited for.
+    /// Has the entry that comes `AHEAD` behind the one at `index` brought into the processor's
+    /// caches. Sorted entries lie in no order, so each would have to be waited for.
     #[inline]
-    pub fn look_ahead(&self, index: usize) {
-        let Some(index) = Some(index + AHEAD).filter(|index| *index < self.count) else { return };
-        let Place { frame, at } = self.place(index);
-        let frame = &self.records[frame];
-        for line in frame[at..].iter().step_by(LINE_LEN).take(AHEAD_LINES) {
-            std::hint::black_box(*line);
+    pub fn prefetch_behind(&self, index: usize) {
+        let index = index + AHEAD;
+        if index < self.count {
+            let Place { frame, at } = self.place(index);
+            self.records[frame].prefetch(at, AHEAD_LEN);
         }
     }
 

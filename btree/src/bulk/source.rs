@@ -120,7 +120,7 @@ impl Source {
                 *index += 1;
                 if *index < sorted.count() {
                     *place = sorted.place(*index);
-                    sorted.look_ahead(*index);
+                    sorted.prefetch_behind(*index);
                 }
             }
             Source::Frames(frames) => frames.skip(),
