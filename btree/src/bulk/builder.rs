@@ -12,7 +12,7 @@
 //! level has two children at least, whatever comes.
 
 use yieldb_pager::page_format::set_name;
-use yieldb_pager::{PageId, PageRef, PageRun, Pager, Root, Stamp, WriteSet};
+use yieldb_pager::{PageId, PageRef, PageRun, Root, Stamp, WriteSet};
 
 use super::packing::Packing;
 use crate::node::{
@@ -112,13 +112,7 @@ impl Builder {
     ///
     /// If the key is less.
     #[inline]
-    pub fn push(
-        &mut self,
-        set: &mut WriteSet,
-        pager: &Pager,
-        key: &[u8],
-        value: Stored<'_>,
-    ) -> Pushed {
+    pub fn push(&mut self, set: &mut WriteSet, key: &[u8], value: Stored<'_>) -> Pushed {
         if set.ready_count() < self.pages_needed() {
             return Pushed::PagesNeeded;
         }

@@ -361,9 +361,8 @@ impl Loader {
     ) -> Result<Next> {
         let from = Files { pager, file: self.file.as_ref(), limits: self.limits };
         let builder = &mut self.builder;
-        let take = |key: &[u8], value: Stored<'_>| {
-            Ok(builder.push(set, pager, key, value) == Pushed::Taken)
-        };
+        let take =
+            |key: &[u8], value: Stored<'_>| Ok(builder.push(set, key, value) == Pushed::Taken);
         Ok(match merge.go_on(&from, take)? {
             Merged::Some => Step::Next(Work::Build(merge)),
             Merged::Wait(io) => Step::Wait(Work::Build(merge), io),
