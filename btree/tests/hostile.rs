@@ -161,8 +161,8 @@ impl User {
             }
             let _stats = snapshot.stats(tree, |_| {}).ok().and_then(|stats| self.drive(stats));
             let _count = self.drive(snapshot.count_range(tree, KeyRange::all()));
-            let _first = self.drive(snapshot.first(tree, KeyRange::all().from(&key(17))));
-            let _last = self.drive(snapshot.last(tree, KeyRange::all().to(&key(17))));
+            let _first = self.drive(snapshot.first(tree, KeyRange::all().from(key(17))));
+            let _last = self.drive(snapshot.last(tree, KeyRange::all().to(key(17))));
         }
         for number in (0..4_000).step_by(37).chain([7, 80, 167, 240]) {
             let _found = self.drive(snapshot.get(Tree::MAIN, key(number)));
@@ -214,7 +214,7 @@ impl User {
     }
 
     fn change_ranges(&self, transaction: &mut Transaction) {
-        let range = KeyRange::all().from(&key(38)).to(&key(2_038));
+        let range = KeyRange::all().from(key(38)).to(key(2_038));
         let _deleted = self.drive(transaction.delete_range(Tree::MAIN, range));
         for name in ["large", "small"] {
             let Some(tree) = transaction.tree(name.as_bytes()) else { continue };
@@ -232,7 +232,7 @@ impl User {
             batch.delete(Tree::MAIN, key(number + 1));
         }
         batch.put(Tree::MAIN, key(9), [8; 9_000]);
-        batch.delete_range(Tree::MAIN, KeyRange::all().from(&key(39)));
+        batch.delete_range(Tree::MAIN, KeyRange::all().from(key(39)));
         let _written = self.drive(write::write(&batch, begin::begin(self.pager.clone())));
         let Some(mut transaction) = self.begin() else { return };
         let _deleted = self.drive(transaction.delete_range(Tree::MAIN, KeyRange::all()));

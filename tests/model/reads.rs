@@ -83,6 +83,33 @@ impl Work {
         }
     }
 
+    /// Many lookups at a time, in whatever order they end; now and then only some of them.
+    pub fn multi_get(&mut self, rng: &mut Rng) {
+        let (name, tree) = self.tree(rng);
+        let keys: Vec<Vec<u8>> = (0..rng.below(40)).map(|_| self.key(rng)).collect();
+        let limit = if rng.once_in(4) { rng.below(keys.len() as u64 + 1) } else { u64::MAX };
+        let depth = 1 + rng.below(20) as usize;
+        let mut lookups = self.transaction.multi_get(tree, &keys, depth);
+        let mut looked_up: Vec<&[u8]> = Vec::new();
+        while (looked_up.len() as u64) < limit
+            && let Some(lookup) = lookups.next().wait().unwrap()
+        {
+            let found = lookup.value.unwrap();
+            match (self.reference.entries(&name).get(lookup.key), found.as_deref()) {
+                (None, None) => {}
+                (Some(value), Some(bytes)) => assert!(value.is(bytes), "another value"),
+                (expected, found) => panic!("{:?} for {expected:?}", found.map(<[u8]>::len)),
+            }
+            looked_up.push(lookup.key);
+        }
+        if limit == u64::MAX {
+            let mut expected: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            expected.sort_unstable();
+            looked_up.sort_unstable();
+            assert_eq!(looked_up, expected, "a key is looked up once");
+        }
+    }
+
     pub fn read_parts(&mut self, rng: &mut Rng) {
         let ((name, tree), key) = (self.tree(rng), self.key(rng));
         let reader = self.transaction.value(tree, &key).wait().unwrap();

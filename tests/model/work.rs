@@ -24,8 +24,7 @@ pub struct Work {
 
 type Operation = fn(&mut Work, &mut Rng);
 
-/// How often each operation is done, relative to the others. A new kind of operation has its place
-/// here.
+/// How often each operation is done, relative to the others.
 const OPERATIONS: &[(u64, Operation)] = &[
     (300, Work::put),
     (30, Work::put_value),
@@ -40,6 +39,7 @@ const OPERATIONS: &[(u64, Operation)] = &[
     (30, Work::edges),
     (20, Work::count_range),
     (20, Work::scan_prefix),
+    (15, Work::multi_get),
     (12, Work::create_tree),
     (4, Work::rename_tree),
     (1, Work::drop_tree),
