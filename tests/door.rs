@@ -282,3 +282,31 @@ fn closing_waits_for_the_commit_that_nobody_waits_for() {
         database.close().wait().unwrap();
     }
 }
+
+/// Over a back-end that is done at once a read is over before anybody can wait for it.
+#[test]
+fn many_lookups_come_to_their_end_over_every_back_end() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        for number in 0..5_000 {
+            transaction.put(MAIN, key(number), [7; 90]).wait().unwrap();
+        }
+        transaction.commit().wait().unwrap();
+        let snapshot = database.snapshot();
+        for depth in [1, 3, 64] {
+            for count in [1, 4, 100] {
+                // Far apart, some of them twice, and most of them not in memory.
+                let keys: Vec<Vec<u8>> =
+                    (0..count).map(|number| key(number * 3_571 % 5_000 / 2 * 2)).collect();
+                let mut lookups = snapshot.multi_get(MAIN, &keys, depth);
+                let mut found = 0;
+                while let Some(lookup) = lookups.next().wait().unwrap() {
+                    assert_eq!(lookup.value.unwrap().as_deref(), Some(&[7; 90][..]), "{name}");
+                    found += 1;
+                }
+                assert_eq!(found, count, "{name}");
+            }
+        }
+    }
+}

@@ -77,6 +77,8 @@ pub(crate) enum Gathered<'a, K> {
     Next(Option<Lookup<'a, K>>),
     /// Wait for this, and gather again.
     Wait(Completion),
+    /// Gather again at once: a read was over before it could be watched.
+    Again,
     /// Step the read of the first large value.
     Large,
 }
@@ -137,6 +139,8 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         }
         Ok(if !self.large.is_empty() {
             Gathered::Large
+        } else if self.reading.iter().any(|reading| reading.read.completion().finished()) {
+            Gathered::Again
         } else if !self.reading.is_empty() {
             Gathered::Wait(self.arrivals.next_signal())
         } else if let Some(signal) = lack {
@@ -222,6 +226,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
                 Err(error) => self.give_out(index, key, Err(error.into())),
                 Ok(Joined::Reading(read)) => {
                     let io = read.completion();
+                    // One that is over already is not watched: it is looked at before a wait.
                     let _watched = self.arrivals.watch(&io);
                     self.reading.push(Reading { index, key, read });
                 }

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///   begin -> Gather --- one is done, or none is left --> done
-///             ^ ^|'---- all wait for pages: waits in Gather
+///             ^ ^|'---- all wait for pages: waits in Gather; one has come: Gather
 ///             | '------ large values are left: Loading --> done
 ///             '------------------- (the next call)
 /// ```
@@ -58,6 +58,7 @@ impl<'m, 'a, I: Iterator<Item: AsRef<[u8]>>> StateTransition for Next<'m, 'a, I>
         Ok(match state {
             State::Gather(lookups) => match lookups.gather(pager)? {
                 Gathered::Next(lookup) => Transition::Done(lookup),
+                Gathered::Again => Transition::Next(State::Gather(lookups)),
                 Gathered::Wait(io) => Transition::Wait(State::Gather(lookups), io),
                 Gathered::Large => Transition::Next(State::Loading(lookups)),
             },
