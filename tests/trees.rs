@@ -91,6 +91,21 @@ fn trees_are_found_again_and_a_dropped_one_is_gone_for_good() {
 }
 
 #[test]
+fn a_tree_that_was_rolled_back_does_not_come_to_life_as_another() {
+    let database = open(&MemoryDisk::new());
+    let mut transaction = database.begin().wait().unwrap();
+    let savepoint = transaction.savepoint();
+    let gone = transaction.create_tree("gone").unwrap();
+    transaction.roll_back_to(savepoint).unwrap();
+    let new = transaction.create_tree("new").unwrap();
+    assert_ne!(new, gone);
+    assert!(transaction.put(gone, "a", "b").wait().is_err());
+    transaction.put(new, "a", "b").wait().unwrap();
+    transaction.commit().wait().unwrap();
+    assert_eq!(database.snapshot().trees().count(), 2);
+}
+
+#[test]
 fn the_tree_named_main_stays_and_names_have_limits() {
     let database = open(&MemoryDisk::new());
     let mut transaction = database.begin().wait().unwrap();

@@ -40,7 +40,7 @@ impl Transaction {
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
         let index = self.index_of(savepoint)?;
         self.saved.truncate(index + 1);
-        self.trees = self.saved[index].trees.clone();
+        self.trees.go_back_to(&self.saved[index].trees);
         let (set, pager) = self.write_set_mut();
         set.roll_back_to(pager, savepoint.0);
         Ok(())

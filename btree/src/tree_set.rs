@@ -129,6 +129,14 @@ impl TreeSet {
         self.touched.iter().map(record).collect()
     }
 
+    /// Makes everything as it was in `before`, but for the numbers of trees that were created
+    /// since: a handle on one of those does not come to life again.
+    pub fn go_back_to(&mut self, before: &TreeSet) {
+        let next = self.trees.next_number();
+        *self = before.clone();
+        self.trees.skip_numbers(next);
+    }
+
     /// The trees, once settled.
     pub fn trees(&self) -> &Trees {
         &self.trees

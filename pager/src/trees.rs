@@ -23,6 +23,7 @@ pub struct Root {
 /// A tree of a database: the same one in all versions that have it, whatever its name is there.
 ///
 /// Numbers are not used again: after a tree was dropped, a new one with its name is another tree.
+/// Only the number of a tree that was never committed may be another tree's later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tree(u32);
 
@@ -101,6 +102,11 @@ impl Trees {
     /// The number of the tree that is created next.
     pub fn next_number(&self) -> u32 {
         self.next
+    }
+
+    /// Makes sure that no tree created from now on has a number below `next`.
+    pub fn skip_numbers(&mut self, next: u32) {
+        self.next = self.next.max(next);
     }
 
     /// Notes where a tree begins now.
