@@ -85,20 +85,14 @@ impl Transaction {
         value: Stored<'_>,
     ) -> Result<Step<PutStage, bool>> {
         let change = Change::Put { key, value };
-        Ok(match self.attempt(Subject::Tree(tree), change)? {
-            Attempt::Done(edited) => Step::Done(edited.found > 0),
-            Attempt::Wait(io) => Step::Wait(PutStage::Change, io),
-            Attempt::Missing(page) => Step::Missing(page),
-        })
+        let attempt = self.attempt(Subject::Tree(tree), change)?;
+        Ok(step_of(attempt, PutStage::Change, |edited| edited.found > 0))
     }
 
     /// Tries to remove an entry. Done: was there one?
     pub(crate) fn step_delete(&mut self, tree: Tree, key: &[u8]) -> Result<Step<(), bool>> {
-        Ok(match self.attempt(Subject::Tree(tree), Change::Delete { key })? {
-            Attempt::Done(edited) => Step::Done(edited.found > 0),
-            Attempt::Wait(io) => Step::Wait((), io),
-            Attempt::Missing(page) => Step::Missing(page),
-        })
+        let attempt = self.attempt(Subject::Tree(tree), Change::Delete { key })?;
+        Ok(step_of(attempt, (), |edited| edited.found > 0))
     }
 
     /// Tries to remove the entries of a range from the leaf where it begins. Done: how many they
@@ -110,10 +104,15 @@ impl Transaction {
         end: Bound<&[u8]>,
     ) -> Result<Step<(), Edited>> {
         let change = Change::DeleteRange { start, end };
-        Ok(match self.attempt(Subject::Tree(tree), change)? {
-            Attempt::Done(edited) => Step::Done(edited),
-            Attempt::Wait(io) => Step::Wait((), io),
-            Attempt::Missing(page) => Step::Missing(page),
-        })
+        Ok(step_of(self.attempt(Subject::Tree(tree), change)?, (), |edited| edited))
+    }
+}
+
+/// An attempt as a step: one that has to wait goes on at `stage`.
+fn step_of<S, T>(attempt: Attempt, stage: S, done: impl FnOnce(Edited) -> T) -> Step<S, T> {
+    match attempt {
+        Attempt::Done(edited) => Step::Done(done(edited)),
+        Attempt::Wait(io) => Step::Wait(stage, io),
+        Attempt::Missing(page) => Step::Missing(page),
     }
 }
