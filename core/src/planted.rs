@@ -1,4 +1,5 @@
-//! Where mistakes are made on purpose, for tests: see the module `injection`.
+//! Where mistakes are made on purpose, and where paths are noted, for tests: see the module
+//! `injection`.
 
 /// Is this mistake, a variant of `injection::Mistake`, to be made here? Never, but in a build for
 /// tests.
@@ -18,5 +19,26 @@ macro_rules! is_planted {
 macro_rules! is_planted {
     ($mistake:ident) => {
         false
+    };
+}
+
+/// Notes that a path, a variant of `injection::Path`, was reached. Nothing, but in a build for
+/// tests.
+#[cfg(feature = "injection")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! reached {
+    ($path:ident) => {
+        $crate::injection::reach($crate::injection::Path::$path)
+    };
+}
+
+/// Notes that a path was reached, in a build for tests.
+#[cfg(not(feature = "injection"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! reached {
+    ($path:ident) => {
+        ()
     };
 }

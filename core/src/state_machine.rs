@@ -137,7 +137,7 @@ impl<T: StateTransition> StateMachine<T> {
             Progress::Failed => panic!("{} stepped after it failed", any::type_name::<T>()),
         };
         for _ in 0..MAX_TRANSITIONS_PER_STEP {
-            if must_yield::<T>(&mut resumed) {
+            if must_yield::<T>(&mut resumed, &state) {
                 return Ok(self.wait(state, Completion::new_yield()));
             }
             state = match self.machine.transition(state, context)? {
@@ -178,12 +178,11 @@ impl<T: StateTransition> fmt::Debug for StateMachine<T> {
 /// Does the yield test want a yield in front of the next transition? After one that it forced, the
 /// transition runs, so a schedule that yields everywhere still makes progress.
 #[cfg(any(test, feature = "injection"))]
-fn must_yield<T>(resumed: &mut bool) -> bool {
-    !std::mem::take(resumed) && crate::injection::at_gate(any::type_name::<T>())
+fn must_yield<T: StateTransition>(resumed: &mut bool, state: &T::State) -> bool {
+    !std::mem::take(resumed) && crate::injection::at_gate(any::type_name::<T>(), state)
 }
 
 #[cfg(not(any(test, feature = "injection")))]
-#[allow(clippy::extra_unused_type_parameters)] // the other one needs it
-fn must_yield<T>(_resumed: &mut bool) -> bool {
+fn must_yield<T: StateTransition>(_resumed: &mut bool, _state: &T::State) -> bool {
     false
 }

@@ -1,0 +1,166 @@
+//! Mistakes made on purpose, one at a time: a test that does not notice them is no test.
+
+use std::cell::Cell;
+
+use super::named::named;
+
+named! {
+    /// A mistake of a kind that the engine's design is to rule out, made on purpose at one place of
+    /// it: a test that does not notice it is no test.
+    pub enum Mistake {
+        // What the idiom of the state machines is to rule out.
+
+        /// The tree's count is changed before it is known that the change can be made.
+        CountBeforePages = "count-before-pages",
+        /// The pages built for a plan that misses a page are not put back.
+        ReserveNotPutBack = "reserve-not-put-back",
+        /// The turn of a writer who left the queue is not passed on.
+        TurnNotPassedOn = "turn-not-passed-on",
+        /// A number is used again while the page with it is still being written.
+        WritesNotAwaited = "writes-not-awaited",
+        /// What was read is used whether or not the read failed.
+        ReadErrorIgnored = "read-error-ignored",
+        /// A cursor moves before the page that it moves to is there.
+        CursorBeforePage = "cursor-before-page",
+        /// A read that nobody waits for any more keeps its pin.
+        PinOfAbandonedRead = "pin-of-abandoned-read",
+        /// A transaction that is given up keeps its numbers.
+        NumbersOfAbandonedTransaction = "numbers-of-abandoned-transaction",
+
+        // Checkpoints.
+
+        /// The slot is written while the pages that it names are not synced.
+        PagesNotSynced = "pages-not-synced",
+        /// The slots of a commit are written, and not made durable.
+        SlotNotDurable = "slot-not-durable",
+        /// A commit is acknowledged while its slots are still being written.
+        SlotNotAwaited = "slot-not-awaited",
+        /// The second slot is written while the first one is.
+        SlotsTogether = "slots-together",
+        /// A commit is acknowledged when only one slot names it.
+        SecondSlotNotWritten = "second-slot-not-written",
+        /// A sync, or a slot, that failed counts as one that succeeded.
+        SyncErrorIgnored = "sync-error-ignored",
+        /// A sync that failed is tried again, and a success then counts.
+        SyncRetried = "sync-retried",
+        /// The database goes on when it is not known what is durable.
+        NotPoisoned = "not-poisoned",
+        /// A commit goes on when some of its pages could not be written.
+        WriteErrorIgnored = "write-error-ignored",
+        /// The slot is written while large values and pages written early are still on their way.
+        RunsNotAwaited = "runs-not-awaited",
+        /// The last pages of large values are not written.
+        LastRunNotWritten = "last-run-not-written",
+        /// Two checkpoints have the same number.
+        CheckpointNumberRepeated = "checkpoint-number-repeated",
+        /// The numbers of the space map's pages are lost when a checkpoint is given up.
+        NumbersOfAbandonedPlan = "numbers-of-abandoned-plan",
+        /// The space map says that the numbers are used which the transaction has vacated.
+        VacatedNotInMap = "vacated-not-in-map",
+
+        // Opening.
+
+        /// What an earlier process has written is trusted without a sync.
+        OpenNotSynced = "open-not-synced",
+        /// The session is the same as before, so stamps repeat after a crash.
+        SessionNotAdvanced = "session-not-advanced",
+        /// The slots that name the session are not made durable.
+        SessionNotDurable = "session-not-durable",
+        /// The slot that counts is rewritten while it is the only good one.
+        ChosenSlotFirst = "chosen-slot-first",
+        /// The file is cut before the slot that it is cut for is durable.
+        CutBeforeSlots = "cut-before-slots",
+        /// The directory entry of the file is not made durable.
+        DirectoryNotSynced = "directory-not-synced",
+        /// A reader sees a version that a power cut can still take.
+        ReaderNotSynced = "reader-not-synced",
+
+        // Numbers and stamps.
+
+        /// A page of the durable version is given up like one that the transaction has made.
+        DurablePageReused = "durable-page-reused",
+        /// A dead page is kept only for the oldest snapshot, not for those in its life's middle.
+        MiddleSnapshotForgotten = "middle-snapshot-forgotten",
+        /// With the newest snapshot that needs a dead page goes the page, whoever else needs it.
+        OlderSnapshotForgotten = "older-snapshot-forgotten",
+        /// A number is free while a read of it that was abandoned is in flight.
+        ReadInFlightForgotten = "read-in-flight-forgotten",
+        /// The numbers of a transaction that is given up are free while its writes are in flight.
+        AbandonedWritesNotAwaited = "abandoned-writes-not-awaited",
+        /// The stamps of a transaction that was given up are given out again.
+        StampRepeated = "stamp-repeated",
+
+        // Transactions.
+
+        /// What was made before a savepoint changes in place behind it.
+        SavepointNotSealed = "savepoint-not-sealed",
+        /// What was replaced behind a savepoint stays dead when the transaction goes back to it.
+        ReplacedStaysDead = "replaced-stays-dead",
+        /// The pages are as they were at a savepoint, the trees are not.
+        TreesNotRolledBack = "trees-not-rolled-back",
+        /// The numbers of what a range delete, a batch or a load has made are lost when it is
+        /// dropped.
+        NumbersOfAbandonedWork = "numbers-of-abandoned-work",
+        /// A range delete, a batch or a load that is dropped leaves half of its work.
+        TentativeWorkKept = "tentative-work-kept",
+        /// A transaction commits of which a page could not be written.
+        DoomedCommits = "doomed-commits",
+        /// A leaf is changed when the transaction has to wait before it may.
+        LeafBeforeReservation = "leaf-before-reservation",
+        /// The last leaf of a bulk load is not made.
+        LastLeafNotMade = "last-leaf-not-made",
+        /// The leaves that a bulk load has made are free before they are merged with the rest.
+        LeavesFreedBeforeMerge = "leaves-freed-before-merge",
+
+        // Reads, buffers and verification.
+
+        /// A write that moved only some of its bytes is taken for a whole one.
+        ShortWriteIgnored = "short-write-ignored",
+        /// A group waits for its first child only.
+        GroupForgetsChildren = "group-forgets-children",
+        /// The frame of a read that was abandoned is used again while the read is in flight.
+        FrameOfAbandonedRead = "frame-of-abandoned-read",
+        /// A page's checksum is not looked at.
+        ChecksumNotVerified = "checksum-not-verified",
+        /// A page's own number is not looked at.
+        NumberNotVerified = "number-not-verified",
+        /// What the page above says of a page's stamp is not looked at.
+        StampNotVerified = "stamp-not-verified",
+        /// A slot's checksum is not looked at.
+        SlotChecksumNotVerified = "slot-checksum-not-verified",
+    }
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
+    static MADE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs `work` with one mistake made on purpose.
+pub fn plant<R>(mistake: Mistake, work: impl FnOnce() -> R) -> R {
+    /// Also when the work panics, as a test that notices the mistake does.
+    struct Remove;
+    impl Drop for Remove {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+    MADE.set(0);
+    PLANTED.set(Some(mistake));
+    let _remove = Remove;
+    work()
+}
+
+/// Is this mistake to be made? Each place that asks makes it then.
+pub fn is_planted(mistake: Mistake) -> bool {
+    let is_planted = PLANTED.get() == Some(mistake);
+    if is_planted {
+        MADE.set(MADE.get() + 1);
+    }
+    is_planted
+}
+
+/// How often the mistake was made that was planted last: 0 if its place was never reached.
+pub fn made() -> u64 {
+    MADE.get()
+}
