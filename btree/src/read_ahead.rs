@@ -1,6 +1,7 @@
 //! Reading the leaves ahead of a scan before it comes to them.
 
 use smallvec::SmallVec;
+use yieldb_core::reached;
 use yieldb_pager::{PageRef, Pager};
 
 use crate::cursor::Direction;
@@ -59,6 +60,7 @@ impl ReadAhead {
         }
         names.retain(|page| !pages.is_resident(*page));
         if !names.is_empty() {
+            reached!(ReadAhead);
             pager.prefetch(&names);
         }
     }

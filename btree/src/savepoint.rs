@@ -1,5 +1,6 @@
 //! Points in a transaction that it can go back to.
 
+use yieldb_core::{is_planted, reached};
 use yieldb_pager::write_set::Mark;
 
 use crate::transaction::Transaction;
@@ -40,7 +41,9 @@ impl Transaction {
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
         let index = self.index_of(savepoint)?;
         self.saved.truncate(index + 1);
-        self.trees.go_back_to(&self.saved[index].trees);
+        if !is_planted!(TreesNotRolledBack) {
+            self.trees.go_back_to(&self.saved[index].trees);
+        }
         let (set, pager) = self.write_set_mut();
         set.roll_back_to(pager, savepoint.0);
         Ok(())
@@ -92,7 +95,12 @@ impl<'t> Tentative<'t> {
 impl Drop for Tentative<'_> {
     fn drop(&mut self) {
         if let Some(since) = self.since.take() {
-            let undone = self.transaction.roll_back_to(since);
+            reached!(WorkUndone);
+            let undone = if is_planted!(TentativeWorkKept) {
+                Ok(())
+            } else {
+                self.transaction.roll_back_to(since)
+            };
             let ended = undone.and_then(|()| self.transaction.release(since));
             ended.expect("nobody else has ended it");
         }

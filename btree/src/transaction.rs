@@ -293,6 +293,12 @@ impl Transaction {
         self.used_here();
         let root = self.root(subject)?;
         if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
+            if self.set.ready_count() >= edit::pages_needed(root)
+                && is_planted!(LeafBeforeReservation)
+                && let Walk::Found(edited) = edit::change(&mut self.set, &self.pager, root, change)?
+            {
+                self.set_root(subject, edited.root);
+            }
             return Ok(Attempt::Wait(io));
         }
         if is_planted!(CountBeforePages) {

@@ -4,6 +4,7 @@
 //! cancelled because the thread that submitted it has ended. None of that is an end.
 
 use yieldb_core::buffer::ALIGNMENT;
+use yieldb_core::{is_planted, reached};
 
 /// How often in a row an attempt may come to nothing before that is its end.
 pub(crate) const MAX_RETRIES: u32 = 10_000;
@@ -88,6 +89,10 @@ impl Transfer {
             self.done = done;
             return After::Finished(done);
         }
+        if self.kind == TransferKind::Write && is_planted!(ShortWriteIgnored) {
+            return After::Finished(done);
+        }
+        reached!(TransferContinued);
         if !self.direct || done.is_multiple_of(ALIGNMENT) {
             (self.done, self.retries) = (done, 0);
             return After::Continue;
@@ -110,6 +115,7 @@ impl Transfer {
     }
 
     fn retry(&mut self, errno: i32) -> After {
+        reached!(TransferRetried);
         self.retries += 1;
         if self.retries > MAX_RETRIES { After::Failed(errno) } else { After::Continue }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use yieldb_core::{Buffer, BufferPool, Completion};
+use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
 
 use crate::cache::Cache;
 use crate::reuse::Reuse;
@@ -113,6 +113,14 @@ impl Ledger {
         }
     }
 
+    /// A stamp that no page has, for a transaction that begins.
+    pub fn first_stamp(&mut self) -> Stamp {
+        if is_planted!(StampRepeated) && self.durable.moment.session() == self.stamp.session() {
+            self.stamp = self.durable.moment;
+        }
+        self.next_stamp()
+    }
+
     /// A stamp that no page has.
     pub fn next_stamp(&mut self) -> Stamp {
         self.stamp = self.stamp.next();
@@ -120,12 +128,23 @@ impl Ledger {
     }
 
     pub fn allocate(&mut self) -> PageId {
-        self.space.allocate()
+        let end = self.space.page_count();
+        let page = self.space.allocate();
+        if page.as_u64() < end {
+            reached!(NumberReused);
+        }
+        page
     }
 
     /// Numbers for a run, the lowest that are free.
     pub fn allocate_run(&mut self, count: u64) -> PageRun {
-        self.space.allocate_run(count)
+        let end = self.space.page_count();
+        let run = self.space.allocate_run(count);
+        reached!(RunTaken);
+        if run.first().as_u64() < end {
+            reached!(RunReused);
+        }
+        run
     }
 
     /// Frees the number of a page, or those of a run, that nothing refers to: at once, or when the
@@ -140,6 +159,7 @@ impl Ledger {
 
     /// Frees numbers that nothing refers to once `io`, which works on them, is finished.
     pub fn free_after(&mut self, io: Completion, runs: Vec<PageRun>) {
+        reached!(NumberAwaitedIo);
         self.busy.push((io, runs));
     }
 
@@ -185,8 +205,14 @@ impl Ledger {
             image.mark(page);
             map.push(page);
         }
+        if map.len() > 1 {
+            reached!(MapOfSeveralPages);
+        }
+        if image.page_count() < self.durable.page_count {
+            reached!(FileShrank);
+        }
         let superblock = Superblock {
-            checkpoint: self.durable.checkpoint + 1,
+            checkpoint: self.durable.checkpoint + u64::from(!is_planted!(CheckpointNumberRepeated)),
             version: roots.version + 1,
             moment: set.stamp(),
             catalogue: roots.catalogue,
@@ -230,6 +256,9 @@ impl Ledger {
         self.durable = plan.superblock;
         self.slot = plan.first_slot;
         self.unpin(before, cache);
+        if self.reuse.held_count() > 0 {
+            reached!(HeldForSnapshot);
+        }
     }
 
     /// What is known of the pages in use.

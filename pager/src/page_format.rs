@@ -15,6 +15,8 @@
 //! A page is sealed when it leaves the hands of the transaction that made it, and verified when it
 //! is read from the file, never later.
 
+use yieldb_core::is_planted;
+
 use crate::{PageId, PageRef, Stamp};
 
 /// The length of the header in bytes.
@@ -101,10 +103,10 @@ pub fn seal(page: &mut [u8], id: PageId, stamp: Stamp) {
 /// What is wrong with it.
 pub fn verify(page: &[u8], expected: PageRef) -> Result<(), &'static str> {
     let stored = u32::from_le_bytes([page[0], page[1], page[2], page[3]]);
-    if stored != checksum_of(page) {
+    if stored != checksum_of(page) && !is_planted!(ChecksumNotVerified) {
         return Err("its checksum does not match its contents");
     }
-    if number_of(page) != expected.page().as_u64() {
+    if number_of(page) != expected.page().as_u64() && !is_planted!(NumberNotVerified) {
         return Err("its number is another page's");
     }
     if !expected.matches(stamp_of(page)) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use yieldb_core::is_planted;
+
 use crate::Stamp;
 
 /// The length of a page: a power of two from 4,096 to 65,536 bytes, the same for a whole file.
@@ -91,8 +93,8 @@ impl PageRef {
     }
 
     /// Is this the name of a page with this stamp?
-    pub const fn matches(self, stamp: Stamp) -> bool {
-        self.tag() == tag_of(stamp)
+    pub fn matches(self, stamp: Stamp) -> bool {
+        self.tag() == tag_of(stamp) || is_planted!(StampNotVerified)
     }
 
     /// As files store it.

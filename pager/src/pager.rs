@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use yieldb_core::{
     BufferPool, Buffers, Completion, CompletionGroup, CompletionKind, Error as IoFailure, File, IO,
-    SharedBuffers, Sink,
+    SharedBuffers, Sink, is_planted, reached,
 };
 
 use crate::cache::{Cache, Resident};
@@ -180,7 +180,7 @@ impl Pager {
     pub fn begin_write_set(&self) -> WriteSet {
         let stamp = self.with_ledger(|ledger| {
             ledger.settle(&self.cache);
-            ledger.next_stamp()
+            ledger.first_stamp()
         });
         WriteSet::new(stamp)
     }
@@ -339,6 +339,10 @@ impl Pager {
     /// Makes every later call fail: what is durable is unknown.
     pub(crate) fn poison(&self, cause: IoFailure) -> Error {
         tracing::error!(file = %self.file.path().display(), %cause, "poisoned");
+        reached!(Poisoned);
+        if is_planted!(NotPoisoned) {
+            return cause.into();
+        }
         let cause = self.poisoned.get_or_init(|| cause).clone();
         Error::Poisoned { cause }
     }

@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use yieldb_core::{is_planted, reached};
+
 use crate::{PageRun, Stamp};
 
 /// The pinned moments, and the dead pages that they hold.
@@ -59,8 +61,10 @@ impl Reuse {
         self.pins.remove(&moment);
         for (run, birth) in held {
             self.held_count -= run.count();
-            if !self.hold(run, birth, moment) {
+            if is_planted!(OlderSnapshotForgotten) || !self.hold(run, birth, moment) {
                 free(run);
+            } else {
+                reached!(HeldForOlderSnapshot);
             }
         }
     }
@@ -76,7 +80,12 @@ impl Reuse {
         if birth >= end {
             return false;
         }
-        let Some((_, pin)) = self.pins.range_mut(birth..end).next_back() else { return false };
+        let oldest = self.oldest();
+        let newest = self.pins.range_mut(birth..end).next_back();
+        let Some((moment, pin)) = newest else { return false };
+        if oldest != Some(*moment) && is_planted!(MiddleSnapshotForgotten) {
+            return false;
+        }
         pin.held.push((run, birth));
         self.held_count += run.count();
         true

@@ -11,6 +11,7 @@
 //! level keeps its last full node back until two more children are there: so the last node of a
 //! level has two children at least, whatever comes.
 
+use yieldb_core::is_planted;
 use yieldb_pager::page_format::set_name;
 use yieldb_pager::{PageId, PageRef, PageRun, Root, Stamp, WriteSet};
 
@@ -136,7 +137,9 @@ impl Builder {
     /// Makes what is left pages, up to the root. The pages
     /// [to finish](Builder::pages_to_finish) are ready.
     pub fn finish(&mut self, set: &mut WriteSet) -> Root {
-        self.close_leaf(set);
+        if !is_planted!(LastLeafNotMade) {
+            self.close_leaf(set);
+        }
         if self.levels.is_empty() {
             return Root::default();
         }

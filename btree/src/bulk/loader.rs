@@ -3,7 +3,7 @@
 use std::mem;
 use std::ops::Range;
 
-use yieldb_core::Buffer;
+use yieldb_core::{Buffer, is_planted, reached};
 use yieldb_pager::{PageRun, Pager, Root, Stamp, WriteSet};
 
 use super::Limits;
@@ -239,6 +239,10 @@ impl Loader {
             return Some(self.merge_last((too_many + 1).min(self.limits.fan_in)));
         }
         self.is_merged = true;
+        match self.runs.is_empty() {
+            true => reached!(LoadSortedInMemory),
+            false => reached!(LoadSortedInFile),
+        }
         let mut sources = Vec::new();
         if !self.before.is_empty() {
             sources.push(Source::tree(self.before.clone()));
@@ -262,6 +266,7 @@ impl Loader {
 
     /// Merges the last `count` runs.
     fn merge_last(&mut self, count: usize) -> Work {
+        reached!(LoadRunsMerged);
         let runs = self.runs.split_off(self.runs.len() - count);
         let level = runs.iter().map(|run| run.level).max().unwrap_or(0);
         Work::Open(runs.into_iter().map(|run| Source::run(run.frames)).collect(), level + 1)
@@ -285,7 +290,11 @@ impl Loader {
             Work::Seal => match set.prepare_stream(pager, self.builder.pages_needed())? {
                 Some(io) => Ok(Step::Wait(Work::Seal, io)),
                 None => {
+                    reached!(LoadOrderBroke);
                     self.before = self.builder.take_pages(set);
+                    if is_planted!(LeavesFreedBeforeMerge) {
+                        self.before.iter().for_each(|(run, birth)| set.kill_run(*run, *birth));
+                    }
                     Ok(Step::Next(Work::Settle))
                 }
             },

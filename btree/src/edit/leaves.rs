@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use smallvec::SmallVec;
+use yieldb_core::reached;
 use yieldb_pager::{PageRef, Root};
 
 use super::plan::{InPlace, Planner};
@@ -164,6 +165,9 @@ impl<'p> Planner<'p> {
         }
         self.kill(page);
         let (children, separators) = self.divide_leaf(entries, bias);
+        if children.len() > 1 {
+            reached!(LeafSplit);
+        }
         let first = path.last().map_or(0, |(_, index)| *index);
         self.plan_parents(path, Replacement { first, count: 1, children, separators }, bias)
     }
@@ -205,6 +209,7 @@ impl<'p> Planner<'p> {
             if !edit::fits_new_separator(parent.bytes, first, &separator) {
                 continue;
             }
+            reached!(LeafPushedAside);
             let (left, right) = if is_left { (other, page) } else { (page, other) };
             self.rebuild(left, |bytes| build_leaf(bytes, &all[..cut]));
             self.rebuild(right, |bytes| build_leaf(bytes, &all[cut..]));
@@ -239,6 +244,10 @@ impl<'p> Planner<'p> {
         self.kill(page);
         self.kill(neighbour);
         let (children, separators) = self.divide_leaf(&entries, Bias::Even);
+        match children.len() {
+            1 => reached!(LeavesMerged),
+            _ => reached!(LeavesRedistributed),
+        }
         self.plan_parents(path, Replacement { first, count: 2, children, separators }, Bias::Even)
     }
 

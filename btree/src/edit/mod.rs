@@ -21,7 +21,7 @@ mod plan;
 
 use std::ops::Bound;
 
-use yieldb_core::is_planted;
+use yieldb_core::{is_planted, reached};
 use yieldb_pager::{PageRef, Pager, Root, WriteSet};
 
 use crate::Result;
@@ -75,6 +75,7 @@ pub(crate) fn change(
         match planner.change(change) {
             Ok(Walk::Found(())) => Ok(Walk::Found(planner.plan)),
             Ok(Walk::Missing(page)) => {
+                reached!(PlanPutBack);
                 if !is_planted!(ReserveNotPutBack) {
                     planner.put_back();
                 }

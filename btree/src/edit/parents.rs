@@ -1,6 +1,7 @@
 //! Planning what becomes of the nodes above a leaf.
 
 use smallvec::SmallVec;
+use yieldb_core::reached;
 use yieldb_pager::PageRef;
 
 use super::plan::{InPlace, Planner};
@@ -43,6 +44,7 @@ impl<'p> Planner<'p> {
             let left = view.count() + 1 - replacement.count + replacement.children.len();
             if path.is_empty() && left == 1 {
                 // The root has a single child left, which is the root from now on.
+                reached!(RootShrank);
                 self.kill(page);
                 level -= 1;
                 break;
@@ -118,6 +120,12 @@ impl<'p> Planner<'p> {
         }
         self.kill(page);
         let (children, separators) = self.divide_interior(level, &list, bias);
+        match (count, children.len()) {
+            (1, 1) => {}
+            (1, _) => reached!(InteriorSplit),
+            (_, 1) => reached!(InteriorsMerged),
+            _ => reached!(InteriorsRedistributed),
+        }
         Ok(Walk::Found(Some(Replacement { first, count, children, separators })))
     }
 
@@ -126,6 +134,7 @@ impl<'p> Planner<'p> {
         let (page, level) = match replacement.children[..] {
             [page] => (page, level),
             _ => {
+                reached!(RootGrew);
                 let list = InteriorList {
                     children: replacement.children.iter().map(|page| page.as_u64()).collect(),
                     separators: replacement.keys().collect(),

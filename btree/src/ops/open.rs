@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use yieldb_core::{IO, IOResult, StateMachine, StateTransition, Transition};
+use yieldb_core::{IO, IOResult, StateMachine, StateTransition, Transition, reached};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::ops::open as pager_open;
 use yieldb_pager::ops::open::Settings;
@@ -95,6 +95,9 @@ impl StateTransition for Open {
 fn begin_learning(pager: Arc<Pager>) -> Box<Learning> {
     let pin = pager.newest();
     let (catalogue, trees) = (pin.roots().catalogue, pin.roots().trees.clone());
+    if catalogue.level > 0 {
+        reached!(CatalogueOfTwoLevels);
+    }
     let reader = Reader { tree: Tree::MAIN, root: Some(catalogue), private: None };
     let cursor = Cursor::new(reader, KeyRange::all());
     Box::new(Learning { cursor, pager, trees, left: catalogue.count })

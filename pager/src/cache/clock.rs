@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use yieldb_core::reached;
+
 use super::frames::{RESIDENT, RETIRED};
 use super::pool::{FramePool, Slow};
 use super::stats::Counters;
@@ -60,6 +62,7 @@ impl FramePool {
             let removed = self.remove(slow, meta.owner.load(Ordering::Relaxed), page);
             debug_assert_eq!(removed, Some(frame), "{page:?} is where its file has it");
             self.retire(slow, frame);
+            reached!(PageEvicted);
             Counters::count(&self.counters.evictions);
             evicted += 1;
             if evicted == BATCH {

@@ -15,11 +15,11 @@ use std::sync::atomic::Ordering;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted,
+    Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted, reached,
 };
 
 use super::clock::Need;
-use super::frames::{LOADING, RESIDENT};
+use super::frames::{LOADING, PINS, RESIDENT};
 use super::stats::Counters;
 use super::{Cache, PinnedPage, other_version};
 use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
@@ -158,6 +158,7 @@ impl Cache {
             let Some(completion) = read.end.completion().filter(|_| read.name == name) else {
                 return Ok(Joined::Later(read.completion()));
             };
+            reached!(ReadJoined);
             let page = self.pool.add_pin(read.frame);
             return Ok(Joined::Reading(PendingRead { page, completion }));
         }
@@ -203,7 +204,10 @@ impl Cache {
                 _ => (self.check)(page),
             })
         };
-        verdict.map_err(|what| IoFailure::Rejected { number: name.page().as_u64(), what })
+        verdict.map_err(|what| {
+            reached!(PageRefused);
+            IoFailure::Rejected { number: name.page().as_u64(), what }
+        })
     }
 
     /// Ends the read of one page: installs the page or gives up its frame, and tells those who
@@ -212,6 +216,10 @@ impl Cache {
         let mut slow = self.pool.slow();
         let read = slow.in_flight.remove(&(self.owner, page));
         let Some(Read { name, frame, end }) = read else { return };
+        let state = self.pool.frames.meta[frame as usize].state.load(Ordering::SeqCst);
+        if matches!(end, End::Read(_)) && state & PINS == 0 {
+            reached!(ReadAbandoned);
+        }
         // Another page may have taken its number, if the space map is damaged.
         if verdict.is_ok() && self.table.get(page).is_none() {
             self.make_resident(&mut slow, frame, name, RESIDENT);
@@ -230,6 +238,7 @@ impl Cache {
     /// Reads each page of a run by itself: the run could not be read, which may be due to one of
     /// them.
     fn read_each(self: &Arc<Self>, file: &dyn File, run: Run, buffers: &mut Buffers) {
+        reached!(MergedReadFailed);
         for (page, buffer) in run.pages().zip(buffers.drain(..)) {
             let alone = Run { first: page, count: 1 };
             self.pool.counters.count_read(buffer.len());

@@ -24,7 +24,7 @@ mod table;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
+use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer, is_planted};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
@@ -180,7 +180,9 @@ impl Cache {
     /// has given it back.
     pub fn forget(&self, id: PageId) -> Option<Completion> {
         let mut slow = self.pool.slow();
-        if let Some(read) = slow.in_flight.get(&(self.owner, id)) {
+        if let Some(read) = slow.in_flight.get(&(self.owner, id))
+            && !is_planted!(ReadInFlightForgotten)
+        {
             return Some(read.completion());
         }
         self.expel(&mut slow, id);

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
-use yieldb_core::{Buffer, Buffers, Completion};
+use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
 
 use super::clock::Need;
 use super::epoch::Epochs;
@@ -254,7 +254,8 @@ impl FramePool {
         if before & PINS > 1 {
             return;
         }
-        if before & RETIRED != 0 {
+        let is_given_up = before & LOADING != 0 && is_planted!(FrameOfAbandonedRead);
+        if before & RETIRED != 0 || is_given_up {
             self.retire(&mut self.slow(), frame);
         }
         self.wake_waiters();
@@ -391,6 +392,7 @@ impl FramePool {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Completion::new_yield();
         }
+        reached!(FrameAwaited);
         let signal = Completion::signal();
         slow.waiters.push_back(signal.clone());
         signal

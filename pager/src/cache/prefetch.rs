@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
-use yieldb_core::{Buffers, Completion, File};
+use yieldb_core::{Buffers, Completion, File, reached};
 
 use super::clock::Need;
 use super::frames::LOADING;
@@ -39,6 +39,9 @@ impl Cache {
             let mut rest = piece.as_slice();
             while let Some((run, io)) = self.begin_run(&mut rest) {
                 started += run.count;
+                if run.count > 1 {
+                    reached!(ReadsMerged);
+                }
                 self.pool.counters.count_read(run.count * self.page_len());
                 file.read(self.offset_of(run.first), io);
             }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use smallvec::smallvec;
-use yieldb_core::{Completion, CompletionGroup, StateMachine, StateTransition, Transition};
+use yieldb_core::{
+    Completion, CompletionGroup, StateMachine, StateTransition, Transition, is_planted, reached,
+};
 
 use crate::ledger::Plan;
 use crate::superblock::{SLOT_LEN, SLOT_OFFSETS};
@@ -125,22 +127,32 @@ impl StateTransition for Checkpoint {
                 Transition::Wait(State::Writing(plan, writes.clone()), writes)
             }
             State::Writing(plan, writes) => {
-                if let Some(error) = writes.get_error() {
+                if let Some(error) = writes.get_error()
+                    && !is_planted!(WriteErrorIgnored)
+                {
                     return Err(self.give_up(pager, Some(plan), error.into()));
                 }
                 let sync = Completion::sync();
+                if is_planted!(PagesNotSynced) {
+                    return Ok(write_slot(pager, plan, Slot::First));
+                }
                 pager.file().sync_data(sync.clone());
                 Transition::Wait(State::Syncing(plan, sync.clone()), sync)
+            }
+            State::Syncing(plan, sync) if sync.failed() && is_planted!(SyncRetried) => {
+                let again = Completion::sync();
+                pager.file().sync_data(again.clone());
+                Transition::Wait(State::Syncing(plan, again.clone()), again)
             }
             State::Syncing(plan, sync) => {
                 check(pager, &sync)?;
                 write_slot(pager, plan, Slot::First)
             }
-            State::WritingSlot(plan, Slot::First, write) => {
+            State::WritingSlot(plan, Slot::First, write) if !is_planted!(SecondSlotNotWritten) => {
                 check(pager, &write)?;
                 write_slot(pager, plan, Slot::Second)
             }
-            State::WritingSlot(plan, Slot::Second, write) => {
+            State::WritingSlot(plan, Slot::First | Slot::Second, write) => {
                 check(pager, &write)?;
                 let version = plan.superblock.version;
                 self.conclude(pager, plan);
@@ -168,7 +180,9 @@ impl Checkpoint {
             Err(error) => return Err(self.give_up(pager, Some(plan), error)),
         };
         let mut group = CompletionGroup::silent();
-        self.job.as_ref().expect("it is not over").set.add_writes_to(&mut group);
+        if !is_planted!(RunsNotAwaited) {
+            self.job.as_ref().expect("it is not over").set.add_writes_to(&mut group);
+        }
         group.add(&pager.write_out(&pages));
         for (id, buffer) in map {
             let write = Completion::write(smallvec![buffer.share()]);
@@ -180,9 +194,12 @@ impl Checkpoint {
 
     /// Undoes the transaction: nothing durable refers to its pages.
     fn give_up(&mut self, pager: &Pager, plan: Option<Plan>, error: Error) -> Error {
+        reached!(CheckpointGivenUp);
         let mut job = self.job.take().expect("a job that is given up is not over");
         job.set.give_up(pager);
-        if let Some(plan) = plan {
+        if let Some(plan) = plan
+            && !is_planted!(NumbersOfAbandonedPlan)
+        {
             pager.with_ledger(|ledger| ledger.abandon(plan, pager.cache()));
         }
         error
@@ -208,7 +225,11 @@ fn write_slot(pager: &Pager, plan: Plan, slot: Slot) -> Transition<Checkpoint> {
     plan.superblock.encode(&mut block);
     debug_assert_eq!(block.len(), SLOT_LEN);
     let write = Completion::write(smallvec![block.share()]);
-    pager.file().write(SLOT_OFFSETS[index], true, write.clone());
+    let durable = !is_planted!(SlotNotDurable);
+    pager.file().write(SLOT_OFFSETS[index], durable, write.clone());
+    if is_planted!(SlotNotAwaited) || matches!(slot, Slot::First) && is_planted!(SlotsTogether) {
+        return Transition::Next(State::WritingSlot(plan, slot, write));
+    }
     Transition::Wait(State::WritingSlot(plan, slot, write.clone()), write)
 }
 
@@ -216,6 +237,7 @@ fn write_slot(pager: &Pager, plan: Plan, slot: Slot) -> Transition<Checkpoint> {
 fn check(pager: &Pager, io: &Completion) -> Result<()> {
     match io.get_error() {
         None => Ok(()),
+        Some(_) if is_planted!(SyncErrorIgnored) => Ok(()),
         Some(error) => Err(pager.poison(error)),
     }
 }

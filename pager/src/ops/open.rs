@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 use yieldb_core::{
     BufferPool, Completion, Create, File, IO, LockKind, OpenOptions, StateMachine, StateTransition,
-    Transition,
+    Transition, is_planted, reached,
 };
 
 use crate::cache::{Cache, CheckPage, FramePool, Joined, PendingRead, check_limit};
@@ -191,6 +191,7 @@ impl StateTransition for Open {
             State::Preparing(chosen, io) => {
                 let synced = io.result().expect("the sync is finished");
                 if self.settings.read_only {
+                    reached!(ReaderSynced);
                     if let Some(error) = synced.err().filter(|error| !is_unwritable(error)) {
                         return Err(error.into());
                     }
@@ -207,6 +208,7 @@ impl StateTransition for Open {
                 io.result().expect("the write is finished")?;
                 chosen.slot = 1 - chosen.slot;
                 if chosen.file.0.size()? > chosen.superblock.file_len() {
+                    reached!(FileCut);
                     let io = truncate(&chosen);
                     Transition::Wait(State::Cutting(chosen, io.clone()), io)
                 } else {
@@ -255,6 +257,7 @@ impl Open {
         }
         let page_size = self.settings.page_size;
         self.settings.cache.check(page_size)?;
+        reached!(FileCreated);
         let database_id = self.settings.database_id.unwrap_or_else(|| {
             let mut id = [0; 16];
             self.io.random(&mut id);
@@ -297,6 +300,7 @@ impl Open {
         let is_unfinished = is_unfinished_creation([&slots[0], &slots[1]]);
         if is_unfinished && file_len <= PageSize::MAX.bytes() as u64 {
             drop(slots);
+            reached!(CreationFinished);
             return self.create(file.0);
         }
         let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
@@ -304,7 +308,7 @@ impl Open {
         self.settings.cache.check(superblock.page_size)?;
         let chosen = Known { file, superblock, slot };
         let is_settled = spare.is_none();
-        if self.settings.read_only && is_settled {
+        if self.settings.read_only && (is_settled || is_planted!(ReaderNotSynced)) {
             self.begin_map(chosen)
         } else {
             Ok(self.prepare(chosen))
@@ -314,7 +318,14 @@ impl Open {
     /// Makes durable what an earlier process may have left in a cache.
     fn prepare(&self, chosen: Known) -> Transition<Self> {
         let io = Completion::sync();
-        chosen.file.0.sync_data(io.clone());
+        if !self.settings.read_only && is_planted!(CutBeforeSlots) {
+            let _cut = truncate(&chosen);
+        }
+        if is_planted!(OpenNotSynced) {
+            io.succeed(0);
+        } else {
+            chosen.file.0.sync_data(io.clone());
+        }
         Transition::Wait(State::Preparing(chosen, io.clone()), io)
     }
 
@@ -322,7 +333,10 @@ impl Open {
     fn write_slot(&self, mut chosen: Known, slot: Slot) -> Transition<Self> {
         let offset = match slot {
             Slot::First => {
-                chosen.superblock.session += 1;
+                if is_planted!(ChosenSlotFirst) {
+                    chosen.slot = 1 - chosen.slot;
+                }
+                chosen.superblock.session += u32::from(!is_planted!(SessionNotAdvanced));
                 chosen.superblock.checkpoint += 1;
                 SLOT_OFFSETS[1 - chosen.slot]
             }
@@ -331,12 +345,16 @@ impl Open {
         let mut block = self.superblocks.take().expect("one slot is written at a time");
         chosen.superblock.encode(&mut block);
         let io = Completion::write(smallvec![block.share()]);
-        chosen.file.0.write(offset, true, io.clone());
+        chosen.file.0.write(offset, !is_planted!(SessionNotDurable), io.clone());
         Transition::Wait(State::WritingSlot(chosen, slot, io.clone()), io)
     }
 
     fn sync_directory(&self, chosen: Known) -> Transition<Self> {
         let io = Completion::directory();
+        if is_planted!(DirectoryNotSynced) {
+            io.succeed(0);
+            return Transition::Next(State::SyncingDirectory(chosen, io));
+        }
         self.io.sync_directory(&chosen.file.0.directory(), io.clone());
         Transition::Wait(State::SyncingDirectory(chosen, io.clone()), io)
     }
@@ -381,6 +399,9 @@ impl Open {
             };
         }
         let Unfinished { chosen, cache, loader } = *unfinished;
+        if chosen.superblock.space_level > 0 {
+            reached!(MapOfSeveralPagesRead);
+        }
         let superblock = chosen.superblock.clone();
         let (space, map) = loader
             .finish(reserved_page_count(superblock.page_size))

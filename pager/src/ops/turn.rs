@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
-use yieldb_core::{IOResult, StateMachine};
+use yieldb_core::{IOResult, StateMachine, reached};
 
 use crate::Pager;
 use crate::ops::checkpoint::{self, Checkpoint, Job};
@@ -75,6 +75,9 @@ impl Checkpoints {
                 Err(error) => Err(error),
             };
             *current = None;
+            if Arc::strong_count(&ticket) == 1 {
+                reached!(CommitUnattended);
+            }
             self.active.fetch_sub(1, Ordering::SeqCst);
             ticket.finish(result);
         }

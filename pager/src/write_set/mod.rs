@@ -29,7 +29,7 @@ mod stream;
 mod writes;
 
 use rustc_hash::FxHashMap;
-use yieldb_core::{Buffer, Completion, CompletionGroup, Error as IoFailure, is_planted};
+use yieldb_core::{Buffer, Completion, CompletionGroup, Error as IoFailure, is_planted, reached};
 
 use published::Published;
 use run::Unfinished;
@@ -229,6 +229,7 @@ impl WriteSet {
             return Err(Error::CacheTooSmall { bytes, min: 2 * count as u64 * page_len });
         }
         if !self.private.is_empty() && self.private.len() + count > pager.private_limit() {
+            reached!(PagesWrittenEarly);
             let pages = self.publish(pager);
             self.advance_stamp(pager);
             self.writes.push(pager.write_out(&pages), pages.len());
@@ -259,6 +260,7 @@ impl WriteSet {
             if let Some(io) = self.writes.oldest() {
                 return Ok(Some(io));
             }
+            reached!(VacatedFreed);
             self.vacated_count = 0;
             pager.free(self.vacated.drain(..));
         }
@@ -273,7 +275,9 @@ impl WriteSet {
 
     /// Takes note of the writes that are finished.
     fn check_writes(&mut self) -> Result<()> {
-        if let Some(cause) = &self.doomed {
+        if let Some(cause) = &self.doomed
+            && !is_planted!(DoomedCommits)
+        {
             return Err(Error::Doomed { cause: cause.clone() });
         }
         let result = self.writes.settle();
@@ -281,6 +285,7 @@ impl WriteSet {
             self.writes = Writes::default();
         }
         result.map_err(|cause| {
+            reached!(TransactionDoomed);
             self.doomed = Some(cause.clone());
             cause.into()
         })
@@ -343,6 +348,9 @@ impl WriteSet {
     /// one that no savepoint covers is vacated.
     pub fn kill_run(&mut self, run: PageRun, birth: Stamp) {
         if !self.published.contains(birth, run) {
+            if is_planted!(DurablePageReused) {
+                return self.vacate(run, birth);
+            }
             // In a tree that somebody made up it may be there twice, or not be used at all: the
             // checkpoint finds that out.
             self.dead.push((run, birth));
@@ -395,6 +403,9 @@ impl WriteSet {
             self.published.insert(*birth, (*id).into());
         }
         let mut pages = std::mem::take(&mut self.unwritten);
+        if !pages.is_empty() && is_planted!(LastRunNotWritten) {
+            pages.clear();
+        }
         pages.extend(made.into_iter().map(|(id, _)| id));
         pages.sort_unstable();
         pages
@@ -418,7 +429,12 @@ impl WriteSet {
     /// The numbers that the transaction has in reserve, or has vacated.
     pub(crate) fn unused(&self) -> impl Iterator<Item = PageRun> + '_ {
         let reserved = self.reserve.numbers.iter().map(|page| PageRun::from(*page));
-        reserved.chain(self.vacated.iter().copied())
+        let vacated = if self.vacated.is_empty() || !is_planted!(VacatedNotInMap) {
+            &self.vacated[..]
+        } else {
+            &[]
+        };
+        reserved.chain(vacated.iter().copied())
     }
 
     /// Ends the transaction well: its published pages belong to a version now, and all its writes
@@ -449,8 +465,11 @@ impl WriteSet {
         let written: Vec<PageRun> = published.runs().chain(self.vacated.drain(..)).collect();
         self.vacated_count = 0;
         match self.writes.all() {
-            Some(io) => pager.free_after(io, written),
-            None => pager.free(written),
+            Some(io) if !is_planted!(AbandonedWritesNotAwaited) => {
+                reached!(GivenUpWhileWriting);
+                pager.free_after(io, written);
+            }
+            Some(_) | None => pager.free(written),
         }
     }
 }

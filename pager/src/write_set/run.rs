@@ -14,7 +14,7 @@
 //! change that refers to it. If the operation is dropped before that, the run is abandoned by the
 //! next one that is begun, by the next savepoint, or by the transaction's end.
 
-use yieldb_core::{Buffer, Completion};
+use yieldb_core::{Buffer, Completion, reached};
 
 use super::WriteSet;
 use crate::{PageRun, Pager, Result, Stamp, value_page};
@@ -144,6 +144,7 @@ impl WriteSet {
     /// Gives up the run that is not finished, if there is one: its numbers are vacated.
     pub fn abandon_run(&mut self) {
         let Some(Unfinished { run, birth, .. }) = self.unfinished.take() else { return };
+        reached!(RunAbandoned);
         self.vacate(run, birth);
     }
 }

@@ -10,6 +10,8 @@
 //!   killed now:   superseded       superseded            free at once
 //! ```
 
+use yieldb_core::{is_planted, reached};
+
 use super::WriteSet;
 use crate::{PageId, Pager, Stamp};
 
@@ -38,7 +40,9 @@ impl WriteSet {
     /// finished is abandoned. Costs a stamp, and later a copy of each sealed page that is changed.
     pub fn savepoint(&mut self, pager: &Pager) -> Mark {
         self.abandon_run();
-        self.advance_stamp(pager);
+        if !is_planted!(SavepointNotSealed) {
+            self.advance_stamp(pager);
+        }
         let mark = Mark { since: self.stamp, number: self.mark_count };
         self.mark_count += 1;
         self.savepoints.push(Savepoint {
@@ -58,15 +62,20 @@ impl WriteSet {
     /// If the savepoint is over.
     pub fn roll_back_to(&mut self, pager: &Pager, mark: Mark) {
         self.abandon_run();
+        reached!(SavepointRolledBack);
         let index = self.index_of(mark);
         self.savepoints.truncate(index + 1);
         let Savepoint { mark: _, dead_count, superseded_count } = self.savepoints[index];
-        self.dead.truncate(dead_count);
+        if self.dead.len() == dead_count || !is_planted!(ReplacedStaysDead) {
+            self.dead.truncate(dead_count);
+        }
         self.superseded.truncate(superseded_count);
         let private = self.private.extract_if(|_, private| private.birth >= mark.since);
         // The frames go back before the ledger is locked.
         let private: Vec<PageId> = private.map(|(id, _)| id).collect();
-        pager.free(private);
+        if private.is_empty() || !is_planted!(NumbersOfAbandonedWork) {
+            pager.free(private);
+        }
         let published = self.published.split_off(mark.since);
         for (birth, run) in published.iter() {
             self.vacate(run, birth);
