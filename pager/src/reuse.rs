@@ -80,12 +80,10 @@ impl Reuse {
         if birth >= end {
             return false;
         }
-        let oldest = self.oldest();
-        let newest = self.pins.range_mut(birth..end).next_back();
-        let Some((moment, pin)) = newest else { return false };
-        if oldest != Some(*moment) && is_planted!(MiddleSnapshotForgotten) {
+        if is_planted!(MiddleSnapshotForgotten) && self.pins.range(..birth).next().is_some() {
             return false;
         }
+        let Some((_, pin)) = self.pins.range_mut(birth..end).next_back() else { return false };
         pin.held.push((run, birth));
         self.held_count += run.count();
         true

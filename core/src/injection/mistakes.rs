@@ -33,7 +33,7 @@ named! {
         PagesNotSynced = "pages-not-synced",
         /// The slots of a commit are written, and not made durable.
         SlotNotDurable = "slot-not-durable",
-        /// A commit is acknowledged while its slots are still being written.
+        /// A commit is acknowledged while the first slot that names it is being written.
         SlotNotAwaited = "slot-not-awaited",
         /// The second slot is written while the first one is.
         SlotsTogether = "slots-together",

@@ -22,7 +22,7 @@ pub fn take_seen() -> BTreeSet<&'static str> {
 }
 
 /// The states that machines have left on this thread since it was asked before: each with the
-/// machine's type, by the name of its variant.
+/// machine's type, whatever that is generic over, by the name of its variant.
 pub fn take_states() -> BTreeSet<(&'static str, String)> {
     KNOWN.with_borrow_mut(HashSet::clear);
     STATES.take()
@@ -44,6 +44,7 @@ fn note(machine: &'static str, state: &dyn Debug) {
     // It ends with an error where the name does.
     let _cut_short = write!(name, "{state:?}").is_err();
     MACHINES.with_borrow_mut(|machines| machines.insert(machine));
+    let machine = machine.split('<').next().unwrap_or(machine);
     STATES.with_borrow_mut(|states| states.insert((machine, name.0)));
 }
 

@@ -227,7 +227,10 @@ fn write_slot(pager: &Pager, plan: Plan, slot: Slot) -> Transition<Checkpoint> {
     let write = Completion::write(smallvec![block.share()]);
     let durable = !is_planted!(SlotNotDurable);
     pager.file().write(SLOT_OFFSETS[index], durable, write.clone());
-    if is_planted!(SlotNotAwaited) || matches!(slot, Slot::First) && is_planted!(SlotsTogether) {
+    if is_planted!(SlotNotAwaited) {
+        return Transition::Next(State::WritingSlot(plan, Slot::Second, write));
+    }
+    if matches!(slot, Slot::First) && is_planted!(SlotsTogether) {
         return Transition::Next(State::WritingSlot(plan, slot, write));
     }
     Transition::Wait(State::WritingSlot(plan, slot, write.clone()), write)

@@ -275,19 +275,20 @@ impl WriteSet {
 
     /// Takes note of the writes that are finished.
     fn check_writes(&mut self) -> Result<()> {
-        if let Some(cause) = &self.doomed
-            && !is_planted!(DoomedCommits)
-        {
+        if let Some(cause) = &self.doomed {
             return Err(Error::Doomed { cause: cause.clone() });
         }
         let result = self.writes.settle();
         if is_planted!(WritesNotAwaited) {
             self.writes = Writes::default();
         }
-        result.map_err(|cause| {
+        result.or_else(|cause| {
             reached!(TransactionDoomed);
+            if is_planted!(DoomedCommits) {
+                return Ok(());
+            }
             self.doomed = Some(cause.clone());
-            cause.into()
+            Err(cause.into())
         })
     }
 

@@ -46,6 +46,12 @@ fn rows_of(scenario: &Scenario, image: &[u8], expected: &Baseline) {
 #[case(Mistake::CursorBeforePage)]
 #[case(Mistake::PinOfAbandonedRead)]
 #[case(Mistake::NumbersOfAbandonedTransaction)]
+#[case(Mistake::NumbersOfAbandonedPlan)]
+#[case(Mistake::NumbersOfAbandonedWork)]
+#[case(Mistake::TentativeWorkKept)]
+#[case(Mistake::WriteErrorIgnored)]
+#[case(Mistake::SyncErrorIgnored)]
+#[case(Mistake::NotPoisoned)]
 fn every_planted_mistake_is_noticed(#[case] mistake: Mistake) {
     assert!(is_noticed(Some(mistake)), "not noticed");
 }
