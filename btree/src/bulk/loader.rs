@@ -239,9 +239,10 @@ impl Loader {
             return Some(self.merge_last((too_many + 1).min(self.limits.fan_in)));
         }
         self.is_merged = true;
-        match self.runs.is_empty() {
-            true => reached!(LoadSortedInMemory),
-            false => reached!(LoadSortedInFile),
+        if self.runs.is_empty() {
+            reached!(LoadSortedInMemory);
+        } else {
+            reached!(LoadSortedInFile);
         }
         let mut sources = Vec::new();
         if !self.before.is_empty() {

@@ -244,9 +244,10 @@ impl<'p> Planner<'p> {
         self.kill(page);
         self.kill(neighbour);
         let (children, separators) = self.divide_leaf(&entries, Bias::Even);
-        match children.len() {
-            1 => reached!(LeavesMerged),
-            _ => reached!(LeavesRedistributed),
+        if children.len() == 1 {
+            reached!(LeavesMerged);
+        } else {
+            reached!(LeavesRedistributed);
         }
         self.plan_parents(path, Replacement { first, count: 2, children, separators }, Bias::Even)
     }
