@@ -12,7 +12,7 @@ mod os_file;
 pub mod pread;
 mod queued_file;
 mod request;
-mod transfer;
+pub mod transfer;
 #[cfg(target_os = "linux")]
 pub mod uring;
 

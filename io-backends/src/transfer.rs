@@ -1,4 +1,5 @@
-//! Continuing what the operating system did only in part: one place for all back-ends.
+//! Continuing what the operating system did only in part: one place for all back-ends, and for
+//! those of one's own.
 //!
 //! A read or a write may move fewer bytes than asked, be interrupted, be told to try again, or be
 //! cancelled because the thread that submitted it has ended. None of that is an end.
@@ -7,7 +8,7 @@ use yieldb_core::buffer::ALIGNMENT;
 use yieldb_core::{is_planted, reached};
 
 /// How often in a row an attempt may come to nothing before that is its end.
-pub(crate) const MAX_RETRIES: u32 = 10_000;
+pub const MAX_RETRIES: u32 = 10_000;
 
 /// A read or a write under way.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,7 @@ impl Transfer {
     }
 
     /// How many bytes are to be moved.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
     }

@@ -1,0 +1,3 @@
+//! What the simulated disk and computer promise.
+
+mod engine;
