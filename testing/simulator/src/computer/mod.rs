@@ -428,3 +428,30 @@ impl Driver for Turner {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yieldb_core::{BufferPool, Create};
+    use yieldb_io_backends::transfer::TransferKind;
+
+    #[test]
+    #[should_panic(expected = "a buffer was changed while it was being written")]
+    fn a_buffer_that_changes_while_it_is_written_is_noticed() {
+        let computer = Computer::start(Disk::new(), ComputerSettings::default());
+        let options = OpenOptions { write: true, create: Create::New, direct: true };
+        let path: Arc<Path> = Path::new("file").into();
+        let file = lock(&computer.shared.state).disk.create(&path);
+        let handle = file::Handle::new(path, file, options, computer.shared.locks.clone());
+        let buffer = BufferPool::new(1, 4096).unwrap().take().unwrap();
+        let buffers = [buffer.share()].into_iter().collect();
+        // As if another byte had been there at the submission.
+        let hash = request::hash_buffers(&buffers) ^ 1;
+        let handle = Arc::new(handle);
+        let work = Work::Write { handle, offset: 0, durable: false, buffers, hash };
+        let completion = Completion::write(Default::default());
+        let transfer = Transfer::new(TransferKind::Write, 4096, true);
+        computer.shared.submit(work, transfer, completion);
+        computer.poll();
+    }
+}
