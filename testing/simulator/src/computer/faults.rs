@@ -84,7 +84,7 @@ fault_kinds! {
 
 impl FaultKind {
     /// Does it leave the engine with other bytes, now or after a crash, than it was promised, and
-    /// without an error? What is told then is [damage](Faults::damage_fired), or the right answer.
+    /// without an error? The engine may then tell of damage, or answer right; never wrong.
     pub fn is_damage(self) -> bool {
         use FaultKind::*;
         matches!(

@@ -238,7 +238,11 @@ fn locks_exclude_other_handles_until_they_are_dropped() {
     let third = bench.open("file");
     assert!(third.try_lock(LockKind::Shared).unwrap());
     assert!(!bench.open("file").try_lock(LockKind::Exclusive).unwrap());
-    // The lock ends with the computer.
+    drop((second, third));
+    assert!(bench.open("file").try_lock(LockKind::Exclusive).unwrap());
+    let held = bench.open("file");
+    assert!(held.try_lock(LockKind::Exclusive).unwrap());
+    // It ends with the computer.
     let next = Bench::start(bench.computer.crash_kill(&mut Random::new(1)), Default::default());
     assert!(next.open("file").try_lock(LockKind::Exclusive).unwrap());
 }
@@ -274,6 +278,22 @@ fn random_bytes_and_traces_follow_the_seed() {
     let seeds: BTreeSet<_> = (0..100).map(|seed| run(seed, 0)).collect();
     assert_eq!(seeds.iter().map(|(bytes, _)| bytes).collect::<BTreeSet<_>>().len(), 100);
     assert_eq!(seeds.iter().map(|(_, hash)| hash).collect::<BTreeSet<_>>().len(), 100);
+}
+
+#[test]
+fn the_trace_knows_what_was_read() {
+    let run = |fill: u8| {
+        let mut disk = Disk::new();
+        disk.set_image("file", &[fill; BLOCK]);
+        let bench = Bench::start(disk, ComputerSettings::default());
+        let read = bench.submit_read(&*bench.open("file"), 0, 1);
+        let before = bench.computer.trace_hash();
+        bench.wait(&read).unwrap();
+        (before, bench.computer.trace_hash())
+    };
+    let (one, other) = (run(1), run(2));
+    assert_eq!(one.0, other.0);
+    assert_ne!(one.1, other.1);
 }
 
 #[test]

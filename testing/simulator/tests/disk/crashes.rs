@@ -124,6 +124,10 @@ fn length_and_bytes_are_lost_each_by_itself() {
     assert_eq!(cut(0b01), (vec![1], 0, 1, 0), "bytes behind the end are not seen");
     assert_eq!(cut(0b10), (vec![1, 0], 1, 0, 1), "a hole");
     assert_eq!(cut(0b11), (vec![1, 2], 0, 0, 0));
+    let (disk, _) = bench.computer.crash_power(&mut Choice::Subset(0b01));
+    let next = Bench::start(disk, ComputerSettings::default());
+    next.truncate(&*next.open("file"), 2 * BLOCK as u64).unwrap();
+    assert_eq!(next.visible("file"), [1, 0], "nor when the file grows again");
     // The same of room that was asked for.
     bench.sync(&*file).unwrap();
     bench.allocate(&*file, 4 * BLOCK as u64).unwrap();
@@ -158,14 +162,14 @@ fn an_entry_that_was_not_synced_vanishes_with_its_file() {
     let (disk, effects) = bench.computer.crash_power(&mut Choice::Nothing);
     assert_eq!(disk.image("file"), None);
     assert_eq!((effects.lost_entries, effects.lost_files, effects.lost_writes), (1, 1, 0));
-    let sync = Completion::directory();
-    bench.backend.io.sync_directory(Path::new("."), sync.clone());
     let late = Completion::open();
     bench.backend.io.open(Path::new("late"), options(Create::New), late.clone());
-    bench.wait(&late).unwrap();
+    let sync = Completion::directory();
+    bench.backend.io.sync_directory(Path::new("."), sync.clone());
     bench.wait(&sync).unwrap();
+    assert!(late.succeeded(), "it was finished before the sync was, which is not enough");
     assert_eq!(bench.durable("file").unwrap(), [1]);
-    assert_eq!(bench.durable("late"), None, "it was created after the sync was submitted");
+    assert_eq!(bench.durable("late"), None, "it was in flight when the sync was submitted");
     bench.sync_directory("elsewhere").unwrap();
     assert_eq!(bench.durable("late"), None, "another directory");
     bench.sync_directory(".").unwrap();
@@ -210,9 +214,9 @@ fn a_write_in_flight_at_a_kill_happens_or_not_or_in_part() {
     let file = bench.open("file");
     bench.write(&*file, 0, &[2]).unwrap();
     let _inside = bench.submit_write(&*file, 0, &[3], false);
-    let _behind = bench.submit_write(&*file, 1, &[4], true);
+    let _behind = bench.submit_write(&*file, 1, &[4, 4], true);
     assert_eq!(bench.visible("file"), [2], "nothing moves before its time");
-    let (mut inside, mut behind) = (BTreeSet::new(), BTreeSet::new());
+    let (mut inside, mut behind, mut durable) = (BTreeSet::new(), BTreeSet::new(), 0);
     for seed in 0..300 {
         let disk = bench.computer.crash_kill(&mut Random::new(seed));
         let sectors = sectors_of(&disk.image("file").unwrap());
@@ -221,10 +225,39 @@ fn a_write_in_flight_at_a_kill_happens_or_not_or_in_part() {
         assert!(second.iter().all(|fill| matches!(fill, 0 | 4)), "{second:?}");
         inside.insert(first.to_vec());
         behind.insert(second.to_vec());
+        let (cut, _) = disk.power_cut(&mut Choice::Nothing);
+        match &image(&cut)[..] {
+            [1] => {}
+            [1, 4, 4] => durable += 1,
+            other => panic!("{other:?}"),
+        }
     }
     assert!(inside.contains(&vec![2; 8]) && inside.contains(&vec![3; 8]) && inside.len() > 50);
-    let ends = [vec![], vec![0; 8], vec![4; 8]];
+    // The second of them is the length alone.
+    let ends = [vec![], vec![0; 16], vec![4; 16]];
     assert!(ends.iter().all(|end| behind.contains(end)) && behind.len() > 50);
+    assert!((15..100).contains(&durable), "{durable} of 300 were durable already");
+}
+
+/// Two names change places through each other; what comes of it tells which was first.
+#[test]
+fn what_is_in_flight_at_a_kill_happens_in_any_order() {
+    let mut disk = Disk::new();
+    disk.set_image("a", &[1]);
+    disk.set_image("b", &[2]);
+    let bench = Bench::start(disk, ComputerSettings::default());
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        bench.backend.io.rename(Path::new(from), Path::new(to), Completion::directory());
+    }
+    let ends: BTreeSet<_> = (0..100)
+        .map(|seed| {
+            let killed = bench.computer.crash_kill(&mut Random::new(seed));
+            ["a", "b"].map(|name| killed.image(name).map(|bytes| bytes[0]))
+        })
+        .collect();
+    let none_or_one = [[Some(1), Some(2)], [None, Some(1)], [Some(2), None]];
+    let both = [[Some(1), None], [None, Some(2)]];
+    assert_eq!(ends, none_or_one.into_iter().chain(both).collect());
 }
 
 #[test]

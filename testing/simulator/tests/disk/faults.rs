@@ -333,6 +333,10 @@ fn a_disk_can_be_damaged_by_hand() {
     let bench = Bench::start(disk, ComputerSettings::default());
     let file = bench.open("file");
     assert_eq!(errno_of(bench.read(&*file, 4, 1)), Some(libc::EIO));
+    bench.write(&*file, 0, &[1]).unwrap();
+    assert!(!bench.computer.disk().flip_bit("file", 0), "the same bytes, but on their way");
+    bench.sync(&*file).unwrap();
+    assert!(bench.computer.disk().flip_bit("file", 0));
 }
 
 #[test]
