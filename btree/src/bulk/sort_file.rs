@@ -1,7 +1,9 @@
 //! The file that entries are sorted in where they do not fit memory.
 //!
-//! It has a name only until it is open: whatever ends the process then, nothing is left of it. Who
-//! stops to wait for it does not change that, since its name is removed by whatever opens it.
+//! It has a name only until it is open: whatever ends the process then, nothing is left of it. That
+//! its name is gone is durable before anything is written to it, so that after a power cut an empty
+//! file may be left, and never one that could be taken for somebody else's. Who stops to wait for
+//! it does not change that, since its name is removed by whatever opens it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -41,10 +43,7 @@ impl SortFile {
             CompletionGroup::new(move |result| {
                 let opened = result.clone().and_then(|()| accept(&path, &open));
                 match (opened, io.upgrade()) {
-                    (Ok(opened), Some(io)) => {
-                        let _first = file.set(opened).is_ok();
-                        io.remove(&path, ready);
-                    }
+                    (Ok(opened), Some(io)) => remove(&path, &file, opened, io, ready),
                     (Ok(_), None) => drop(ready),
                     (Err(error), _) => {
                         ready.fail(error);
@@ -105,6 +104,31 @@ impl SortFile {
     pub fn damaged(&self, place: u64, what: &'static str) -> Error {
         Error::SortFile { path: self.path.clone(), offset: place * self.page_len, what }
     }
+}
+
+/// Takes the file's name away, durably, and says that it is ready.
+fn remove(
+    path: &Path,
+    slot: &OnceLock<Arc<dyn File>>,
+    file: Arc<dyn File>,
+    io: Arc<dyn IO>,
+    ready: Completion,
+) {
+    let directory = file.directory();
+    let _first = slot.set(file).is_ok();
+    let removed = Completion::directory();
+    let mut group = {
+        let io = io.clone();
+        CompletionGroup::new(move |result| match result {
+            Ok(()) => io.sync_directory(&directory, ready),
+            Err(error) => {
+                ready.fail(error.clone());
+            }
+        })
+    };
+    group.add(&removed);
+    io.remove(path, removed);
+    let _synced = group.build();
 }
 
 /// The file that was opened, unless it is somebody else's.

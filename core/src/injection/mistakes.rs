@@ -35,6 +35,8 @@ named! {
         SlotNotDurable = "slot-not-durable",
         /// A commit is acknowledged while the first slot that names it is being written.
         SlotNotAwaited = "slot-not-awaited",
+        /// Which slot is written first does not depend on what the slots say.
+        SlotsNotRead = "slots-not-read",
         /// The second slot is written while the first one is.
         SlotsTogether = "slots-together",
         /// A commit is acknowledged when only one slot names it.
@@ -66,6 +68,8 @@ named! {
         SessionNotAdvanced = "session-not-advanced",
         /// The slots that name the session are not made durable.
         SessionNotDurable = "session-not-durable",
+        /// The slot that counts is not written as it was found, before the other one is.
+        ChosenNotRewritten = "chosen-not-rewritten",
         /// The slot that counts is rewritten while it is the only good one.
         ChosenSlotFirst = "chosen-slot-first",
         /// The file is cut before the slot that it is cut for is durable.

@@ -29,6 +29,9 @@ named! {
 
         // Checkpoints.
 
+        /// A slot did not say what it was told, and was written first.
+        SlotDamaged = "slot-damaged",
+
         /// A checkpoint was given up.
         CheckpointGivenUp = "checkpoint-given-up",
         /// The database was poisoned.

@@ -8,7 +8,7 @@ use yieldb_core::{
 };
 
 use crate::ledger::Plan;
-use crate::superblock::{SLOT_LEN, SLOT_OFFSETS};
+use crate::superblock::{SLOT_LEN, SLOT_OFFSETS, Superblock};
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
@@ -62,14 +62,17 @@ impl Ticket {
 /// asked for it has gone away.
 ///
 /// ```text
-///   begin -> Publish --> Writing --> Syncing --> WritingSlot(1) --> WritingSlot(2) --> done
-///               |           |           |              |                  |
-///               v           v           v              v                  v
-///            given up    given up    poisoned       poisoned           poisoned
+///   begin -> Publish --> Writing --> Syncing --> ReadingSlots --> WritingSlot, twice --> done
+///               |           |           |                             |
+///               v           v           v                             v
+///            given up    given up    poisoned                      poisoned
 /// ```
 ///
 /// Given up: nothing durable has changed, and the transaction is undone. Poisoned: the new version
 /// may or may not be what the next open finds.
+///
+/// Both slots name the checkpoint before. A disk may have lost a write of one of them, or let it
+/// rot: so they are read while the pages become durable, and the bad one is written first.
 ///
 /// An abandoned run (the process ends) leaves the version before, or from the first slot's write
 /// on perhaps the new one; nothing is acknowledged before both slots name it.
@@ -86,9 +89,11 @@ pub(crate) enum State {
     Publish,
     /// They and the new space map are on their way to places that nothing durable refers to.
     Writing(Plan, Completion),
-    /// All of them are written, and become durable.
-    Syncing(Plan, Completion),
-    /// They are durable; a slot that names them is written.
+    /// All of them are written, and become durable, while both slots are read.
+    Syncing(Plan, Completion, Completion),
+    /// They are durable; what the slots say is still to be known.
+    ReadingSlots(Plan, Completion),
+    /// A slot that names them is written.
     WritingSlot(Plan, Slot, Completion),
 }
 
@@ -137,15 +142,20 @@ impl StateTransition for Checkpoint {
                     return Ok(write_slot(pager, plan, Slot::First));
                 }
                 pager.file().sync_data(sync.clone());
-                Transition::Wait(State::Syncing(plan, sync.clone()), sync)
+                let slots = read_slots(pager);
+                Transition::Wait(State::Syncing(plan, slots, sync.clone()), sync)
             }
-            State::Syncing(plan, sync) if sync.failed() && is_planted!(SyncRetried) => {
+            State::Syncing(plan, slots, sync) if sync.failed() && is_planted!(SyncRetried) => {
                 let again = Completion::sync();
                 pager.file().sync_data(again.clone());
-                Transition::Wait(State::Syncing(plan, again.clone()), again)
+                Transition::Wait(State::Syncing(plan, slots, again.clone()), again)
             }
-            State::Syncing(plan, sync) => {
+            State::Syncing(plan, slots, sync) => {
                 check(pager, &sync)?;
+                Transition::Wait(State::ReadingSlots(plan, slots.clone()), slots)
+            }
+            State::ReadingSlots(mut plan, slots) => {
+                plan.first_slot = first_slot(pager, plan.first_slot, &slots);
                 write_slot(pager, plan, Slot::First)
             }
             State::WritingSlot(plan, Slot::First, write) if !is_planted!(SecondSlotNotWritten) => {
@@ -213,6 +223,30 @@ impl Checkpoint {
         set.keep(pager);
         drop(turn);
     }
+}
+
+/// Starts reading both slots of the superblock.
+fn read_slots(pager: &Pager) -> Completion {
+    let blocks = SLOT_OFFSETS.map(|_| pager.superblocks().take());
+    let blocks = blocks.into_iter().map(|block| block.expect("no slot is written meanwhile"));
+    let read = Completion::read(blocks.collect());
+    pager.file().read(SLOT_OFFSETS[0], read.clone());
+    read
+}
+
+/// The slot that is written first: `usual`, unless the other one does not say what it was told. A
+/// power cut may tear what is being written, and then the other one has to be good.
+fn first_slot(pager: &Pager, usual: usize, slots: &Completion) -> usize {
+    let (durable, blocks) = (pager.superblock(), slots.take_buffers());
+    if slots.failed() || is_planted!(SlotsNotRead) {
+        return usual;
+    }
+    let is_good = |slot: usize| Superblock::parse(&blocks[slot]).is_ok_and(|said| said == durable);
+    if is_good(usual) && !is_good(1 - usual) {
+        reached!(SlotDamaged);
+        return 1 - usual;
+    }
+    usual
 }
 
 /// Starts writing one slot of the superblock, durably.

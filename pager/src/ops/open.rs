@@ -68,17 +68,19 @@ impl CacheMemory {
 ///   begin -> Open --> Opening --> ReadingSlots ---- to be written ----> Preparing
 ///                        |           |   |          or not settled        ^  |  |
 ///                        |  empty    |   | read only                      |  |  v
-///                        |           v   |                                |  | WritingSlot, twice
+///                        |           v   |                                |  |  WritingSlot, 3x
 ///                        '-----> Growing +--------------------------------'  |  |       | too long
 ///                                        |         ,---- read only ---------'  v       v
 ///                           done <-- ReadingMap <--+--------------- SyncingDirectory <-Cutting
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
-/// anything else it is synced, and both slots are written with a session number that no page has.
-/// A new file's length is set first, then the same. A file that a crash or a failed transaction
-/// left longer than its superblock says is cut, but not before both slots are durable: the one
-/// that was durable until then may refer to what is behind the end that the other one names.
+/// anything else it is synced, and the slot that counts is written as it was found: an earlier
+/// sync may have failed, and the operating system have forgotten what it was to write. Then both
+/// slots are written with a session number that no page has. A new file gets its length first. A
+/// file that a crash or a failed transaction left longer than its superblock says is cut, but not
+/// before both slots are durable: the one that was durable until then may refer to what is behind
+/// the end that the other one names.
 ///
 /// A file that is only to be read is not written. Where its slots differ, a commit was cut short,
 /// and the newer slot may be in a cache alone: it is synced, so that nobody reads what a power cut
@@ -120,7 +122,9 @@ pub enum State {
 /// Which slot is being written.
 #[derive(Clone, Copy, Debug)]
 pub enum Slot {
-    /// The one that did not count.
+    /// The one that counts, as it was found.
+    Chosen,
+    /// The one that does not count.
     First,
     /// The one that did.
     Second,
@@ -185,7 +189,7 @@ impl StateTransition for Open {
                 self.choose(file, &io, read)?
             }
             State::Growing(chosen, io) => {
-                io.result().expect("the truncation is finished")?;
+                io.result().expect("the write is finished")?;
                 self.prepare(chosen)
             }
             State::Preparing(chosen, io) => {
@@ -198,6 +202,12 @@ impl StateTransition for Open {
                     return self.begin_map(chosen);
                 }
                 synced?;
+                // A new file has no slot yet.
+                let has_slot = chosen.superblock.session > 0 && !is_planted!(ChosenNotRewritten);
+                self.write_slot(chosen, if has_slot { Slot::Chosen } else { Slot::First })
+            }
+            State::WritingSlot(chosen, Slot::Chosen, io) => {
+                io.result().expect("the write is finished")?;
                 self.write_slot(chosen, Slot::First)
             }
             State::WritingSlot(chosen, Slot::First, io) => {
@@ -207,13 +217,7 @@ impl StateTransition for Open {
             State::WritingSlot(mut chosen, Slot::Second, io) => {
                 io.result().expect("the write is finished")?;
                 chosen.slot = 1 - chosen.slot;
-                if chosen.file.0.size()? > chosen.superblock.file_len() {
-                    reached!(FileCut);
-                    let io = truncate(&chosen);
-                    Transition::Wait(State::Cutting(chosen, io.clone()), io)
-                } else {
-                    self.sync_directory(chosen)
-                }
+                self.cut(chosen)?
             }
             State::Cutting(chosen, io) => {
                 io.result().expect("the truncation is finished")?;
@@ -277,8 +281,19 @@ impl Open {
             next_tree: 1,
         };
         let chosen = Known { file: OpenFile(file), superblock, slot: 1 };
-        let io = truncate(&chosen);
+        let io = self.grow(&chosen);
         Ok(Transition::Wait(State::Growing(chosen, io.clone()), io))
+    }
+
+    /// Begins to give a new file its length: with a write of its end, which makes that durable even
+    /// if an earlier attempt has failed after the file was seen to be that long.
+    fn grow(&self, chosen: &Known) -> Completion {
+        let mut block = self.superblocks.take().expect("no slot is being read or written");
+        block.fill(0);
+        let io = Completion::write(smallvec![block.share()]);
+        let offset = chosen.superblock.file_len() - SLOT_LEN as u64;
+        chosen.file.0.write(offset, true, io.clone());
+        io
     }
 
     fn read_slots(&self, file: Arc<dyn File>) -> Transition<Self> {
@@ -340,13 +355,23 @@ impl Open {
                 chosen.superblock.checkpoint += 1;
                 SLOT_OFFSETS[1 - chosen.slot]
             }
-            Slot::Second => SLOT_OFFSETS[chosen.slot],
+            Slot::Chosen | Slot::Second => SLOT_OFFSETS[chosen.slot],
         };
         let mut block = self.superblocks.take().expect("one slot is written at a time");
         chosen.superblock.encode(&mut block);
         let io = Completion::write(smallvec![block.share()]);
         chosen.file.0.write(offset, !is_planted!(SessionNotDurable), io.clone());
         Transition::Wait(State::WritingSlot(chosen, slot, io.clone()), io)
+    }
+
+    /// Cuts off what lies behind the last page, if there is anything.
+    fn cut(&self, chosen: Known) -> Result<Transition<Self>> {
+        if chosen.file.0.size()? <= chosen.superblock.file_len() {
+            return Ok(self.sync_directory(chosen));
+        }
+        reached!(FileCut);
+        let io = truncate(&chosen);
+        Ok(Transition::Wait(State::Cutting(chosen, io.clone()), io))
     }
 
     fn sync_directory(&self, chosen: Known) -> Transition<Self> {
