@@ -1,18 +1,34 @@
-//! A computer to run the engine on, of which everything follows from one seed.
+//! The engine on computers that are not there.
 //!
-//! Only the disk is simulated: the engine above it is the one that is shipped, and a request that
-//! is done in part is continued by the drivers' own code.
+//! One seed decides everything: how a database is set up, what is done with it, in which order its
+//! I/O finishes, what of that fails, when the process is killed or the power is cut, and what a
+//! power cut leaves of what was not durable. Only the disk is simulated: everything above it is
+//! the production code, through the door that its users have.
 //!
-//! | module | what |
-//! |---|---|
-//! | [`random`] | the only source of chance |
-//! | [`disk`] | files, what is durable of them, and what a power cut makes of the rest |
-//! | [`computer`] | a disk, requests in flight, a virtual clock, faults |
-//!
-//! Nothing here asks the real clock, starts a thread, or lets an address, the order of a hash
-//! table or the number of a completion decide anything: the same seed gives the same run, to the
-//! last byte.
+//! ```text
+//!   campaign   seeds, threads, the command line
+//!   attempt    one plan, to its end or to its failure;  shrink: with less of it
+//!   run        one process after the other, on one disk
+//!   session    the operations of a plan, on the database and on the model
+//!   recovery   what a crash left, opened and looked at
+//!   host       tasks, and whose turn it is
+//!   computer   requests in flight, faults, a clock
+//!   disk       what is durable, and what is only visible
+//! ```
 
+pub mod attempt;
+pub mod campaign;
 pub mod computer;
 pub mod disk;
+pub mod host;
+pub mod model;
+pub mod plan;
+pub mod profile;
 pub mod random;
+pub mod recovery;
+pub mod report;
+pub mod run;
+pub mod session;
+pub mod shrink;
+pub mod sweep;
+pub mod tolerance;

@@ -60,6 +60,9 @@ fault_kinds! {
     SyncErrorDropped = "sync-error-dropped",
     /// A durable write is made, and is not durable: its sync fails.
     SlotSyncError = "slot-sync-error",
+    /// The same, and the kernel forgets that the bytes were pending: they are seen, any part of
+    /// them is durable, and no later sync changes that.
+    SlotSyncErrorDropped = "slot-sync-error-dropped",
     /// The sync of a directory fails. What was pending is still pending.
     DirectorySyncError = "directory-sync-error",
     /// A file cannot be opened: `EMFILE` or `EIO`.

@@ -334,13 +334,19 @@ impl State {
         if fewer > 0 && self.faults.fires(FaultKind::ShortWrite) {
             len = SECTOR_LEN * (1 + self.faults.random().below(fewer) as usize);
         }
-        let fails = durable && self.faults.fires(FaultKind::SlotSyncError);
+        let forgets = durable && self.faults.fires(FaultKind::SlotSyncErrorDropped);
+        let fails = forgets || durable && self.faults.fires(FaultKind::SlotSyncError);
         let durable = durable && !fails && !self.lies();
+        let before = self.disk.sequence();
         let is_lost = self.faults.fires(FaultKind::LostWrite);
         let target = if is_lost { at } else { self.misdirected(file, at, len) };
         let mut filter = || if is_lost { 0 } else { ALL_SECTORS };
         let end = at + len as u64;
         self.disk.write(file, parts(buffers, target, done, len), &mut filter, end, durable);
+        if forgets {
+            let now = self.disk.sequence();
+            self.disk.file_mut(file).drop_pending(before..now, self.faults.random());
+        }
         if fails { Err(SYNC_FAILED) } else { Ok(len) }
     }
 
@@ -384,7 +390,7 @@ impl State {
         }
         if self.faults.fires(FaultKind::SyncErrorDropped) {
             let random = self.faults.random();
-            self.disk.file_mut(handle.file).drop_pending(before, random);
+            self.disk.file_mut(handle.file).drop_pending(0..before, random);
             return Err(libc::EIO);
         }
         if self.disk.file(handle.file).pending_count() == 0 {

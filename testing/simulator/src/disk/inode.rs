@@ -1,5 +1,6 @@
 //! One file, whatever it is called.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::blocks::{ALL_SECTORS, BLOCK_LEN, Blocks, SECTOR_LEN, block_of, bytes_of, bytes_of_mut};
@@ -146,13 +147,20 @@ impl Inode {
 
     /// Forgets that what was changed before `before` is pending. Some of it is durable, some is
     /// not and will not be; it stays visible.
-    pub fn drop_pending(&mut self, before: u64, random: &mut Random) {
-        let count = self.count_before(before);
+    pub fn drop_pending(&mut self, made: Range<u64>, random: &mut Random) {
+        let from = self.count_before(made.start);
+        let to = self.count_before(made.end);
         let durable = Arc::make_mut(&mut self.durable);
-        for pending in self.pending.drain(..count) {
-            if random.one_in(2) {
-                pending.change.apply(durable);
+        for mut pending in self.pending.drain(from..to) {
+            let is_torn = random.one_in(2);
+            match &mut pending.change {
+                Change::Write(pieces) if is_torn => {
+                    pieces.iter_mut().for_each(|piece| piece.sectors &= random.next() as u8);
+                }
+                _ if random.one_in(2) => continue,
+                _ => {}
             }
+            pending.change.apply(durable);
         }
         durable.cut();
     }

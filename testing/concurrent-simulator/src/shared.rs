@@ -1,0 +1,172 @@
+//! What tasks do, and what they know of each other.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use simulator::host::{Host, Patience, drive};
+use simulator::model::{Promise, State};
+use simulator::plan::{Change, Ending, Operation, Plan, Read};
+use simulator::session::{View, Work, compare};
+use simulator::tolerance::{Tolerance, Trouble};
+use yieldb::{Database, Snapshot};
+
+/// What each version has.
+#[derive(Default)]
+pub(crate) struct Versions {
+    states: Vec<Arc<State>>,
+    /// The newest version that somebody has seen.
+    seen: u64,
+}
+
+impl Versions {
+    /// A process begins with version `number`, and what it may find was looked at.
+    pub fn begin(&mut self, number: u64) {
+        self.settle(number);
+        self.seen = number;
+    }
+
+    /// Version `number` is the newest: those behind it never came to be.
+    pub fn settle(&mut self, number: u64) {
+        if self.states.is_empty() {
+            self.states.push(Arc::default());
+        }
+        self.states.truncate(number as usize + 1);
+        assert_eq!(self.states.len() as u64, number + 1, "version {number} does not exist");
+    }
+
+    /// Somebody has seen version `number`.
+    pub fn see(&mut self, number: u64) {
+        self.seen = self.seen.max(number);
+    }
+
+    /// What there may be after a crash.
+    pub fn promise(&self, is_weak: bool) -> Promise {
+        if self.states.is_empty() {
+            return Promise::new(0, vec![Arc::default()]);
+        }
+        let first = if is_weak { 0 } else { self.seen };
+        Promise::new(first, self.states[first as usize..].to_vec())
+    }
+}
+
+/// What all tasks have in common.
+pub(crate) struct Shared<'p> {
+    pub plan: &'p Plan,
+    pub host: &'p Host,
+    pub tolerance: Tolerance,
+    pub database: Database,
+    pub versions: Rc<RefCell<Versions>>,
+}
+
+impl Shared<'_> {
+    /// One task: its operations one after the other.
+    pub async fn task(&self, operations: Vec<&Operation>) {
+        let mut held = Vec::new();
+        for operation in operations {
+            let done = self.operate(operation, &mut held).await;
+            if done == Err(Trouble::Poisoned) {
+                return;
+            }
+        }
+        for (snapshot, state) in held {
+            let compared = compare(&snapshot, &state, true).await;
+            if self.tolerance.ok(compared).is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn operate(
+        &self,
+        operation: &Operation,
+        held: &mut Vec<(Snapshot, Arc<State>)>,
+    ) -> Result<(), Trouble> {
+        match operation {
+            Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
+            Operation::Batch { changes, patience } => {
+                self.transaction(changes, Ending::Commit(*patience)).await
+            }
+            Operation::TakeSnapshot | Operation::Reopen | Operation::Crash { .. } => {
+                held.push(self.newest());
+                Ok(())
+            }
+            Operation::ReleaseSnapshot(_) => match held.pop() {
+                Some((snapshot, state)) => {
+                    self.tolerance.ok(compare(&snapshot, &state, false).await)
+                }
+                None => Ok(()),
+            },
+            Operation::Read { held: None, read, patience } => {
+                let newest = self.newest();
+                self.read(&newest, *read, *patience).await
+            }
+            Operation::Read { held: Some(_), read, patience } => match held.last() {
+                Some(held) => self.read(held, *read, *patience).await,
+                None => Ok(()),
+            },
+            Operation::Check => self.check().await,
+            Operation::MakeRoom => {
+                self.host.computer.make_room();
+                Ok(())
+            }
+        }
+    }
+
+    /// The newest version, with what should be in it. It is not older than what anybody has seen.
+    fn newest(&self) -> (Snapshot, Arc<State>) {
+        let snapshot = self.database.snapshot();
+        let number = snapshot.version();
+        let mut versions = self.versions.borrow_mut();
+        assert!(number >= versions.seen, "version {number} after version {}", versions.seen);
+        versions.see(number);
+        let state = versions.states.get(number as usize);
+        let state = state.unwrap_or_else(|| panic!("version {number} was never submitted"));
+        (snapshot, state.clone())
+    }
+
+    async fn read(
+        &self,
+        (snapshot, state): &(Snapshot, Arc<State>),
+        read: Read,
+        patience: Patience,
+    ) -> Result<(), Trouble> {
+        let (plan, tolerance) = (self.plan, &self.tolerance);
+        View { plan, tolerance, snapshot, state }.read(read, patience).await
+    }
+
+    async fn check(&self) -> Result<(), Trouble> {
+        let (snapshot, state) = self.newest();
+        let found = async { snapshot.check(|_| {})?.await }.await;
+        let report = self.tolerance.ok(found)?;
+        if !report.damages.is_empty() {
+            return self.tolerance.damage(&format!("{:?}", report.damages));
+        }
+        assert_eq!(report.entries, state.count(), "the entries of all trees");
+        Ok(())
+    }
+
+    async fn transaction(&self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {
+        let begun = self.database.begin().await;
+        let transaction = self.tolerance.ok(begun)?;
+        // Whoever has the turn comes after every commit before him.
+        let before = self.database.snapshot().version();
+        let state = {
+            let mut versions = self.versions.borrow_mut();
+            versions.settle(before);
+            State::clone(&versions.states[before as usize])
+        };
+        let mut work = Work::new(self.plan, self.host, &self.tolerance, transaction, state);
+        for change in changes {
+            work.change(change).await?;
+        }
+        let Work { transaction, state, .. } = work;
+        let Ending::Commit(patience) = ending else { return Ok(()) };
+        self.versions.borrow_mut().states.push(Arc::new(state));
+        let Some(version) = drive(transaction.commit(), patience).await else { return Ok(()) };
+        let version = self.tolerance.ok(version)?;
+        assert!([before, before + 1].contains(&version), "version {version} after {before}");
+        self.versions.borrow_mut().see(version);
+        Ok(())
+    }
+}

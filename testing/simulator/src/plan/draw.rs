@@ -1,0 +1,174 @@
+//! Drawing a plan from a seed.
+
+use super::{Change, CrashKind, Edit, Ending, Operation, Plan, Read, Shape};
+use crate::host::Patience;
+use crate::model::Value;
+use crate::profile::Profile;
+use crate::random::Random;
+
+/// How many trees there are at most, the main one included.
+const TREES: u64 = 4;
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(seed: u64, profile: Profile) -> Plan {
+        let mut random = Random::new(seed);
+        let profile = profile.of_seed(&mut random);
+        let shape = profile.shape(&mut random);
+        let mut draw = Draw { random, shape, tag: 0 };
+        let operations = draw.operations(profile);
+        Plan { seed, profile, shape: draw.shape, operations }
+    }
+}
+
+struct Draw {
+    random: Random,
+    shape: Shape,
+    tag: u32,
+}
+
+impl Draw {
+    fn operations(&mut self, profile: Profile) -> Vec<Operation> {
+        // Something to begin with, more often than not.
+        let mut operations = Vec::new();
+        if !self.random.one_in(4) {
+            let count = 5 + self.random.below(u64::from(self.shape.keys));
+            let changes = (0..count).map(|_| self.put(0)).collect();
+            operations.push(Operation::Transaction { changes, ending: Ending::Commit(None) });
+        }
+        let count = 4 + self.random.below(profile.operations());
+        for _ in 0..count {
+            let operation = self.operation();
+            operations.push(operation);
+        }
+        operations
+    }
+
+    fn operation(&mut self) -> Operation {
+        match self.random.below(100) {
+            0..44 => self.transaction(),
+            44..52 => self.batch(),
+            52..58 => Operation::TakeSnapshot,
+            58..62 => Operation::ReleaseSnapshot(self.random.below(8) as u8),
+            62..78 => self.read(),
+            78..83 => Operation::Check,
+            83..88 => Operation::Reopen,
+            88..98 => self.crash(),
+            _ => Operation::MakeRoom,
+        }
+    }
+
+    fn crash(&mut self) -> Operation {
+        let kind = if self.random.one_in(2) { CrashKind::Kill } else { CrashKind::PowerCut };
+        Operation::Crash { kind, ios: self.random.below(40) as u16 }
+    }
+
+    fn transaction(&mut self) -> Operation {
+        let count = match self.random.below(8) {
+            0 => 0,
+            1..6 => 1 + self.random.below(8),
+            _ => 1 + self.random.below(self.shape.max_changes),
+        };
+        let changes = (0..count).map(|_| self.change()).collect();
+        let ending = match self.random.below(8) {
+            0 => Ending::GiveUp,
+            _ => Ending::Commit(self.patience(6)),
+        };
+        Operation::Transaction { changes, ending }
+    }
+
+    fn batch(&mut self) -> Operation {
+        let count = 1 + self.random.below(20);
+        let mut changes = Vec::new();
+        for _ in 0..count {
+            let tree = self.tree();
+            let edit = match self.random.below(10) {
+                0 => self.delete_range(),
+                1..4 => Edit::Delete(self.key()),
+                _ => Edit::Put(self.key(), self.value()),
+            };
+            changes.push(Change { tree, edit, patience: None });
+        }
+        Operation::Batch { changes, patience: self.patience(6) }
+    }
+
+    fn read(&mut self) -> Operation {
+        let held = if self.random.one_in(2) { Some(self.random.below(8) as u8) } else { None };
+        let read = match self.random.below(8) {
+            0..3 => Read::Get(self.tree(), self.key()),
+            3..5 => Read::MultiGet(self.tree(), 1 + self.random.below(60) as u16),
+            5..7 => Read::Scan { backwards: self.random.one_in(2) },
+            _ => Read::Count(self.tree(), self.key(), self.key()),
+        };
+        Operation::Read { held, read, patience: self.patience(8) }
+    }
+
+    fn change(&mut self) -> Change {
+        let tree = self.tree();
+        if self.random.below(10) < self.shape.growth && self.random.one_in(2) {
+            return self.put(tree);
+        }
+        let edit = match self.random.below(100) {
+            0..12 => Edit::Put(self.key(), self.value()),
+            12..17 => Edit::PutParts(self.key(), self.value()),
+            17..25 => Edit::Insert(self.key(), self.value()),
+            25..30 => Edit::Update(self.key(), self.value()),
+            30..35 => Edit::Swap(self.key(), self.value()),
+            35..58 => Edit::Delete(self.key()),
+            58..64 => self.delete_range(),
+            64..72 => Edit::Get(self.key()),
+            72..76 => Edit::Scan,
+            76..82 => Edit::Savepoint,
+            82..86 => Edit::RollBack,
+            86..92 => Edit::CreateTree,
+            92..94 => Edit::DropTree,
+            94..96 => Edit::RenameTree(self.tree()),
+            _ => self.bulk_load(),
+        };
+        let patience = self.patience(16);
+        Change { tree, edit, patience }
+    }
+
+    fn put(&mut self, tree: u8) -> Change {
+        let edit = Edit::Put(self.key(), self.value());
+        Change { tree, edit, patience: self.patience(24) }
+    }
+
+    fn delete_range(&mut self) -> Edit {
+        let from = self.random.below(u64::from(self.shape.keys)) as u16;
+        let len = 1 + self.random.below(u64::from(self.shape.keys) / 2 + 1) as u16;
+        Edit::DeleteRange(from, from.saturating_add(len).min(self.shape.keys - 1))
+    }
+
+    fn bulk_load(&mut self) -> Edit {
+        let count = 1 + self.random.below(4 * u64::from(self.shape.keys)) as u16;
+        let mut first = self.value();
+        first.len = first.len.min(1 << 10);
+        self.tag += u32::from(count);
+        Edit::BulkLoad { count, first, in_order: self.random.one_in(2) }
+    }
+
+    /// Most is done to the main tree.
+    fn tree(&mut self) -> u8 {
+        if self.random.one_in(3) { self.random.below(TREES) as u8 } else { 0 }
+    }
+
+    fn key(&mut self) -> u16 {
+        self.random.below(u64::from(self.shape.keys)) as u16
+    }
+
+    /// A value whose length's logarithm is evenly distributed.
+    fn value(&mut self) -> Value {
+        self.tag += 1;
+        let bits = 64 - u64::from(self.shape.max_value_len).leading_zeros();
+        let power = self.random.below(u64::from(bits) + 1);
+        let len = self.random.below(1 << power).min(u64::from(self.shape.max_value_len)) as u32;
+        Value { tag: self.tag, len }
+    }
+
+    /// One operation in so many is dropped.
+    fn patience(&mut self, one_in: u64) -> Patience {
+        let polls = self.random.below(10) as u8;
+        (self.random.one_in(one_in) && self.shape.drops).then_some(polls)
+    }
+}

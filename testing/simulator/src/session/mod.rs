@@ -1,0 +1,258 @@
+//! The operations of a plan, each done on the database and on the model.
+
+mod changes;
+mod reads;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use yieldb::{Batch, Database, Error, ErrorKind, KeyRange, Snapshot, WriteTransaction};
+use yieldb_pager::PageSize;
+use yieldb_pager::superblock::reserved_page_count;
+
+use crate::host::{Doing, Host, Patience, drive};
+use crate::model::{History, State};
+use crate::plan::{Change, Edit, Ending, Operation, Plan, Read};
+use crate::tolerance::{Tolerance, Trouble};
+pub use changes::Work;
+pub use reads::{View, compare};
+
+/// A database that is open, and what should be in it.
+pub struct Session<'r> {
+    plan: &'r Plan,
+    host: &'r Host,
+    history: Rc<RefCell<History>>,
+    tolerance: Tolerance,
+    database: Database,
+    held: Vec<(Snapshot, Arc<State>)>,
+}
+
+impl<'r> Session<'r> {
+    /// The session of a database that was just opened, in the last version of `history`.
+    pub fn new(
+        plan: &'r Plan,
+        host: &'r Host,
+        history: Rc<RefCell<History>>,
+        tolerance: Tolerance,
+        database: Database,
+    ) -> Session<'r> {
+        host.attach(&database);
+        Session { plan, host, history, tolerance, database, held: Vec::new() }
+    }
+
+    /// Does one operation.
+    ///
+    /// # Errors
+    ///
+    /// When the database is poisoned: only opening it again helps.
+    ///
+    /// # Panics
+    ///
+    /// If the outcome is not what it should be.
+    pub async fn operate(&mut self, operation: &Operation) -> Result<(), Trouble> {
+        let done = match operation {
+            Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
+            Operation::Batch { changes, patience } => self.batch(changes, *patience).await,
+            Operation::TakeSnapshot => {
+                self.take_snapshot();
+                Ok(())
+            }
+            Operation::ReleaseSnapshot(index) => self.release(*index).await,
+            Operation::Read { held, read, patience } => self.read(*held, *read, *patience).await,
+            Operation::Check => self.check().await,
+            Operation::MakeRoom => {
+                self.host.computer.make_room();
+                Ok(())
+            }
+            Operation::Reopen | Operation::Crash { .. } => {
+                unreachable!("it ends the session, or is to")
+            }
+        };
+        match done {
+            Err(Trouble::Failed | Trouble::Doomed) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Closes the database.
+    ///
+    /// # Errors
+    ///
+    /// If it is poisoned.
+    pub async fn close(mut self) -> Result<(), Trouble> {
+        self.held.clear();
+        self.host.detach();
+        let closed = self.database.close().await;
+        self.tolerance.ok(closed)
+    }
+
+    /// The newest version, with what should be in it.
+    fn newest(&self) -> (Snapshot, Arc<State>) {
+        let snapshot = self.database.snapshot();
+        let history = self.history.borrow();
+        let (number, state) = history.acknowledged();
+        assert_eq!(snapshot.version(), number, "the newest version");
+        (snapshot, state.clone())
+    }
+
+    fn take_snapshot(&mut self) {
+        if self.held.len() >= 6 {
+            self.held.remove(0);
+        }
+        let newest = self.newest();
+        self.held.push(newest);
+    }
+
+    async fn release(&mut self, index: u8) -> Result<(), Trouble> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let (snapshot, state) = self.held.remove(usize::from(index) % self.held.len());
+        self.tolerance.ok(compare(&snapshot, &state, index.is_multiple_of(2)).await)
+    }
+
+    /// Reads from the newest version or from one that is held.
+    async fn read(
+        &mut self,
+        held: Option<u8>,
+        read: Read,
+        patience: Patience,
+    ) -> Result<(), Trouble> {
+        let newest = self.newest();
+        let (snapshot, state) = match held {
+            Some(index) if !self.held.is_empty() => {
+                &self.held[usize::from(index) % self.held.len()]
+            }
+            _ => &newest,
+        };
+        let (plan, tolerance) = (self.plan, &self.tolerance);
+        View { plan, tolerance, snapshot, state }.read(read, patience).await
+    }
+
+    async fn transaction(&mut self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {
+        let begun = self.database.begin().await;
+        let transaction = self.tolerance.ok(begun)?;
+        let state = State::clone(self.history.borrow().acknowledged().1);
+        let mut work = Work::new(self.plan, self.host, &self.tolerance, transaction, state);
+        for change in changes {
+            work.change(change).await?;
+        }
+        let Work { transaction, state, .. } = work;
+        match ending {
+            Ending::GiveUp => drop(transaction),
+            Ending::Commit(patience) => self.commit(transaction, state, patience).await?,
+        }
+        Ok(())
+    }
+
+    async fn commit(
+        &mut self,
+        transaction: WriteTransaction,
+        state: State,
+        patience: Patience,
+    ) -> Result<(), Trouble> {
+        self.history.borrow_mut().submit(state);
+        self.host.doing.set(Doing::Committing);
+        let version = drive(transaction.commit(), patience).await;
+        let concluded = self.conclude(version).await;
+        self.host.doing.set(Doing::Working);
+        concluded
+    }
+
+    async fn batch(&mut self, changes: &[Change], patience: Patience) -> Result<(), Trouble> {
+        let (snapshot, state) = self.newest();
+        let (mut batch, mut state) = (Batch::new(), State::clone(&state));
+        for change in changes {
+            let name = Plan::tree_name(change.tree);
+            let Some(tree) = snapshot.tree(&name) else { continue };
+            let entries = state.entries_mut(&name);
+            match &change.edit {
+                Edit::Delete(key) => {
+                    let key = self.plan.key(*key);
+                    batch.delete(tree, &key);
+                    entries.remove(&key);
+                }
+                Edit::DeleteRange(from, to) => {
+                    let (from, to) = (self.plan.key(*from), self.plan.key(*to));
+                    batch.delete_range(tree, KeyRange::all().from(&from).to(&to));
+                    entries.retain(|key, _| *key < from || *key >= to);
+                }
+                Edit::Put(key, value) => {
+                    let key = self.plan.key(*key);
+                    batch.put(tree, &key, value.bytes());
+                    entries.insert(key, *value);
+                }
+                other => unreachable!("{other:?} in a batch"),
+            }
+        }
+        drop(snapshot);
+        self.history.borrow_mut().submit(state);
+        self.host.doing.set(Doing::Committing);
+        let version = drive(self.database.write(&batch), patience).await;
+        let concluded = self.conclude(version).await;
+        self.host.doing.set(Doing::Working);
+        concluded
+    }
+
+    /// Takes the outcome of a commit: `None` if nobody waited for it.
+    async fn conclude(&mut self, version: Option<Result<u64, Error>>) -> Result<(), Trouble> {
+        let before = self.history.borrow().acknowledged().0;
+        let version = match version {
+            Some(Ok(version)) => version,
+            Some(Err(error)) => {
+                let trouble = self.tolerance.trouble(&error);
+                if trouble == Trouble::Failed {
+                    self.history.borrow_mut().settle(before);
+                }
+                return Err(trouble);
+            }
+            None => {
+                // Whoever gets the turn comes after every commit before him.
+                let begun = self.database.begin().await;
+                drop(self.tolerance.ok(begun)?);
+                self.database.snapshot().version()
+            }
+        };
+        let mut history = self.history.borrow_mut();
+        if version == before {
+            // Nothing was changed, or the batch was dropped before it was a commit.
+            history.settle(before);
+        } else {
+            history.settle(version);
+        }
+        assert_eq!(self.database.snapshot().version(), version, "the version after a commit");
+        Ok(())
+    }
+
+    /// Looks for damage, and for pages that nothing uses and nobody can have.
+    async fn check(&mut self) -> Result<(), Trouble> {
+        if self.host.computer.in_flight() > 0 {
+            return Ok(());
+        }
+        // What waited for I/O is noticed to be free when the next transaction begins.
+        let begun = self.database.begin().await;
+        drop(self.tolerance.ok(begun)?);
+        let (snapshot, state) = self.newest();
+        let found = async { snapshot.check(|_| {})?.await }.await;
+        let report = self.tolerance.ok(found)?;
+        if !report.damages.is_empty() {
+            return self.tolerance.damage(&format!("{:?}", report.damages));
+        }
+        assert_eq!(report.entries, state.count(), "the entries of all trees");
+        assert_no_page_is_lost(&self.database, self.plan.shape.page_size, report.pages);
+        Ok(())
+    }
+}
+
+/// Asserts that exactly the pages that are reached are used.
+pub fn assert_no_page_is_lost(database: &Database, page_size: u32, reached: u64) {
+    let space = database.info().space;
+    let reserved = reserved_page_count(PageSize::new(page_size).expect("a page size"));
+    assert_eq!(space.used, reached + reserved + space.held, "pages are lost: {space:?}");
+}
+
+/// Is the error one that a poisoned database gives?
+pub fn is_poisoned(error: &Error) -> bool {
+    error.kind() == ErrorKind::Poisoned
+}
