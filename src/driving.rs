@@ -7,10 +7,8 @@
 //!          unless the user does
 //! ```
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::thread;
-
+use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, thread};
 use yieldb_core::{Completion, Driver};
 use yieldb_io_backends::Backend;
 use yieldb_pager::Pager;

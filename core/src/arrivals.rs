@@ -1,9 +1,9 @@
 //! Waiting for whichever of many completions is next, again and again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
 use crate::Completion;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tells when *any* of the completions that it watches is finished, as often as that happens.
 ///

@@ -8,10 +8,10 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
+use crate::sync::{Arc, Mutex, PoisonError};
 use crate::{Error, Result};
 
 /// The alignment in bytes of every arena, and of every block of a [`BufferPool`] whose length is a

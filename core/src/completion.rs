@@ -15,14 +15,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
 use crate::slots::{SLOTS, Slot};
-use crate::{Buffers, Error, File, Result, SharedBuffers};
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{Arc, Weak};
+use crate::{Buffers, Error, File, Result, SharedBuffers, is_planted};
 
 /// The phases of a slot.
 mod phase {
@@ -187,7 +187,7 @@ impl Completion {
         let completion = Self::new(kind, Payload::None, None);
         let mut record = completion.slot().record();
         record.callback = callback;
-        record.group.unfinished = 1;
+        record.group.unfinished = usize::from(!is_planted!(GroupWithoutBuilder));
         drop(record);
         completion
     }
@@ -416,8 +416,13 @@ impl Completion {
                 (phase::FAILED, Err(error))
             }
         };
-        slot.phase.store(end, Ordering::Release);
-        drop(record);
+        if is_planted!(WokenBeforeEnd) {
+            drop(record);
+            slot.phase.store(end, Ordering::Release);
+        } else {
+            slot.phase.store(end, Ordering::Release);
+            drop(record);
+        }
         drop(before);
         if let Some(callback) = callback {
             callback(&verdict);
@@ -497,7 +502,7 @@ impl Drop for Completion {
         if slot.handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        std::sync::atomic::fence(Ordering::Acquire);
+        fence(Ordering::Acquire);
         if slot.phase.load(Ordering::Acquire) == phase::PENDING {
             // Nobody is left who could finish it. Whoever depends on it is told.
             slot.handles.store(1, Ordering::Relaxed);

@@ -10,7 +10,8 @@
 //!   the engine is written, and the one loop that runs them all;
 //! - [`IO`], [`File`], [`Driver`]: the contract between the engine and what performs its I/O;
 //! - [`Buffer`], [`SharedBuffer`], [`Arena`], [`BufferPool`]: memory that may be lent to a kernel;
-//! - [`Error`], [`IoError`]: what went wrong, with file, offset and length.
+//! - [`Error`], [`IoError`]: what went wrong, with file, offset and length;
+//! - [`sync`]: where locks, atomics and threads come from.
 //!
 //! The engine crates hold an [`IO`] and can only *submit*. Polling and waiting live on [`Driver`],
 //! which they never see.
@@ -30,6 +31,7 @@ mod io_result;
 mod planted;
 mod slots;
 mod state_machine;
+pub mod sync;
 
 pub use arrivals::Arrivals;
 pub use buffer::{Arena, Buffer, BufferPool, Buffers, ForkMark, SharedBuffer, SharedBuffers};

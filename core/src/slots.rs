@@ -4,13 +4,16 @@
 //! A slot is named by its index and its generation. The generation changes whenever the slot is
 //! given back, so a name that outlived its slot is recognised.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
 use crate::completion::Record;
+use crate::is_planted;
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::{IS_CHECKED, Mutex, MutexGuard, OnceLock, PoisonError};
+
+#[cfg(any(feature = "shuttle", feature = "loom"))]
+pub(crate) mod per_execution;
 
 /// The slots of the first chunk; each chunk has twice as many as the one before.
-const FIRST_CHUNK: u32 = 256;
+const FIRST_CHUNK: u32 = if IS_CHECKED { 4 } else { 256 };
 /// Enough chunks for two thousand million slots.
 const CHUNKS: usize = 23;
 
@@ -54,10 +57,13 @@ struct FreeList {
     made: u32,
 }
 
+#[cfg(not(any(feature = "shuttle", feature = "loom")))]
 pub(crate) static SLOTS: Slots = Slots {
     chunks: [const { OnceLock::new() }; CHUNKS],
     free: Mutex::new(FreeList { indices: Vec::new(), made: 0 }),
 };
+#[cfg(any(feature = "shuttle", feature = "loom"))]
+pub(crate) use per_execution::SLOTS;
 
 impl Slots {
     /// Takes a free slot, with one handle on it.
@@ -80,8 +86,13 @@ impl Slots {
     /// Gives back a slot that no handle names any more.
     pub fn give_back(&self, index: u32) {
         let slot = self.slot(index);
+        if is_planted!(SlotBeforeName) {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).indices.push(index);
+        }
         slot.generation.fetch_add(1, Ordering::Release);
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).indices.push(index);
+        if !is_planted!(SlotBeforeName) {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).indices.push(index);
+        }
     }
 
     /// The slot with this index, which must come from [`Slots::take`].

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use yieldb_core::sync::atomic::{AtomicU64, Ordering};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread};
 use yieldb_core::{Clock, Completion, Create, Driver, IO, LockKind, MonotonicClock, OpenOptions};
 
 use crate::Backend;
@@ -316,7 +316,7 @@ impl Driver for Handle {
     fn wait(&self, until: &Completion) {
         // Another thread may be about to finish it.
         if !until.finished() && self.0.perform_one() == 0 {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 

@@ -8,12 +8,12 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Condvar, IS_CHECKED, Mutex, MutexGuard, PoisonError, thread};
 use yieldb_core::{
     Clock, Completion, Driver, Error, ForkMark, IO, MonotonicClock, OpenOptions, Result,
 };
@@ -28,7 +28,7 @@ use crate::transfer::RawHook;
 const POLL_BATCH: usize = 32;
 
 /// How many threads it takes to keep a fast drive busy with one request each.
-const USEFUL_THREADS: usize = 16;
+const USEFUL_THREADS: usize = if IS_CHECKED { 2 } else { 16 };
 
 /// The pread/pwrite back-end. `why` is what a user is told when he asks for the reason.
 ///
@@ -48,8 +48,25 @@ pub fn with_hook(
     why: impl Into<String>,
     hook: Option<Arc<dyn RawHook>>,
 ) -> std::io::Result<Backend> {
+    performing(Performer { directory: Arc::new(OsDirectory), hook }, why.into())
+}
+
+/// The same with files in memory: for a model checker, which no system call may keep waiting.
+///
+/// # Errors
+///
+/// As [`pread`].
+#[cfg(feature = "shuttle")]
+pub fn in_memory(
+    disk: &crate::MemoryDisk,
+    hook: Option<Arc<dyn RawHook>>,
+) -> std::io::Result<Backend> {
+    performing(Performer { directory: Arc::new(disk.clone()), hook }, "asked for".to_owned())
+}
+
+fn performing(performer: Performer, why: String) -> std::io::Result<Backend> {
     let pread = Arc::new(Pread {
-        performer: Performer { directory: Arc::new(OsDirectory), hook },
+        performer,
         queue: Mutex::default(),
         home: ForkMark::new(),
         performing: AtomicUsize::new(0),
@@ -60,7 +77,7 @@ pub fn with_hook(
     });
     let waker = Waker::from(pread.alarm.clone());
     let handle = Arc::new(Handle { pread, waker });
-    Ok(Backend { io: handle.clone(), driver: handle, name: "pread", why: why.into() })
+    Ok(Backend { io: handle.clone(), driver: handle, name: "pread", why })
 }
 
 struct Pread {
@@ -238,7 +255,7 @@ impl Driver for Handle {
     fn quiesce(&self) {
         while self.pread.perform_one() {}
         while self.pread.home.is_here() && self.pread.performing.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 

@@ -5,9 +5,8 @@
 //! the checkpoint under way. No lock is held across a submission or a call of a waker, but for the
 //! checkpoint's own, which is only ever tried.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
+use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, IS_CHECKED, Mutex, MutexGuard, OnceLock, PoisonError};
 use yieldb_core::{
     BufferPool, Buffers, Completion, CompletionGroup, CompletionKind, Error as IoFailure, File, IO,
     SharedBuffers, Sink, is_planted, reached,
@@ -35,7 +34,7 @@ const STREAM_PIECES: usize = 16;
 
 /// The least number of pages that a cache can work with: a transaction's share of them holds the
 /// deepest change of a tree.
-pub const MIN_FRAMES: usize = 64;
+pub const MIN_FRAMES: usize = if IS_CHECKED { 4 } else { 64 };
 
 /// One database file's pages, versions and checkpoints. Shared by everything that works on it.
 pub struct Pager {
@@ -129,6 +128,10 @@ impl Pager {
     pub fn newest(self: &Arc<Self>) -> VersionPin {
         let mut ledger = self.ledger();
         let roots = ledger.newest().clone();
+        if is_planted!(PinBehindVersion) {
+            drop(ledger);
+            ledger = self.ledger();
+        }
         ledger.pin(roots.moment);
         drop(ledger);
         VersionPin::new(self.clone(), roots)

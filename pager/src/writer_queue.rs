@@ -1,9 +1,9 @@
 //! The writer's turn: one at a time, first come first served, without blocking.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread_local};
 use yieldb_core::{Completion, is_planted};
 
 /// Who may write, and who waits for it.

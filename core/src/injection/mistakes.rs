@@ -132,6 +132,25 @@ named! {
         StampNotVerified = "stamp-not-verified",
         /// A slot's checksum is not looked at.
         SlotChecksumNotVerified = "slot-checksum-not-verified",
+
+        // Between threads.
+
+        /// Those who wait for an I/O are taken from it before it is seen to be finished.
+        WokenBeforeEnd = "woken-before-end",
+        /// A slot may be taken before the name of the one before is worn out.
+        SlotBeforeName = "slot-before-name",
+        /// A group has no count of its own while it is built.
+        GroupWithoutBuilder = "group-without-builder",
+        /// Whether a page is still in its frame is asked before it is pinned, and not as one.
+        PinBehindCheck = "pin-behind-check",
+        /// A frame is used again whoever is looking at it.
+        EpochNotAwaited = "epoch-not-awaited",
+        /// Who waits for a frame says so after the last look for one.
+        WaitNotAnnounced = "wait-not-announced",
+        /// The newest version is looked up first, and pinned then.
+        PinBehindVersion = "pin-behind-version",
+        /// News for the checkpoint that come while it is stepped are lost.
+        TurnNotWanted = "turn-not-wanted",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which page makes room: the clock algorithm (Corbato 1968) with counters of two bits.
 
-use std::sync::atomic::Ordering;
+use yieldb_core::sync::IS_CHECKED;
+use yieldb_core::sync::atomic::Ordering;
 
 use yieldb_core::reached;
 
@@ -26,7 +27,7 @@ pub(super) enum Need {
 }
 
 /// How many pages make room at a time.
-const BATCH: usize = 16;
+const BATCH: usize = if IS_CHECKED { 2 } else { 16 };
 
 impl FramePool {
     /// Takes up to [`BATCH`] pages out of memory that are neither pinned nor dirty, the coldest

@@ -5,10 +5,12 @@
 //! began in a later epoch, since such a reader cannot have found it in the table.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use yieldb_core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use yieldb_core::sync::{IS_CHECKED, thread_local};
 
 /// How many readers can be told apart. More of them at one time only delay reuse.
-const SLOTS: usize = 64;
+const SLOTS: usize = if IS_CHECKED { 2 } else { 64 };
 
 /// The value of a slot that nobody uses.
 const IDLE: u64 = 0;

@@ -19,10 +19,10 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 use yieldb_core::buffer::Home;
+use yieldb_core::sync::Arc;
+use yieldb_core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use yieldb_core::{Arena, Buffer, Result, SharedBuffer};
 
 /// The frame is no page's any more, and is free when its last pin is gone.

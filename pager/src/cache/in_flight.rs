@@ -10,10 +10,9 @@
 //!                     '---- I/O error, one ---> refused
 //! ```
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use smallvec::smallvec;
+use yieldb_core::sync::Arc;
+use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::{
     Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted, reached,
 };

@@ -21,9 +21,8 @@ mod prefetch;
 mod stats;
 mod table;
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-
+use yieldb_core::sync::atomic::Ordering;
+use yieldb_core::sync::{Arc, Weak};
 use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer, is_planted};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};

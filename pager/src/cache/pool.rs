@@ -12,12 +12,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
+use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
 
 use super::clock::Need;
@@ -236,6 +236,9 @@ impl FramePool {
     /// Adds a pin to a frame that was found in a table. `None` if it is on its way out.
     pub(super) fn pin(self: &Arc<Self>, frame: u32) -> Option<PinnedPage> {
         let state = &self.frames.meta[frame as usize].state;
+        if is_planted!(PinBehindCheck) {
+            return (state.load(Ordering::SeqCst) & RESIDENT != 0).then(|| self.add_pin(frame));
+        }
         let pinned = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
             (state & RESIDENT != 0).then_some(state + 1)
         });
@@ -327,7 +330,7 @@ impl FramePool {
     fn reclaim(&self, slow: &mut Slow) {
         let oldest = self.epochs.oldest();
         while let Some((epoch, frame)) = slow.retired.front().copied() {
-            if epoch >= oldest {
+            if epoch >= oldest && !is_planted!(EpochNotAwaited) {
                 break;
             }
             slow.retired.pop_front();
@@ -386,8 +389,13 @@ impl FramePool {
         }
         // Announced before the last look, so that either this look sees what is unpinned now, or
         // whoever unpins sees that somebody waits.
+        if is_planted!(WaitNotAnnounced) {
+            self.evict(slow, Need::Firm);
+        }
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        self.evict(slow, Need::Firm);
+        if !is_planted!(WaitNotAnnounced) {
+            self.evict(slow, Need::Firm);
+        }
         if !slow.retired.is_empty() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Completion::new_yield();

@@ -5,10 +5,9 @@
 //! evicts only pages that are cold already, and has at most a quarter of the frames in hand. Its
 //! pages enter cold: they are the next to go, unless somebody asks for them.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use smallvec::SmallVec;
+use yieldb_core::sync::Arc;
+use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::{Buffers, Completion, File, reached};
 
 use super::clock::Need;

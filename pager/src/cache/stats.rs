@@ -1,6 +1,6 @@
 //! What a cache counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use yieldb_core::sync::atomic::{AtomicU64, Ordering};
 
 use super::frames::{DIRTY, PINS, RESIDENT};
 

@@ -4,8 +4,8 @@
 //! 1,024 numbers as they are touched, and given back when no page of a piece is in memory. What
 //! changes the table is done by one at a time.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use yieldb_core::sync::OnceLock;
+use yieldb_core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::frames::{Words, zeroed};
 use crate::PageId;

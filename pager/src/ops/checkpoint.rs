@@ -1,8 +1,7 @@
 //! Making a version durable, and the file's newest.
 
-use std::sync::{Arc, OnceLock};
-
 use smallvec::smallvec;
+use yieldb_core::sync::{Arc, OnceLock};
 use yieldb_core::{
     Completion, CompletionGroup, StateMachine, StateTransition, Transition, is_planted, reached,
 };

@@ -4,10 +4,10 @@
 //! theirs: whoever waits for anything steps them in passing.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
-use yieldb_core::{IOResult, StateMachine, reached};
+use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Mutex, PoisonError, TryLockError};
+use yieldb_core::{IOResult, StateMachine, is_planted, reached};
 
 use crate::Pager;
 use crate::ops::checkpoint::{self, Checkpoint, Job};
@@ -50,7 +50,7 @@ impl Checkpoints {
             self.turn_wanted.store(false, Ordering::SeqCst);
             self.run(pager, &mut current);
             drop(current);
-            if !self.turn_wanted.load(Ordering::SeqCst) {
+            if is_planted!(TurnNotWanted) || !self.turn_wanted.load(Ordering::SeqCst) {
                 break;
             }
         }
