@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use yieldb_core::sync::thread;
 use yieldb_core::{IOCompletions, IOResult, StateMachine, StateTransition};
 
 use crate::driving::Driving;
@@ -93,7 +94,10 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
             match self.machine.step(&self.context).map_err(M::Error::into)? {
                 IOResult::Done(output) => return Ok(output),
                 IOResult::IO(IOCompletions::Single(io)) => {
-                    if !io.is_explicit_yield() {
+                    if io.is_explicit_yield() {
+                        // What is wanted may be another thread's to give back.
+                        thread::yield_now();
+                    } else {
                         self.driving.wait(&io)?;
                     }
                 }

@@ -151,6 +151,10 @@ named! {
         PinBehindVersion = "pin-behind-version",
         /// News for the checkpoint that come while it is stepped are lost.
         TurnNotWanted = "turn-not-wanted",
+        /// A thread that is woken leaves, though it was called to lead.
+        LeadNotHandedOver = "lead-not-handed-over",
+        /// A kick is forgotten by whoever sees it.
+        KickForgotten = "kick-forgotten",
     }
 }
 

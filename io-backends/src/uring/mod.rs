@@ -7,20 +7,23 @@
 #![allow(unsafe_code)]
 
 mod in_flight;
+#[cfg(not(feature = "shuttle"))]
 mod lead;
+#[cfg(feature = "shuttle")]
+pub mod lead;
 mod probe;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use smallvec::SmallVec;
+use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use yieldb_core::{
     Canceller, Clock, Completion, Driver, File, ForkMark, IO, LockKind, MonotonicClock,
     OpenOptions, Operation, Result,
@@ -31,7 +34,7 @@ use crate::os_file::{OsFile, random};
 use crate::request::{Medium, failure};
 use crate::transfer::{RawHook, TransferKind};
 use in_flight::{InFlight, Iovec, Name, Next, Over, Work};
-use lead::{Lead, Parker};
+use lead::{Kernel, Lead};
 
 /// The token of the poll on the wake event.
 const WAKE: u64 = u64::MAX;
@@ -69,6 +72,7 @@ pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::
         in_flight: AtomicUsize::new(0),
         lead: Lead::default(),
         wake_event,
+        is_kicked: AtomicBool::new(false),
         event,
         event_wanted: AtomicBool::new(false),
         hook,
@@ -97,8 +101,11 @@ struct Ring {
     reap: Mutex<()>,
     in_flight: AtomicUsize,
     lead: Lead,
-    /// Written to get the lead out of the kernel.
+    /// Written to get the lead out of the kernel. Readable until the lead has left it.
     wake_event: OwnedFd,
+    /// Was the wake event written since it was read? Set behind the writing, so that a reading
+    /// which comes between leaves it to the next one.
+    is_kicked: AtomicBool,
     /// Readable when there is something to reap or to submit, for loops of the user's own.
     event: OwnedFd,
     event_wanted: AtomicBool,
@@ -188,34 +195,6 @@ impl Ring {
         }
     }
 
-    /// Finishes what the kernel is done with. Returns how many requests that were.
-    fn reap(&self) -> usize {
-        let mut finished = 0;
-        if !self.home.is_here() {
-            return finished;
-        }
-        loop {
-            let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
-            {
-                let _guard = match self.reap.try_lock() {
-                    Ok(guard) => guard,
-                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                    // Somebody else is at it, and finishes what he finds.
-                    Err(TryLockError::WouldBlock) => return finished,
-                };
-                // SAFETY: the completion queue is touched only with the reap mutex held.
-                let mut completions = unsafe { self.uring.completion_shared() };
-                completions.sync();
-                let taken = completions.by_ref().take(REAP_BATCH);
-                results.extend(taken.map(|entry| (entry.user_data(), entry.result())));
-            }
-            if results.is_empty() {
-                return finished;
-            }
-            finished += self.take_results(&results);
-        }
-    }
-
     fn take_results(&self, results: &[(u64, i32)]) -> usize {
         let mut over: SmallVec<[Over; REAP_BATCH]> = SmallVec::new();
         let mut again = false;
@@ -225,9 +204,8 @@ impl Ring {
                 continue;
             }
             if token == WAKE {
-                let mut counter = [0; 8];
-                // Two kicks may have come as one.
-                let _read = rustix::io::read(&self.wake_event, &mut counter).is_ok();
+                self.lead.forget_stray_kicks(self);
+                // If the lead has not left yet, the event is readable, and ends its wait again.
                 self.arm_wake_event(&mut queue);
                 again = true;
                 continue;
@@ -272,27 +250,11 @@ impl Ring {
         finished
     }
 
-    /// Waits in the kernel until there is a completion.
-    fn wait_in_kernel(&self) {
-        let submitter = self.uring.submitter();
-        let get_events = 1; // IORING_ENTER_GETEVENTS
-        // SAFETY: nothing is submitted by this call and no signal mask is given; it only waits.
-        let result = unsafe { submitter.enter::<libc::sigset_t>(0, 1, get_events, None) };
-        // An interruption is as good as a completion: the caller looks again.
-        drop(result);
-    }
-
     /// Asks the kernel to tell when the wake event is written.
     fn arm_wake_event(&self, queue: &mut Queue) {
         let fd = types::Fd(self.wake_event.as_raw_fd());
         let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
         self.push(queue, poll);
-    }
-
-    /// Gets the lead out of the kernel.
-    fn kick(&self) {
-        // A full counter wakes as well.
-        let _written = rustix::io::write(&self.wake_event, &1_u64.to_ne_bytes()).is_ok();
     }
 
     /// Makes the user's event readable, if he has asked for it.
@@ -321,6 +283,62 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel may still be writing into buffers that the requests own.
         self.quiesce();
+    }
+}
+
+impl Kernel for Ring {
+    /// Finishes what the kernel is done with. Returns how many requests that were.
+    fn reap(&self) -> usize {
+        let mut finished = 0;
+        if !self.home.is_here() {
+            return finished;
+        }
+        loop {
+            let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
+            {
+                let _guard = match self.reap.try_lock() {
+                    Ok(guard) => guard,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    // Somebody else is at it, and finishes what he finds.
+                    Err(TryLockError::WouldBlock) => return finished,
+                };
+                // SAFETY: the completion queue is touched only with the reap mutex held.
+                let mut completions = unsafe { self.uring.completion_shared() };
+                completions.sync();
+                let taken = completions.by_ref().take(REAP_BATCH);
+                results.extend(taken.map(|entry| (entry.user_data(), entry.result())));
+            }
+            let is_news = results.iter().any(|(token, _)| *token != WAKE);
+            finished += self.take_results(&results);
+            if !is_news {
+                return finished;
+            }
+        }
+    }
+
+    /// Waits in the kernel until there is a completion.
+    fn wait_in_kernel(&self) {
+        let submitter = self.uring.submitter();
+        let get_events = 1; // IORING_ENTER_GETEVENTS
+        // SAFETY: nothing is submitted by this call and no signal mask is given; it only waits.
+        let result = unsafe { submitter.enter::<libc::sigset_t>(0, 1, get_events, None) };
+        // An interruption is as good as a completion: the caller looks again.
+        drop(result);
+    }
+
+    /// Gets the lead out of the kernel.
+    fn kick(&self) {
+        // A full counter wakes as well.
+        let _written = rustix::io::write(&self.wake_event, &1_u64.to_ne_bytes()).is_ok();
+        self.is_kicked.store(true, Ordering::SeqCst);
+    }
+
+    fn forget_kicks(&self) {
+        if self.is_kicked.swap(false, Ordering::SeqCst) {
+            let mut counter = [0; 8];
+            // Several are read as one.
+            let _read = rustix::io::read(&self.wake_event, &mut counter).is_ok();
+        }
     }
 }
 
@@ -415,14 +433,8 @@ impl Driver for Handle {
 
     fn wait(&self, until: &Completion) {
         self.0.submit();
-        if self.0.reap() > 0 || !self.0.home.is_here() {
-            return;
-        }
-        let (parker, waker) = Parker::of_this_thread(&self.0);
-        // Its end wakes this thread, whoever brings it about.
-        if until.register(&waker) {
-            self.0.lead.wait(&parker, || self.0.wait_in_kernel());
-            self.0.reap();
+        if self.0.home.is_here() {
+            lead::drive(&self.0, &self.0.lead, until);
         }
     }
 

@@ -350,3 +350,35 @@ fn an_interrupted_wait_returns(#[case] kind: Kind) {
         }
     });
 }
+
+/// Threads come, wait for one thing, and leave: those who are left are not left asleep.
+#[apply(backends)]
+fn who_leaves_leaves_nobody_asleep(kind: Kind) {
+    const ROUNDS: usize = 500;
+    let Some(bench) = Bench::new(kind) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[3; 8]).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let rounds = move || {
+        for _ in 0..ROUNDS {
+            let signal = Completion::signal();
+            thread::scope(|scope| {
+                scope.spawn(|| bench.wait(&signal).unwrap());
+                let read = |index: u64| bench.read(&*file, index * BLOCK as u64, 1).unwrap();
+                let readers: Vec<_> =
+                    (0..4).map(|index| scope.spawn(move || read(index))).collect();
+                for reader in readers {
+                    assert_eq!(reader.join().unwrap(), [3; BLOCK]);
+                }
+                signal.succeed(0);
+            });
+            sender.send(()).unwrap();
+        }
+    };
+    let rounds = thread::spawn(rounds);
+    for round in 0..ROUNDS {
+        let came = receiver.recv_timeout(Duration::from_secs(60));
+        came.unwrap_or_else(|_| panic!("round {round}: somebody sleeps"));
+    }
+    rounds.join().unwrap();
+}
