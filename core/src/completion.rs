@@ -505,7 +505,8 @@ impl Drop for Completion {
         fence(Ordering::Acquire);
         if slot.phase.load(Ordering::Acquire) == phase::PENDING {
             // Nobody is left who could finish it. Whoever depends on it is told.
-            slot.handles.store(1, Ordering::Relaxed);
+            // As in `Slots::take`, for those who come with a name that is worn out.
+            slot.handles.store(1, Ordering::Release);
             let last = Completion { index: self.index, generation: self.generation };
             last.finish(Err(Error::Abandoned), Payload::None);
             return;

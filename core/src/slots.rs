@@ -79,7 +79,11 @@ impl Slots {
             })
         };
         let slot = self.slot(index);
-        slot.handles.store(1, Ordering::Relaxed);
+        // Who finds a handle through a name that is worn out, sees that it is: the generation was
+        // changed before this.
+        let release =
+            if is_planted!(NameNotOrdered) { Ordering::Relaxed } else { Ordering::Release };
+        slot.handles.store(1, release);
         (index, slot)
     }
 

@@ -155,6 +155,8 @@ named! {
         LeadNotHandedOver = "lead-not-handed-over",
         /// A kick is forgotten by whoever sees it.
         KickForgotten = "kick-forgotten",
+        /// That a slot is taken is seen before its name is.
+        NameNotOrdered = "name-not-ordered",
     }
 }
 
