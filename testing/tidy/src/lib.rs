@@ -231,6 +231,24 @@ pub fn drivers(source: &Source) -> Vec<Finding> {
     named.map(|(number, _)| source.finding(number, "a driver is named")).collect()
 }
 
+/// The engine has locks, atomics and threads from `yieldb_core::sync`, where a checker may put its
+/// own in their place.
+pub fn checked_threads(source: &Source) -> Vec<Finding> {
+    let crates = ["core/src", "io-backends/src", "pager/src", "btree/src", "src"];
+    let is_engine = crates.iter().any(|krate| source.path.starts_with(krate));
+    if !source.is_rust() || !is_engine || source.path.starts_with("core/src/sync") {
+        return Vec::new();
+    }
+    let shipped = source.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let is_own = |line: &str| {
+        let names = ["Mutex", "RwLock", "Condvar", "Barrier", "atomic", "mpsc"];
+        let of_sync = line.contains("std::sync") && names.iter().any(|name| line.contains(name));
+        of_sync || line.contains("std::thread")
+    };
+    let own = shipped.lines().enumerate().filter(|(_, line)| is_own(line));
+    own.map(|(index, _)| source.finding(index + 1, "not from yieldb_core::sync")).collect()
+}
+
 /// A machine of three states and more has a diagram: a text block above its states.
 pub fn diagrams(source: &Source) -> Vec<Finding> {
     if !source.is_rust() || source.is_test() || !source.text.contains("StateTransition for ") {

@@ -12,6 +12,7 @@ const RULES: &[(&str, Rule)] = &[
     ("function_lines", tidy::function_lines),
     ("io_result", tidy::io_result),
     ("drivers", tidy::drivers),
+    ("checked_threads", tidy::checked_threads),
     ("diagrams", tidy::diagrams),
     ("titles", tidy::titles),
     ("links", tidy::links),
@@ -42,6 +43,14 @@ fn samples() -> Vec<(&'static str, Source, Source)> {
         ("function_lines", Source::new(path, long), Source::new(path, short)),
         ("io_result", Source::new(path, "IOResult"), Source::new("btree/src/ops/a.rs", "IOResult")),
         ("drivers", Source::new(path, "uring"), Source::new("io-backends/src/a.rs", "uring")),
+        (
+            "checked_threads",
+            Source::new(path, "use std::sync::{Arc, Mutex};"),
+            Source::new(
+                path,
+                "use std::sync::Arc;\n#[cfg(test)]\nmod tests {\n    use std::thread;",
+            ),
+        ),
         (
             "diagrams",
             Source::new(path, states),
