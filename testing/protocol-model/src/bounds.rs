@@ -1,0 +1,201 @@
+//! How far a search goes: what may happen in a run, and how often.
+
+use std::fmt;
+
+/// What may happen in a run, and how often. The search takes every run within it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    /// Page numbers. A tree is one page, a large value one.
+    pub pages: u8,
+    /// Blocks of the log; each takes one group. 0 is the protocol without a log.
+    pub blocks: u8,
+    /// Commits of one change.
+    pub puts: u8,
+    /// Commits of a large value.
+    pub large_values: u8,
+    /// Large transactions, which a checkpoint commits. Without a log, every commit is one.
+    pub large_transactions: u8,
+    /// Transactions in several steps, and what may happen in them.
+    pub transactions: u8,
+    /// Further changes in them.
+    pub edits: u8,
+    /// Savepoints in them, each with a way back.
+    pub savepoints: u8,
+    /// Private pages that are written before the commit.
+    pub spills: u8,
+    /// Transactions that are given up.
+    pub aborts: u8,
+    /// Checkpoints of what small commits have made.
+    pub checkpoints: u8,
+    /// Snapshots that readers hold for a while.
+    pub snapshots: u8,
+    /// Clean closes, with a reopening.
+    pub closes: u8,
+    /// Crashes, with a reopening behind each; the last is a power cut.
+    pub crashes: u8,
+    /// Is a file that is longer than it needs to be cut when it is opened?
+    pub cuts: bool,
+    /// May the earlier crashes be failed syncs?
+    pub sync_failures: bool,
+    /// May one slot, or one group of the log, rot before the last reopening?
+    pub rot: bool,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.pages, "pages"),
+            (self.blocks, "log blocks"),
+            (self.puts, "small commits"),
+            (self.large_values, "large values"),
+            (self.large_transactions, "large transactions"),
+            (self.transactions, "transactions in steps"),
+            (self.edits, "further changes"),
+            (self.savepoints, "savepoints"),
+            (self.spills, "spills"),
+            (self.aborts, "aborts"),
+            (self.checkpoints, "checkpoints"),
+            (self.snapshots, "snapshots"),
+            (self.closes, "closes"),
+            (self.crashes, "crashes"),
+        ];
+        let used = counts.iter().filter(|(count, _)| *count > 0);
+        let mut words: Vec<String> = used.map(|(count, what)| format!("{what} {count}")).collect();
+        words.extend(self.cuts.then(|| "cuts".to_owned()));
+        words.extend(self.sync_failures.then(|| "failed syncs".to_owned()));
+        words.extend(self.rot.then(|| "rot".to_owned()));
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// A bound with a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// What the tests search.
+    pub bounds: Bounds,
+    /// What is searched on request.
+    pub larger: Bounds,
+}
+
+/// Nothing happens, in four pages.
+const NOTHING: Bounds = Bounds {
+    pages: 4,
+    blocks: 0,
+    puts: 0,
+    large_values: 0,
+    large_transactions: 0,
+    transactions: 0,
+    edits: 0,
+    savepoints: 0,
+    spills: 0,
+    aborts: 0,
+    checkpoints: 0,
+    snapshots: 0,
+    closes: 0,
+    crashes: 2,
+    cuts: false,
+    sync_failures: true,
+    rot: true,
+};
+
+/// All that is searched.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "no-log",
+        about: "the protocol without a log: each commit is a checkpoint in both slots",
+        bounds: Bounds { large_transactions: 3, snapshots: 1, cuts: true, ..NOTHING },
+        larger: Bounds { large_transactions: 4, snapshots: 1, closes: 1, crashes: 3, ..NOTHING },
+    },
+    Scenario {
+        name: "groups",
+        about: "small commits, several groups in flight, a checkpoint beside them",
+        bounds: Bounds { blocks: 4, puts: 3, checkpoints: 1, ..NOTHING },
+        larger: Bounds { blocks: 4, puts: 3, checkpoints: 2, crashes: 3, ..NOTHING },
+    },
+    Scenario {
+        name: "ring",
+        about: "a log so short that it goes round",
+        bounds: Bounds { blocks: 3, puts: 4, checkpoints: 2, crashes: 1, ..NOTHING },
+        larger: Bounds { blocks: 3, puts: 4, checkpoints: 2, ..NOTHING },
+    },
+    Scenario {
+        name: "large-values",
+        about: "runs beside the log that names them",
+        bounds: Bounds {
+            pages: 5,
+            blocks: 4,
+            puts: 1,
+            large_values: 2,
+            checkpoints: 1,
+            cuts: true,
+            ..NOTHING
+        },
+        larger: Bounds { pages: 5, blocks: 4, puts: 2, large_values: 2, checkpoints: 2, ..NOTHING },
+    },
+    Scenario {
+        name: "large-transactions",
+        about: "transactions that a checkpoint commits, among small ones",
+        bounds: Bounds { blocks: 3, puts: 2, large_transactions: 1, ..NOTHING },
+        larger: Bounds { blocks: 4, puts: 2, large_transactions: 2, ..NOTHING },
+    },
+    Scenario {
+        name: "transactions",
+        about: "transactions with savepoints, spilled pages and ends of both kinds",
+        bounds: Bounds {
+            blocks: 3,
+            transactions: 2,
+            edits: 2,
+            savepoints: 1,
+            spills: 2,
+            aborts: 1,
+            checkpoints: 1,
+            snapshots: 1,
+            crashes: 1,
+            ..NOTHING
+        },
+        larger: Bounds {
+            pages: 5,
+            blocks: 4,
+            puts: 1,
+            transactions: 2,
+            edits: 2,
+            savepoints: 1,
+            spills: 2,
+            aborts: 1,
+            checkpoints: 1,
+            snapshots: 1,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "versions",
+        about: "what pins a version: a reader, the log under way, a checkpoint under way",
+        bounds: Bounds {
+            pages: 5,
+            blocks: 4,
+            puts: 3,
+            checkpoints: 2,
+            snapshots: 1,
+            crashes: 1,
+            ..NOTHING
+        },
+        larger: Bounds { pages: 5, blocks: 4, puts: 4, checkpoints: 2, snapshots: 1, ..NOTHING },
+    },
+    Scenario {
+        name: "close",
+        about: "clean closes between",
+        bounds: Bounds { blocks: 3, puts: 2, checkpoints: 2, closes: 1, ..NOTHING },
+        larger: Bounds {
+            blocks: 3,
+            puts: 2,
+            checkpoints: 2,
+            closes: 2,
+            large_transactions: 1,
+            ..NOTHING
+        },
+    },
+];

@@ -1,0 +1,277 @@
+//! What the search goes through: the disk, the process, and what was promised.
+
+use crate::bounds::Bounds;
+use crate::disk::{Disk, Place};
+use crate::format::{Group, History, Page, Ref, Slot, Stamp, Superblock, Version};
+
+/// One moment of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    pub disk: Disk,
+    pub process: Process,
+    pub promise: Promise,
+    /// What may still happen.
+    pub left: Bounds,
+}
+
+/// Who works on the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Process {
+    /// Nobody.
+    Down,
+    Opening(Opening),
+    Running(Memory),
+}
+
+/// What is known from outside, and must not be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Promise {
+    /// All commits that were asked for and were not lost by a crash before: what is recovered is
+    /// what this was at some moment.
+    pub submitted: History,
+    /// What was acknowledged, or shown to a reader.
+    pub kept: History,
+    /// The number of the next commit.
+    pub next_commit: u8,
+    /// No page that is made from now on has this stamp or an older one.
+    pub sealed: Stamp,
+    /// Was the file closed well?
+    pub is_closed: bool,
+}
+
+/// How far opening is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Opening {
+    pub found: Found,
+    pub phase: OpenPhase,
+}
+
+/// What opening waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum OpenPhase {
+    /// What may only be in a cache becomes durable.
+    Restoring,
+    /// The slot that did not count gets the new session.
+    OtherSlot,
+    /// The one that did.
+    ChosenSlot,
+    /// What is behind the last page in use is cut off, before its numbers are given out.
+    Cutting,
+    /// Nothing: the log may be replayed, and a root be published.
+    Ready,
+}
+
+/// What recovery reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Found {
+    pub superblock: Superblock,
+    /// The slot that counts.
+    pub slot: u8,
+    /// The log's groups, from its start on.
+    pub groups: Vec<Group>,
+}
+
+impl Found {
+    /// The log's end.
+    pub fn end(&self) -> u8 {
+        self.superblock.version.next + self.groups.len() as u8
+    }
+
+    /// The groups before it were durable when the last one was written.
+    pub fn known(&self) -> u8 {
+        self.groups.iter().map(|group| group.known).max().unwrap_or(0)
+    }
+
+    /// The commits of the checkpoint and of the log.
+    pub fn history(&self) -> History {
+        let commits = self.groups.iter().filter_map(|group| group.commit);
+        commits.fold(self.superblock.version.history, History::with)
+    }
+}
+
+/// What a process that has the database open knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Memory {
+    pub session: u8,
+    /// The current stamp's.
+    pub counter: u8,
+    /// The slot that holds the newest checkpoint, and its number.
+    pub slot: u8,
+    pub number: u8,
+    /// The next group's position.
+    pub head: u8,
+    /// The first position that must not be overwritten.
+    pub tail: u8,
+    /// All groups before this position are durable.
+    pub known: u8,
+    /// Those behind it that are, too.
+    pub durable: Vec<u8>,
+    /// The durable checkpoint.
+    pub base: Version,
+    /// Versions from the newest acknowledged one to the one that the writer goes on from.
+    pub versions: Vec<Version>,
+    /// An older version that a reader holds.
+    pub snapshot: Option<Version>,
+    pub checkpoint: Option<Checkpoint>,
+    pub transaction: Option<Transaction>,
+    /// The pages in memory.
+    pub frames: Vec<Option<Frame>>,
+    /// The runs that the log names: a position behind the group, and the run.
+    pub runs: Vec<(u8, Ref)>,
+    /// A clean close has begun.
+    pub is_closing: bool,
+}
+
+/// A page in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Frame {
+    pub content: Page,
+    /// Was it handed to the driver for writing?
+    pub is_handed_over: bool,
+}
+
+/// A checkpoint under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Checkpoint {
+    pub version: Version,
+    /// Does it commit a large transaction?
+    pub is_large: bool,
+    pub phase: CheckpointPhase,
+}
+
+/// What a checkpoint waits for: "pages; sync; write the other slot; sync; then a log group that
+/// names the new checkpoint is made durable".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CheckpointPhase {
+    Writing,
+    Syncing,
+    Slot,
+    /// Without a log: the same checkpoint in both slots.
+    SecondSlot,
+    /// With a log: the position of the first group that names the checkpoint, once there is one.
+    Naming(Option<u8>),
+}
+
+/// A transaction that takes more than one step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Transaction {
+    /// A large value is written at its final place.
+    Run {
+        commit: u8,
+        run: Ref,
+        phase: RunPhase,
+    },
+    Small(Small),
+}
+
+/// "Larger ones are written and synced at their final place before their group is submitted."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RunPhase {
+    Writing,
+    Syncing,
+    /// The group may be submitted.
+    Durable,
+}
+
+/// A transaction of several changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Small {
+    pub commit: u8,
+    pub root: Ref,
+    /// How many changes were made, those that were rolled back aside.
+    pub edits: u8,
+    pub savepoint: Option<(Ref, u8)>,
+    /// The current stamp's counter when it began.
+    pub counter: u8,
+}
+
+impl Memory {
+    pub fn acknowledged(&self) -> &Version {
+        self.versions.first().expect("there is a version")
+    }
+
+    /// What the writer goes on from.
+    pub fn applied(&self) -> &Version {
+        self.versions.last().expect("there is a version")
+    }
+
+    pub fn stamp(&self) -> Stamp {
+        Stamp { session: self.session, counter: self.counter }
+    }
+
+    /// "Pinned: the durable checkpoint, one under way, every open snapshot, every root between
+    /// acknowledged and applied."
+    pub fn pinned(&self) -> impl Iterator<Item = &Version> {
+        let under_way = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.version);
+        [&self.base].into_iter().chain(under_way).chain(&self.snapshot).chain(&self.versions)
+    }
+
+    /// Does the transaction under way use this number?
+    pub fn is_private(&self, page: u8) -> bool {
+        match &self.transaction {
+            None => false,
+            Some(Transaction::Run { run, .. }) => run.page == page,
+            Some(Transaction::Small(small)) => {
+                small.root.page == page
+                    || small.savepoint.is_some_and(|(root, _)| root.page == page)
+            }
+        }
+    }
+
+    /// Forgets what nobody can ask for, so that moments that differ in it alone are alike.
+    pub fn forget_garbage(&mut self) {
+        for page in 0..self.frames.len() as u8 {
+            let is_used = self.is_private(page)
+                || self.pinned().any(|version| version.refers_to(page))
+                || self.runs.iter().any(|(_, run)| run.page == page);
+            if !is_used {
+                self.frames[usize::from(page)] = None;
+            }
+        }
+    }
+}
+
+impl State {
+    /// A database that was created a moment ago, and is open.
+    pub fn first(bounds: Bounds) -> State {
+        let stamp = Stamp { session: 0, counter: 0 };
+        let root = Ref { page: 0, stamp };
+        let version = Version { history: History::default(), edits: 0, root, run: None, next: 0 };
+        let superblock = Superblock { number: 1, session: 1, version, start_session: 1 };
+        let mut pages = vec![Place::new(Page::Zero); usize::from(bounds.pages)];
+        pages[0] = Place::new(version.page());
+        let disk = Disk {
+            pages,
+            slots: [Place::new(Slot::Good(superblock)), Place::new(Slot::Good(superblock))],
+            blocks: vec![Place::new([None; 2]); usize::from(bounds.blocks)],
+            in_flight: Vec::new(),
+            is_syncing: false,
+        };
+        let memory = Memory {
+            session: 1,
+            counter: 0,
+            slot: 0,
+            number: 1,
+            head: 0,
+            tail: 0,
+            known: 0,
+            durable: Vec::new(),
+            base: version,
+            versions: vec![version],
+            snapshot: None,
+            checkpoint: None,
+            transaction: None,
+            frames: vec![None; usize::from(bounds.pages)],
+            runs: Vec::new(),
+            is_closing: false,
+        };
+        let promise = Promise {
+            submitted: History::default(),
+            kept: History::default(),
+            next_commit: 0,
+            sealed: stamp,
+            is_closed: false,
+        };
+        State { disk, process: Process::Running(memory), promise, left: bounds }
+    }
+}

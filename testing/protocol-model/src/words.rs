@@ -1,0 +1,234 @@
+//! Counterexamples as scripts in words.
+
+use std::fmt::Write as _;
+
+use crate::disk::{Content, Disk, Place, Write};
+use crate::format::{Block, Page, Ref, Slot, Version, commit_name, group_in};
+use crate::search::Counterexample;
+use crate::state::{Found, Memory, Process, State};
+use crate::{Rot, Step};
+
+/// A counterexample in words: one numbered line for each step, and below it what the engine does
+/// because of it. It is the same for each search.
+pub fn script(counterexample: &Counterexample) -> String {
+    let mut text = String::from("A database with nothing in it is open, in session 1.\n");
+    let mut before = &counterexample.first;
+    for (index, (step, after)) in counterexample.steps.iter().enumerate() {
+        let line = words(*step, before, after);
+        writeln!(text, "{:2}. {line}", index + 1).expect("a string takes it");
+        for consequence in consequences(*step, before, after) {
+            writeln!(text, "      {consequence}").expect("a string takes it");
+        }
+        before = after;
+    }
+    writeln!(text, "BROKEN: {}", counterexample.broken).expect("a string takes it");
+    text
+}
+
+fn words(step: Step, before: &State, after: &State) -> String {
+    let commit = || commit_name(after.promise.next_commit - 1);
+    match step {
+        Step::Put(page) => format!("commit {} is made, with its root in page {page}", commit()),
+        Step::BeginLargeValue(page) => {
+            format!("commit {} begins, with a large value in page {page}", commit())
+        }
+        Step::CommitLargeValue(page) => {
+            format!(
+                "the value is durable: commit {} is made, with its root in page {page}",
+                commit()
+            )
+        }
+        Step::CommitLarge(page) => {
+            format!("large transaction {} is committed, with its root in page {page}", commit())
+        }
+        Step::Begin(page) => {
+            format!("transaction {} begins, and changes its root in page {page}", commit())
+        }
+        Step::Edit(None) => "it makes a further change in the same page".into(),
+        Step::Edit(Some(page)) => format!("it makes a further change in a copy, page {page}"),
+        Step::Savepoint => "it sets a savepoint".into(),
+        Step::RollBack => "it goes back to the savepoint".into(),
+        Step::Spill => "its page is written before the commit".into(),
+        Step::Commit => format!("commit {} is made", commit()),
+        Step::Abort => "it is given up".into(),
+        Step::Snapshot => "a reader takes a snapshot".into(),
+        Step::DropSnapshot => "the reader gives its snapshot back".into(),
+        Step::Checkpoint(index) => {
+            let version = running(before).map(|memory| memory.versions[index].history);
+            let version = version.expect("a process runs");
+            format!("a checkpoint of {version} begins")
+        }
+        Step::Name => "a group that names the checkpoint is made".into(),
+        Step::Close => "the database is closed".into(),
+        Step::Finish(index) => format!("finished: {}", write_words(before.disk.in_flight[index])),
+        Step::FinishSync => "finished: the sync of the data file".into(),
+        Step::Kill => "KILL".into(),
+        Step::SyncFailure => "SYNC FAILURE: what is not durable is taken for clean".into(),
+        Step::PowerCut => "POWER CUT".into(),
+        Step::Rot(Rot::Slot(slot)) => format!("ROT: slot {slot}"),
+        Step::Rot(Rot::Group(block)) => {
+            format!("ROT: block {block} of the log, its sectors can be told")
+        }
+        Step::Rot(Rot::Block(block)) => format!("ROT: block {block} of the log, nothing is left"),
+        Step::Open => "the file is opened".into(),
+        Step::Publish(None) => "the database is open, with nothing to replay".into(),
+        Step::Publish(Some(page)) => {
+            format!("the log is replayed into page {page}, and the result shown")
+        }
+    }
+}
+
+/// What the engine does because of a step, and what a crash makes of the disk.
+fn consequences(step: Step, before: &State, after: &State) -> Vec<String> {
+    if matches!(step, Step::Kill | Step::SyncFailure | Step::PowerCut) {
+        return remains(&before.disk, &after.disk);
+    }
+    let mut lines = Vec::new();
+    if let (Step::Open, Process::Opening(opening)) = (step, &after.process) {
+        lines.push(found_words(&opening.found));
+    }
+    let mut old = before.disk.in_flight.clone();
+    if let Step::Finish(index) = step {
+        old.remove(index);
+    }
+    for write in &after.disk.in_flight {
+        match old.iter().position(|other| other == write) {
+            Some(at) => drop(old.remove(at)),
+            None => lines.push(format!("submitted: {}", write_words(*write))),
+        }
+    }
+    let was_syncing = before.disk.is_syncing && step != Step::FinishSync;
+    if after.disk.is_syncing && !was_syncing {
+        lines.push("submitted: a sync of the data file".into());
+    }
+    if after.promise.kept != before.promise.kept {
+        lines.push(format!("acknowledged or shown: {}", after.promise.kept));
+    }
+    if let (Some(old), Some(new)) = (running(before), running(after))
+        && old.base != new.base
+    {
+        let Version { history, next, .. } = new.base;
+        lines.push(format!("the durable checkpoint is {history}; the log's tail is at {next}"));
+    }
+    lines
+}
+
+fn running(state: &State) -> Option<&Memory> {
+    match &state.process {
+        Process::Running(memory) => Some(memory),
+        Process::Down | Process::Opening(_) => None,
+    }
+}
+
+fn found_words(found: &Found) -> String {
+    let Found { superblock, slot, groups } = found;
+    let mut line = format!(
+        "found: slot {slot} with checkpoint {}, number {}, session {}; the log from position {}:",
+        superblock.version.history, superblock.number, superblock.session, superblock.version.next
+    );
+    for group in groups {
+        let commit = group.commit.map_or("a name".into(), commit_name);
+        write!(line, " {commit}").expect("a string takes it");
+    }
+    if groups.is_empty() {
+        line.push_str(" nothing");
+    }
+    line
+}
+
+/// What a crash leaves in those places that were not settled.
+fn remains(before: &Disk, after: &Disk) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_written = |of: &dyn Fn(Write) -> bool| before.in_flight.iter().any(|write| of(*write));
+    for (index, place) in before.pages.iter().enumerate() {
+        if before.is_writing_page(index as u8) || !place.newer.is_empty() {
+            let words = place_words(&after.pages[index], page_words);
+            lines.push(format!("page {index}: {words}"));
+        }
+    }
+    for (index, place) in before.slots.iter().enumerate() {
+        let is_here = |write| matches!(write, Write::Slot(slot, _) if usize::from(slot) == index);
+        if is_written(&is_here) || !place.newer.is_empty() {
+            let words = place_words(&after.slots[index], slot_words);
+            lines.push(format!("slot {index}: {words}"));
+        }
+    }
+    for (index, place) in before.blocks.iter().enumerate() {
+        let is_here = |write| match write {
+            Write::Group(group) => usize::from(group.position) % before.blocks.len() == index,
+            Write::Page(..) | Write::Slot(..) => false,
+        };
+        if is_written(&is_here) || !place.newer.is_empty() {
+            let words = place_words(&after.blocks[index], block_words);
+            lines.push(format!("block {index} of the log: {words}"));
+        }
+    }
+    lines
+}
+
+fn place_words<C: Content>(place: &Place<C>, words: fn(C) -> String) -> String {
+    if place.newer.is_empty() {
+        return words(place.durable);
+    }
+    format!("{} (durable: {})", words(place.visible()), words(place.durable))
+}
+
+fn write_words(write: Write) -> String {
+    match write {
+        Write::Page(page, Page::Zero) => format!("the cut of page {page}"),
+        Write::Page(page, content) => format!("write of page {page}: {}", page_words(content)),
+        Write::Slot(slot, content) => {
+            format!("durable write of slot {slot}: {}", slot_words(content))
+        }
+        Write::Group(group) => {
+            format!("durable write of the log: {}", block_words([Some(group); 2]))
+        }
+    }
+}
+
+fn page_words(page: Page) -> String {
+    match page {
+        Page::Zero => "nothing that is referred to".into(),
+        Page::Torn => "torn".into(),
+        Page::Root { stamp, history, edits, run } => {
+            let edits = if edits > 1 { format!(", {edits} changes") } else { String::new() };
+            let run = run.map_or(String::new(), |Ref { page, stamp }| {
+                format!(", with the value {stamp} in page {page}")
+            });
+            format!("root {stamp} of {history}{edits}{run}")
+        }
+        Page::Run { stamp } => format!("value {stamp}"),
+    }
+}
+
+fn slot_words(slot: Slot) -> String {
+    match slot {
+        Slot::Bad => "bad".into(),
+        Slot::Good(superblock) => {
+            let version = superblock.version;
+            format!(
+                "checkpoint {} in page {}, number {}, session {}",
+                version.history, version.root.page, superblock.number, superblock.session
+            )
+        }
+    }
+}
+
+fn block_words(block: Block) -> String {
+    if let Some(group) = group_in(&block) {
+        let commit = group.commit.map_or("a name".into(), commit_name);
+        let value = group.run.map_or(String::new(), |Ref { page, stamp }| {
+            format!(", with the value {stamp} in page {page}")
+        });
+        return format!(
+            "{commit}{value}, position {}, session {}, names checkpoint {}, durable before {}",
+            group.position, group.session, group.names, group.known
+        );
+    }
+    if block == [None; 2] {
+        return "nothing".into();
+    }
+    let parts =
+        block.map(|part| part.map_or("nothing".into(), |group| block_words([Some(group); 2])));
+    format!("torn: [{}] and [{}]", parts[0], parts[1])
+}
