@@ -29,6 +29,8 @@ pub struct Bounds {
     pub checkpoints: u8,
     /// Snapshots that readers hold for a while.
     pub snapshots: u8,
+    /// Openings for reading only, of what a process left that was killed.
+    pub peeks: u8,
     /// Clean closes, with a reopening.
     pub closes: u8,
     /// Crashes, with a reopening behind each; the last is a power cut.
@@ -37,7 +39,7 @@ pub struct Bounds {
     pub cuts: bool,
     /// May the earlier crashes be failed syncs?
     pub sync_failures: bool,
-    /// May one slot, or one group of the log, rot before the last reopening?
+    /// May one slot, or one group of the log, rot before a reopening? It is the last one then.
     pub rot: bool,
 }
 
@@ -56,6 +58,7 @@ impl fmt::Display for Bounds {
             (self.aborts, "aborts"),
             (self.checkpoints, "checkpoints"),
             (self.snapshots, "snapshots"),
+            (self.peeks, "openings for reading"),
             (self.closes, "closes"),
             (self.crashes, "crashes"),
         ];
@@ -95,6 +98,7 @@ const NOTHING: Bounds = Bounds {
     aborts: 0,
     checkpoints: 0,
     snapshots: 0,
+    peeks: 0,
     closes: 0,
     crashes: 2,
     cuts: false,
@@ -103,12 +107,30 @@ const NOTHING: Bounds = Bounds {
 };
 
 /// All that is searched.
+///
+/// Who may only read cannot write again what a failed sync has left, nor a slot that the log does
+/// not name: what he is shown is safe from a power cut behind a kill, and from no more than that.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "no-log",
         about: "the protocol without a log: each commit is a checkpoint in both slots",
-        bounds: Bounds { large_transactions: 3, snapshots: 1, cuts: true, ..NOTHING },
-        larger: Bounds { large_transactions: 4, snapshots: 1, closes: 1, crashes: 3, ..NOTHING },
+        bounds: Bounds {
+            large_transactions: 4,
+            snapshots: 1,
+            closes: 1,
+            cuts: true,
+            crashes: 3,
+            ..NOTHING
+        },
+        larger: Bounds {
+            pages: 5,
+            large_transactions: 5,
+            snapshots: 1,
+            closes: 1,
+            cuts: true,
+            crashes: 4,
+            ..NOTHING
+        },
     },
     Scenario {
         name: "groups",
@@ -119,8 +141,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "ring",
         about: "a log so short that it goes round",
-        bounds: Bounds { blocks: 3, puts: 4, checkpoints: 2, crashes: 1, ..NOTHING },
-        larger: Bounds { blocks: 3, puts: 4, checkpoints: 2, ..NOTHING },
+        bounds: Bounds { blocks: 3, puts: 4, checkpoints: 2, ..NOTHING },
+        larger: Bounds { pages: 5, blocks: 3, puts: 5, checkpoints: 3, ..NOTHING },
     },
     Scenario {
         name: "large-values",
@@ -139,8 +161,15 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "large-transactions",
         about: "transactions that a checkpoint commits, among small ones",
-        bounds: Bounds { blocks: 3, puts: 2, large_transactions: 1, ..NOTHING },
-        larger: Bounds { blocks: 4, puts: 2, large_transactions: 2, ..NOTHING },
+        bounds: Bounds { blocks: 4, puts: 2, large_transactions: 2, ..NOTHING },
+        larger: Bounds {
+            pages: 5,
+            blocks: 4,
+            puts: 3,
+            large_transactions: 2,
+            crashes: 3,
+            ..NOTHING
+        },
     },
     Scenario {
         name: "transactions",
@@ -150,11 +179,10 @@ pub const SCENARIOS: &[Scenario] = &[
             transactions: 2,
             edits: 2,
             savepoints: 1,
-            spills: 2,
+            spills: 1,
             aborts: 1,
             checkpoints: 1,
             snapshots: 1,
-            crashes: 1,
             ..NOTHING
         },
         larger: Bounds {
@@ -174,16 +202,54 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "versions",
         about: "what pins a version: a reader, the log under way, a checkpoint under way",
+        bounds: Bounds { pages: 5, blocks: 4, puts: 3, checkpoints: 2, snapshots: 1, ..NOTHING },
+        larger: Bounds { pages: 5, blocks: 4, puts: 4, checkpoints: 2, snapshots: 1, ..NOTHING },
+    },
+    Scenario {
+        name: "readers",
+        about: "whoever may only read looks at what a killed process has left",
+        bounds: Bounds {
+            blocks: 3,
+            puts: 3,
+            checkpoints: 1,
+            peeks: 2,
+            sync_failures: false,
+            rot: false,
+            ..NOTHING
+        },
+        larger: Bounds {
+            blocks: 4,
+            puts: 3,
+            checkpoints: 1,
+            peeks: 2,
+            closes: 1,
+            sync_failures: false,
+            rot: false,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "mixed",
+        about: "commits of all three kinds, and a checkpoint",
         bounds: Bounds {
             pages: 5,
             blocks: 4,
-            puts: 3,
-            checkpoints: 2,
-            snapshots: 1,
-            crashes: 1,
+            puts: 1,
+            large_values: 1,
+            large_transactions: 1,
+            checkpoints: 1,
             ..NOTHING
         },
-        larger: Bounds { pages: 5, blocks: 4, puts: 4, checkpoints: 2, snapshots: 1, ..NOTHING },
+        larger: Bounds {
+            pages: 6,
+            blocks: 4,
+            puts: 2,
+            large_values: 1,
+            large_transactions: 1,
+            checkpoints: 1,
+            snapshots: 1,
+            ..NOTHING
+        },
     },
     Scenario {
         name: "close",

@@ -222,6 +222,14 @@ impl Disk {
         self.slots.iter_mut().for_each(Place::finish_sync);
     }
 
+    /// Syncs both files while nothing is in flight.
+    pub fn sync_both(&mut self) {
+        self.submit_sync();
+        self.finish_sync();
+        self.blocks.iter_mut().for_each(Place::submit_sync);
+        self.blocks.iter_mut().for_each(Place::finish_sync);
+    }
+
     /// Every disk that a crash may leave.
     pub fn after(&self, crash: Crash) -> Vec<Disk> {
         let settled = Disk { in_flight: Vec::new(), is_syncing: false, ..self.clone() };

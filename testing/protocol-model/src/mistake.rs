@@ -113,6 +113,9 @@ mistakes! {
     NoSyncAtOpen, "no-sync-at-open", "groups",
         "Open for writing rewrites the chosen slot and every valid group behind the last \
          known-durable position, syncs both files, and only then publishes a root.";
+    /// Who may only read shows what may only be in a cache.
+    NoSyncBeforeReading, "no-sync-before-reading", "readers",
+        "Nobody reads what a crash could take away: also not where nothing may be written.";
     /// The same, without a log.
     NoSyncAtOpenNoLog, "no-sync-at-open-no-log", "no-log",
         "What an earlier process may have left in a cache becomes durable before anything else.";

@@ -63,6 +63,8 @@ pub enum Step {
     PowerCut,
     /// Something rots.
     Rot(Rot),
+    /// The file is opened, read and left by a process that may not write.
+    Peek,
     /// The file is opened.
     Open,
     /// The log is replayed into this page, if it has anything, and the result published.
@@ -223,7 +225,7 @@ impl Model {
     /// Crashes, in every way. Of the last one's results only those are returned that do not
     /// recover: nothing happens behind the others, which are counted.
     pub(crate) fn crashes(&self, state: &State, ends: &mut usize) -> Vec<Next> {
-        if state.left.crashes == 0 || state.process == Process::Down {
+        if self.crash_key(state).is_none() {
             return Vec::new();
         }
         let is_last = state.left.crashes == 1;
@@ -255,7 +257,10 @@ impl Model {
 
     /// What decides what crashes lead to; `None` if there can be none.
     pub(crate) fn crash_key<'a>(&self, state: &'a State) -> Option<(&'a Disk, Promise, Bounds)> {
-        if state.left.crashes == 0 || state.process == Process::Down {
+        let has_nobody = state.process == Process::Down;
+        // The power may be cut while nobody has the file open, and somebody has read it.
+        let is_at_stake = state.left.peeks < self.bounds.peeks;
+        if state.left.crashes == 0 || (has_nobody && !is_at_stake) {
             return None;
         }
         // Behind the last crash nothing is left to happen.
@@ -263,17 +268,18 @@ impl Model {
         Some((&state.disk, promise_after_crash(state), left))
     }
 
-    /// What rots while nobody has the file open.
+    /// What rots while nobody has the file open, and leads to no right recovery. Nothing happens
+    /// behind the others.
     pub(crate) fn rot_steps(&self, state: &State, next: &mut Vec<Next>) {
-        let is_last = state.left.crashes == 0 || state.promise.is_closed;
-        if state.left.rot && is_last {
-            let results = rotten(state);
-            next.extend(results.map(|(rot, state)| Next {
-                step: Step::Rot(rot),
-                state,
-                result: Ok(()),
-            }));
+        if !state.left.rot {
+            return;
         }
+        let broken = rotten(state).filter(|(_, rotten)| self.recover_rotten(rotten).is_err());
+        next.extend(broken.map(|(rot, state)| Next {
+            step: Step::Rot(rot),
+            state,
+            result: Ok(()),
+        }));
     }
 }
 

@@ -22,14 +22,31 @@ impl Model {
                 next.push(Next { step: Step::Open, state: state.clone(), result: Err(broken) });
             }
             Ok(_) if state.left.crashes == 0 && !state.promise.is_closed => {}
-            Ok(found) => next.push(self.next(state, Step::Open, |state| {
-                self.restore(state, &found);
-                state.promise.is_closed = false;
-                let phase = OpenPhase::Restoring;
-                state.process = Process::Opening(Opening { found, phase });
-                Ok(())
-            })),
+            Ok(found) => {
+                if state.left.peeks > 0 {
+                    next.push(self.next(state, Step::Peek, |state| {
+                        state.left.peeks -= 1;
+                        self.peek(state, &found);
+                        Ok(())
+                    }));
+                }
+                next.push(self.next(state, Step::Open, |state| {
+                    self.restore(state, &found);
+                    state.promise.is_closed = false;
+                    let phase = OpenPhase::Restoring;
+                    state.process = Process::Opening(Opening { found, phase });
+                    Ok(())
+                }));
+            }
         }
+    }
+
+    /// "Nobody reads what a crash could take away": who may not write can sync.
+    fn peek(&self, state: &mut State, found: &Found) {
+        if !self.has(Mistake::NoSyncBeforeReading) {
+            state.disk.sync_both();
+        }
+        state.promise.kept = found.history();
     }
 
     /// "It rewrites the chosen slot and every valid group behind the last known-durable position,

@@ -113,18 +113,13 @@ impl Model {
 
     /// Is what a last crash left recovered, also if something of it has rotted?
     pub(crate) fn survives(&self, state: &State) -> bool {
-        let may_rot = self.bounds.rot;
-        self.recover(state).is_ok()
-            && (!may_rot || rotten(state).all(|(_, rotten)| self.survives_rot(&rotten)))
+        let survives_rot = |(_, rotten): (Rot, State)| self.recover_rotten(&rotten).is_ok();
+        self.recover(state).is_ok() && (!self.bounds.rot || rotten(state).all(survives_rot))
     }
 
-    /// "Damage to the file is reported, never returned as data."
-    fn survives_rot(&self, state: &State) -> bool {
-        self.recover_rotten(state).is_ok()
-    }
-
-    /// As [`Model::recover`], where a refusal is right, unless the file was closed: then each slot
-    /// says the same.
+    /// As [`Model::recover`] where something has rotted: "damage to the file is reported, never
+    /// returned as data". A refusal is right, unless the file was closed: then each
+    /// slot says the same.
     pub(crate) fn recover_rotten(&self, state: &State) -> Result<(), Broken> {
         match self.recover(state) {
             Err(Broken::Refused(_)) if !state.promise.is_closed => Ok(()),

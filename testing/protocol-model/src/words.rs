@@ -70,6 +70,7 @@ fn words(step: Step, before: &State, after: &State) -> String {
             format!("ROT: block {block} of the log, its sectors can be told")
         }
         Step::Rot(Rot::Block(block)) => format!("ROT: block {block} of the log, nothing is left"),
+        Step::Peek => "the file is opened for reading only, read, and left".into(),
         Step::Open => "the file is opened".into(),
         Step::Publish(None) => "the database is open, with nothing to replay".into(),
         Step::Publish(Some(page)) => {
