@@ -173,7 +173,7 @@ pub(crate) struct Disk {
     pub blocks: Vec<Place<Block>>,
     /// Writes in flight, which finish in any order. Sorted: the order of submission is nothing.
     pub in_flight: Vec<Write>,
-    /// Is a sync of the data file in flight?
+    /// Is a sync in flight, of the data file, or of both?
     pub is_syncing: bool,
 }
 
@@ -220,14 +220,13 @@ impl Disk {
         self.is_syncing = false;
         self.pages.iter_mut().for_each(Place::finish_sync);
         self.slots.iter_mut().for_each(Place::finish_sync);
+        self.blocks.iter_mut().for_each(Place::finish_sync);
     }
 
-    /// Syncs both files while nothing is in flight.
-    pub fn sync_both(&mut self) {
+    /// As [`Disk::submit_sync`], of both files.
+    pub fn submit_sync_of_both(&mut self) {
         self.submit_sync();
-        self.finish_sync();
         self.blocks.iter_mut().for_each(Place::submit_sync);
-        self.blocks.iter_mut().for_each(Place::finish_sync);
     }
 
     /// Every disk that a crash may leave.

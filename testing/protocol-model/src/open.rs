@@ -44,7 +44,8 @@ impl Model {
     /// "Nobody reads what a crash could take away": who may not write can sync.
     fn peek(&self, state: &mut State, found: &Found) {
         if !self.has(Mistake::NoSyncBeforeReading) {
-            state.disk.sync_both();
+            state.disk.submit_sync_of_both();
+            state.disk.finish_sync();
         }
         state.promise.kept = found.history();
     }
@@ -70,7 +71,7 @@ impl Model {
                 state.disk.submit(Write::Group(*group));
             }
         }
-        state.disk.submit_sync();
+        state.disk.submit_sync_of_both();
     }
 
     /// Goes on with opening when nothing is in flight.

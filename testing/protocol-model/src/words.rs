@@ -61,7 +61,7 @@ fn words(step: Step, before: &State, after: &State) -> String {
         Step::Name => "a group that names the checkpoint is made".into(),
         Step::Close => "the database is closed".into(),
         Step::Finish(index) => format!("finished: {}", write_words(before.disk.in_flight[index])),
-        Step::FinishSync => "finished: the sync of the data file".into(),
+        Step::FinishSync => format!("finished: {}", sync_words(before)),
         Step::Kill => "KILL".into(),
         Step::SyncFailure => "SYNC FAILURE: what is not durable is taken for clean".into(),
         Step::PowerCut => "POWER CUT".into(),
@@ -100,7 +100,7 @@ fn consequences(step: Step, before: &State, after: &State) -> Vec<String> {
     }
     let was_syncing = before.disk.is_syncing && step != Step::FinishSync;
     if after.disk.is_syncing && !was_syncing {
-        lines.push("submitted: a sync of the data file".into());
+        lines.push(format!("submitted: {}", sync_words(after)));
     }
     if after.promise.kept != before.promise.kept {
         lines.push(format!("acknowledged or shown: {}", after.promise.kept));
@@ -112,6 +112,15 @@ fn consequences(step: Step, before: &State, after: &State) -> Vec<String> {
         lines.push(format!("the durable checkpoint is {history}; the log's tail is at {next}"));
     }
     lines
+}
+
+/// Opening syncs both files, whatever is done later the data file alone: the log's groups are
+/// written durably.
+fn sync_words(state: &State) -> &'static str {
+    match &state.process {
+        Process::Opening(_) => "sync of both files",
+        Process::Down | Process::Running(_) => "sync of the data file",
+    }
 }
 
 fn running(state: &State) -> Option<&Memory> {

@@ -52,16 +52,12 @@ fn every_mistake_has_its_counterexample() {
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(kept, script, "{name}: WRITE_COUNTEREXAMPLES=1 writes it anew");
     });
-}
-
-#[test]
-fn every_counterexample_has_its_mistake() {
     let files = std::fs::read_dir(counterexamples()).expect("the folder is there");
     let files = files.map(|file| file.expect("it can be read").file_name());
     let files: BTreeSet<String> =
         files.map(|name| name.into_string().expect("names are ASCII")).collect();
     let expected: BTreeSet<String> =
         Mistake::ALL.iter().map(|mistake| format!("{}.txt", mistake.name())).collect();
-    assert_eq!(files, expected);
+    assert_eq!(files, expected, "each counterexample has its mistake");
     assert_eq!(expected.len(), Mistake::ALL.len(), "two mistakes have one name");
 }
