@@ -35,6 +35,8 @@ pub struct Bounds {
     pub closes: u8,
     /// Crashes, with a reopening behind each; the last is a power cut.
     pub crashes: u8,
+    /// Is there no log at first? The first commit that needs one makes it, whenever it is absent.
+    pub starts_without_log: bool,
     /// Is a file that is longer than it needs to be cut when it is opened?
     pub cuts: bool,
     /// May the earlier crashes be failed syncs?
@@ -64,6 +66,7 @@ impl fmt::Display for Bounds {
         ];
         let used = counts.iter().filter(|(count, _)| *count > 0);
         let mut words: Vec<String> = used.map(|(count, what)| format!("{what} {count}")).collect();
+        words.extend(self.starts_without_log.then(|| "no log at first".to_owned()));
         words.extend(self.cuts.then(|| "cuts".to_owned()));
         words.extend(self.sync_failures.then(|| "failed syncs".to_owned()));
         words.extend(self.rot.then(|| "rot".to_owned()));
@@ -101,6 +104,7 @@ const NOTHING: Bounds = Bounds {
     peeks: 0,
     closes: 0,
     crashes: 2,
+    starts_without_log: false,
     cuts: false,
     sync_failures: true,
     rot: true,
@@ -147,7 +151,22 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "large-values",
         about: "runs beside the log that names them",
+        bounds: Bounds { pages: 5, blocks: 4, puts: 1, large_values: 2, checkpoints: 1, ..NOTHING },
+        larger: Bounds { pages: 5, blocks: 4, puts: 2, large_values: 2, checkpoints: 2, ..NOTHING },
+    },
+    Scenario {
+        name: "cuts",
+        about: "files that are cut to their last page in use when they are opened",
         bounds: Bounds {
+            blocks: 3,
+            puts: 1,
+            large_values: 1,
+            large_transactions: 1,
+            checkpoints: 1,
+            cuts: true,
+            ..NOTHING
+        },
+        larger: Bounds {
             pages: 5,
             blocks: 4,
             puts: 1,
@@ -156,7 +175,6 @@ pub const SCENARIOS: &[Scenario] = &[
             cuts: true,
             ..NOTHING
         },
-        larger: Bounds { pages: 5, blocks: 4, puts: 2, large_values: 2, checkpoints: 2, ..NOTHING },
     },
     Scenario {
         name: "large-transactions",
@@ -253,14 +271,24 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "close",
-        about: "clean closes between",
-        bounds: Bounds { blocks: 3, puts: 2, checkpoints: 2, closes: 1, ..NOTHING },
+        about: "logs that are made when a commit needs one, and removed by clean closes",
+        bounds: Bounds {
+            blocks: 3,
+            puts: 2,
+            large_transactions: 1,
+            checkpoints: 2,
+            starts_without_log: true,
+            closes: 1,
+            ..NOTHING
+        },
         larger: Bounds {
             blocks: 3,
             puts: 2,
             checkpoints: 2,
+            starts_without_log: true,
             closes: 2,
             large_transactions: 1,
+            crashes: 3,
             ..NOTHING
         },
     },

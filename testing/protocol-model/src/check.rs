@@ -15,6 +15,9 @@ impl Model {
                 return Err(Broken::CheckpointDamaged { page });
             }
         }
+        if self.is_stuck(state, memory) {
+            return Err(Broken::Stuck);
+        }
         let newest = match self.mistake {
             Some(Mistake::ReadersSeeApplied) => memory.applied(),
             _ => memory.acknowledged(),

@@ -46,6 +46,13 @@ impl Content for Slot {
     }
 }
 
+/// The directory's entry of the log: the id of the file that it leads to.
+impl Content for Option<u8> {
+    fn mixtures(_: &[Option<u8>]) -> Vec<Option<u8>> {
+        Vec::new()
+    }
+}
+
 impl Content for Block {
     fn mixtures(of: &[Block]) -> Vec<Block> {
         let pairs = of.iter().flat_map(|one| of.iter().map(move |other| [one[0], other[1]]));
@@ -151,6 +158,9 @@ pub(crate) enum Write {
     Slot(u8, Slot),
     /// Of a group of the log, durably: "one composite append-and-sync operation".
     Group(Group),
+    /// The log's file is made, filled with zeros, or removed; that, and its entry, are durable when
+    /// it finishes.
+    Log(Option<u8>),
 }
 
 /// How a process ends.
@@ -171,6 +181,8 @@ pub(crate) struct Disk {
     pub slots: [Place<Slot>; 2],
     /// A ring: the group at a position is in the block of its remainder.
     pub blocks: Vec<Place<Block>>,
+    /// Which file is the log.
+    pub log: Place<Option<u8>>,
     /// Writes in flight, which finish in any order. Sorted: the order of submission is nothing.
     pub in_flight: Vec<Write>,
     /// Is a sync in flight, of the data file, or of both?
@@ -200,6 +212,10 @@ impl Disk {
                 let count = self.blocks.len();
                 let block = &mut self.blocks[usize::from(group.position) % count];
                 block.write_durably([Some(group); 2]);
+            }
+            Write::Log(id) => {
+                self.log.write_durably(id);
+                self.blocks.fill(Place::new([None; 2]));
             }
         }
     }
@@ -233,6 +249,12 @@ impl Disk {
     pub fn after(&self, crash: Crash) -> Vec<Disk> {
         let settled = Disk { in_flight: Vec::new(), is_syncing: false, ..self.clone() };
         let mut disks = vec![settled];
+        let entries = self.writes(|write| match write {
+            Write::Log(id) => Some(id),
+            _ => None,
+        });
+        let results = self.log.after(&entries, crash);
+        disks = spread(disks, &results, |disk, place| disk.log = place);
         for index in 0..self.pages.len() {
             let writes = self.writes(|write| match write {
                 Write::Page(page, content) if usize::from(page) == index => Some(content),

@@ -129,6 +129,8 @@ pub(crate) struct Superblock {
     /// The session that made the checkpoint: what stands at the log's start and is of a lower one
     /// is stale.
     pub start_session: u8,
+    /// The id of the log, if one is in use.
+    pub log: Option<u8>,
 }
 
 /// A group of the log: one commit, or none and only a name.

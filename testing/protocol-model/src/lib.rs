@@ -20,6 +20,7 @@ mod bounds;
 mod check;
 mod disk;
 mod format;
+mod log_file;
 mod mistake;
 mod model;
 mod open;

@@ -90,6 +90,9 @@ mistakes! {
     /// No room is kept in the log for the group that names a checkpoint.
     NoRoomToName, "no-room-to-name", "ring",
         "Commits leave room in the log for the group that names a checkpoint.";
+    /// A checkpoint is made only of something new.
+    NamesFillTheLog, "names-fill-the-log", "ring",
+        "A log that is full of names is emptied by a checkpoint of nothing new.";
     /// The end of the log is not told from what another session left behind it.
     StaleGroupAccepted, "stale-group-accepted", "groups",
         "A group of a lower session than its predecessor is stale.";
@@ -142,7 +145,7 @@ mistakes! {
         "The file is cut not before both slots are durable: the one that was durable until then \
          may refer to what is behind the end that the other one names.";
     /// The file is cut to what the checkpoint needs.
-    CutOverRun, "cut-over-run", "large-values",
+    CutOverRun, "cut-over-run", "cuts",
         "Recovery marks every run that the log names as used: also where it cuts the file.";
     /// Replay takes numbers that the checkpoint does not use.
     ReplayOverRun, "replay-over-run", "large-values",
@@ -156,6 +159,18 @@ mistakes! {
     /// Without a log, a commit is acknowledged when one slot is durable.
     AcknowledgedBeforeSecondSlot, "acknowledged-before-second-slot", "no-log",
         "Both slots name the new version before it is acknowledged.";
+    /// The slots say that a log is in use before its file is durable.
+    LogUsedBeforeDurable, "log-used-before-durable", "close",
+        "The log's file and its entry are durable before a slot says that it is in use.";
+    /// A group is written when the log's file is durable, and no slot tells of it.
+    LogUsedBeforeSlots, "log-used-before-slots", "close",
+        "A slot says that the log is in use before a group is written.";
+    /// A group is written when one slot tells of the log.
+    LogUsedBeforeSecondSlot, "log-used-before-second-slot", "close",
+        "Both slots say that the log is in use before a group is written.";
+    /// A clean close removes the log beside the slots that tell of it.
+    LogRemovedFirst, "log-removed-first", "close",
+        "A clean close checkpoints, and removes the log when no slot says that it is in use.";
     /// A clean close leaves the older checkpoint in the other slot.
     CloseWritesOneSlot, "close-writes-one-slot", "close",
         "A clean close writes the same checkpoint to both slots.";

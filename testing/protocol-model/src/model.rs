@@ -47,11 +47,15 @@ pub enum Step {
     DropSnapshot,
     /// A checkpoint captures one of the versions from the acknowledged one on.
     Checkpoint(usize),
+    /// A checkpoint of what is durable already begins: it moves the log's start.
+    EmptyCheckpoint,
     /// A group is submitted that only names the checkpoint.
     Name,
+    /// The log is made.
+    CreateLog,
     /// A clean close begins.
     Close,
-    /// A write in flight finishes: the so-manieth.
+    /// A write in flight finishes: the one of this index.
     Finish(usize),
     /// The sync in flight finishes.
     FinishSync,
@@ -92,7 +96,7 @@ pub enum Broken {
     ReaderMisled { page: u8 },
     /// A page gets a stamp that was given out before.
     StampRepeated { stamp: Stamp },
-    /// The log is full, and the checkpoint that would empty it cannot be named.
+    /// The log is full, and no checkpoint can empty it.
     Stuck,
 }
 
@@ -121,7 +125,7 @@ impl fmt::Display for Broken {
             Broken::StampRepeated { stamp } => {
                 write!(f, "stamp {stamp} is given out a second time")
             }
-            Broken::Stuck => f.write_str("the log has no room for the checkpoint's name"),
+            Broken::Stuck => f.write_str("the log is full, and stays so"),
         }
     }
 }
@@ -160,18 +164,14 @@ impl Model {
         self.mistake == Some(mistake)
     }
 
-    /// Is this the protocol with a log?
-    pub(crate) fn has_log(&self) -> bool {
-        self.bounds.blocks > 0
-    }
-
     /// Everything that may happen next, crashes aside.
     pub(crate) fn steps(&self, state: &State) -> Vec<Next> {
         let mut next = Vec::new();
         match &state.process {
             Process::Down => self.open_steps(state, &mut next),
             Process::Opening(opening) => self.publish_steps(state, opening, &mut next),
-            Process::Running(memory) if !memory.is_closing => {
+            Process::Running(memory) if memory.closing.is_none() => {
+                self.log_file_steps(state, memory, &mut next);
                 self.commit_steps(state, memory, &mut next);
                 self.transaction_steps(state, memory, &mut next);
                 self.checkpoint_steps(state, memory, &mut next);

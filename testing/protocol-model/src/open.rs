@@ -3,7 +3,7 @@
 use crate::disk::Write;
 use crate::format::{Page, Slot, Superblock, Version};
 use crate::model::Next;
-use crate::state::{Found, Memory, OpenPhase, Opening, Process, Promise, State};
+use crate::state::{Found, LogFile, Memory, OpenPhase, Opening, Process, Promise, State};
 use crate::{Broken, Mistake, Model, Step};
 
 impl Model {
@@ -181,7 +181,8 @@ impl Model {
             transaction: None,
             frames: vec![None; usize::from(self.bounds.pages)],
             runs: runs.collect(),
-            is_closing: false,
+            log: found.superblock.log.map_or(LogFile::Absent, LogFile::InUse),
+            closing: None,
         }
     }
 

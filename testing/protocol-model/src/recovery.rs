@@ -21,6 +21,13 @@ impl Model {
             (Slot::Good(first), second) => (first, 0, second),
             (Slot::Bad, Slot::Good(second)) => (second, 1, Slot::Bad),
         };
+        if superblock.log.is_none() {
+            return Ok(Found { superblock, slot, groups: Vec::new() });
+        }
+        // "Log in use but missing or of another id: LogMissing, never an older state."
+        if disk.log.visible() != superblock.log {
+            return Err("the log is missing");
+        }
         let groups = self.chain(disk, &superblock);
         if other == Slot::Bad && self.is_newer_named(disk, &superblock, &groups) {
             return Err("a slot is bad, and the log names a newer checkpoint");
@@ -69,9 +76,6 @@ impl Model {
 
     /// Is the log's end one that a crash may leave?
     fn check_end(&self, disk: &Disk, found: &Found) -> Result<(), Corrupt> {
-        if disk.blocks.is_empty() {
-            return Ok(());
-        }
         let end = found.end();
         let session = self.session_before(&found.superblock, &found.groups);
         let is_rotten = is_rotten(&disk.block_of(end).visible(), end, session);

@@ -22,7 +22,7 @@ impl Memory {
     pub(crate) fn is_writer_free(&self) -> bool {
         let is_large = self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_large);
         // "A large transaction holds the writer until its checkpoint is named in the log."
-        self.transaction.is_none() && !is_large
+        self.transaction.is_none() && !is_large && self.log.is_settled()
     }
 }
 
@@ -129,7 +129,7 @@ impl Model {
     }
 
     /// The numbers that may be given out. Those that nobody has used are alike, so that one of them
-    /// stands for all.
+    /// stands for all, unless files are cut: then it matters which is behind which.
     pub(crate) fn numbers(&self, state: &State, memory: &Memory) -> Vec<u8> {
         let is_fresh = |page: u8| {
             let place = &state.disk.pages[usize::from(page)];
@@ -139,6 +139,9 @@ impl Model {
                 && !state.disk.is_writing_page(page)
         };
         let all = (0..self.bounds.pages).filter(|page| self.may_be_used(state, memory, *page));
+        if self.bounds.cuts {
+            return all.collect();
+        }
         let (fresh, used): (Vec<u8>, Vec<u8>) = all.partition(|page| is_fresh(*page));
         used.into_iter().chain(fresh.first().copied()).collect()
     }
@@ -146,7 +149,24 @@ impl Model {
     /// Is there room in the log for a commit? One block is kept for a checkpoint's name.
     pub(crate) fn has_room(&self, memory: &Memory) -> bool {
         let kept = if self.has(Mistake::NoRoomToName) { 0 } else { 1 };
-        self.has_log() && memory.head - memory.tail + kept < self.bounds.blocks
+        memory.log.is_in_use() && memory.head - memory.tail + kept < self.bounds.blocks
+    }
+
+    /// Has the log nothing but names behind its start, and no room for a commit? Then a checkpoint
+    /// of what is durable already gives it room.
+    fn is_full_of_names(&self, memory: &Memory) -> bool {
+        memory.log.is_in_use()
+            && !self.has_room(memory)
+            && memory.applied().history == memory.base.history
+    }
+
+    /// Is the log full, and will nothing ever empty it?
+    pub(crate) fn is_stuck(&self, state: &State, memory: &Memory) -> bool {
+        let is_idle = memory.is_writer_free() && memory.checkpoint.is_none();
+        is_idle
+            && state.disk.in_flight.is_empty()
+            && self.is_full_of_names(memory)
+            && self.has(Mistake::NamesFillTheLog)
     }
 
     /// Commits in one step, and those of large values.
@@ -178,7 +198,7 @@ impl Model {
                     put(&mut running, page, commit, None)
                 }));
             }
-            if state.left.large_values > 0 && self.has_log() {
+            if state.left.large_values > 0 && memory.log.is_in_use() {
                 next.push(self.next(state, Step::BeginLargeValue(page), |state| {
                     state.left.large_values -= 1;
                     begin_run(&mut state.running(), page)
@@ -193,7 +213,7 @@ impl Model {
         }
     }
 
-    /// The beginnings of checkpoints, their names, and clean closes.
+    /// The beginnings of checkpoints, and their names.
     pub(crate) fn checkpoint_steps(&self, state: &State, memory: &Memory, next: &mut Vec<Next>) {
         if let Some(Checkpoint { phase: CheckpointPhase::Naming(None), .. }) = memory.checkpoint {
             next.push(self.next(state, Step::Name, |state| {
@@ -201,8 +221,17 @@ impl Model {
                 Ok(())
             }));
         }
-        if memory.checkpoint.is_some() {
+        if memory.checkpoint.is_some() || !memory.log.is_settled() {
             return;
+        }
+        if self.is_full_of_names(memory) && !self.has(Mistake::NamesFillTheLog) {
+            next.push(self.next(state, Step::EmptyCheckpoint, |state| {
+                let memory = state.running().memory;
+                let version = Version { next: memory.head, ..memory.base };
+                let phase = CheckpointPhase::Writing;
+                memory.checkpoint = Some(Checkpoint { version, is_large: false, phase });
+                Ok(())
+            }));
         }
         for (index, version) in memory.versions.iter().enumerate() {
             let is_newer = version.history != memory.base.history
@@ -215,20 +244,6 @@ impl Model {
                     Ok(())
                 }));
             }
-        }
-        let is_idle = state.disk.in_flight.is_empty()
-            && !state.disk.is_syncing
-            && memory.transaction.is_none()
-            && memory.applied().history == memory.base.history;
-        if state.left.closes > 0 && is_idle {
-            next.push(self.next(state, Step::Close, |state| {
-                state.left.closes -= 1;
-                let running = state.running();
-                running.memory.is_closing = true;
-                let newest = running.disk.slots[usize::from(running.memory.slot)].visible();
-                running.disk.submit(Write::Slot(1 - running.memory.slot, newest));
-                Ok(())
-            }));
         }
     }
 
@@ -257,14 +272,13 @@ impl Model {
                 self.go_on_opening(state);
                 Ok(())
             }
-            Process::Running(memory) if memory.is_closing => {
-                if state.disk.in_flight.is_empty() || self.has(Mistake::CloseWritesOneSlot) {
-                    self.close(state);
-                }
+            Process::Running(memory) if memory.closing.is_some() => {
+                self.go_on_closing(state);
                 Ok(())
             }
             Process::Running(_) => {
                 let mut running = state.running();
+                self.go_on_with_log_file(&mut running);
                 self.go_on_with_run(&mut running);
                 while self.go_on_with_checkpoint(&mut running)? {}
                 // The sync that one of both waited for may be free for the other now.
@@ -356,6 +370,7 @@ impl Model {
             session: memory.session,
             version,
             start_session: memory.session,
+            log: memory.log.id(),
         };
         let slot = match self.mistake {
             Some(Mistake::FlipOverNewestSlot) => memory.slot,
@@ -372,7 +387,7 @@ impl Model {
             memory.slot = 1 - memory.slot;
         }
         let checkpoint = memory.checkpoint.as_mut().expect("it is under way");
-        if !self.has_log() {
+        if !memory.log.is_in_use() {
             if self.has(Mistake::AcknowledgedBeforeSecondSlot) {
                 conclude(running);
                 return Ok(());
@@ -396,17 +411,6 @@ impl Model {
             memory.versions = vec![version];
         }
         Ok(())
-    }
-
-    /// The process ends well.
-    fn close(&self, state: &mut State) {
-        let running = state.running();
-        running.promise.sealed.session = running.memory.session;
-        running.promise.sealed.counter = u8::MAX;
-        running.promise.is_closed = true;
-        running.disk.in_flight.clear();
-        state.disk.forget_garbage();
-        state.process = Process::Down;
     }
 }
 

@@ -118,8 +118,53 @@ pub(crate) struct Memory {
     pub frames: Vec<Option<Frame>>,
     /// The runs that the log names: a position behind the group, and the run.
     pub runs: Vec<(u8, Ref)>,
-    /// A clean close has begun.
-    pub is_closing: bool,
+    pub log: LogFile,
+    /// How far a clean close is, if one has begun.
+    pub closing: Option<ClosePhase>,
+}
+
+/// "The log is created by the first commit that needs it."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LogFile {
+    /// There is none.
+    Absent,
+    /// The file of this id is made.
+    Creating(u8),
+    /// It is durable; the one slot says that it is in use.
+    FirstSlot(u8),
+    /// The other one does.
+    SecondSlot(u8),
+    /// Both slots say it: groups may be written.
+    InUse(u8),
+}
+
+impl LogFile {
+    pub fn id(self) -> Option<u8> {
+        match self {
+            LogFile::Absent | LogFile::Creating(_) => None,
+            LogFile::FirstSlot(id) | LogFile::SecondSlot(id) | LogFile::InUse(id) => Some(id),
+        }
+    }
+
+    pub fn is_in_use(self) -> bool {
+        matches!(self, LogFile::InUse(_))
+    }
+
+    /// Is it not about to be made?
+    pub fn is_settled(self) -> bool {
+        self.is_in_use() || self == LogFile::Absent
+    }
+}
+
+/// "A clean close checkpoints and removes the log; it writes the same checkpoint to both slots."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ClosePhase {
+    /// One slot says that no log is in use.
+    FirstSlot,
+    /// So does the other one.
+    SecondSlot,
+    /// The log is removed.
+    Removing,
 }
 
 /// A page in memory.
@@ -237,13 +282,15 @@ impl State {
         let stamp = Stamp { session: 0, counter: 0 };
         let root = Ref { page: 0, stamp };
         let version = Version { history: History::default(), edits: 0, root, run: None, next: 0 };
-        let superblock = Superblock { number: 1, session: 1, version, start_session: 1 };
+        let log = if bounds.blocks > 0 && !bounds.starts_without_log { Some(0) } else { None };
+        let superblock = Superblock { number: 1, session: 1, version, start_session: 1, log };
         let mut pages = vec![Place::new(Page::Zero); usize::from(bounds.pages)];
         pages[0] = Place::new(version.page());
         let disk = Disk {
             pages,
             slots: [Place::new(Slot::Good(superblock)), Place::new(Slot::Good(superblock))],
             blocks: vec![Place::new([None; 2]); usize::from(bounds.blocks)],
+            log: Place::new(log),
             in_flight: Vec::new(),
             is_syncing: false,
         };
@@ -263,7 +310,8 @@ impl State {
             transaction: None,
             frames: vec![None; usize::from(bounds.pages)],
             runs: Vec::new(),
-            is_closing: false,
+            log: log.map_or(LogFile::Absent, LogFile::InUse),
+            closing: None,
         };
         let promise = Promise {
             submitted: History::default(),

@@ -58,7 +58,9 @@ fn words(step: Step, before: &State, after: &State) -> String {
             let version = version.expect("a process runs");
             format!("a checkpoint of {version} begins")
         }
+        Step::EmptyCheckpoint => "a checkpoint of nothing new begins: the log is full".into(),
         Step::Name => "a group that names the checkpoint is made".into(),
+        Step::CreateLog => "a commit needs a log: it is made".into(),
         Step::Close => "the database is closed".into(),
         Step::Finish(index) => format!("finished: {}", write_words(before.disk.in_flight[index])),
         Step::FinishSync => format!("finished: {}", sync_words(before)),
@@ -166,12 +168,16 @@ fn remains(before: &Disk, after: &Disk) -> Vec<String> {
     for (index, place) in before.blocks.iter().enumerate() {
         let is_here = |write| match write {
             Write::Group(group) => usize::from(group.position) % before.blocks.len() == index,
-            Write::Page(..) | Write::Slot(..) => false,
+            Write::Page(..) | Write::Slot(..) | Write::Log(_) => false,
         };
         if is_written(&is_here) || !place.newer.is_empty() {
             let words = place_words(&after.blocks[index], block_words);
             lines.push(format!("block {index} of the log: {words}"));
         }
+    }
+    if is_written(&|write| matches!(write, Write::Log(_))) || !before.log.newer.is_empty() {
+        let words = |id: Option<u8>| id.map_or("there is none".into(), |id| format!("id {id}"));
+        lines.push(format!("the log's file: {}", place_words(&after.log, words)));
     }
     lines
 }
@@ -190,6 +196,8 @@ fn write_words(write: Write) -> String {
         Write::Slot(slot, content) => {
             format!("durable write of slot {slot}: {}", slot_words(content))
         }
+        Write::Log(Some(id)) => format!("the log's file, with id {id}, and its entry"),
+        Write::Log(None) => "the removal of the log's file and entry".into(),
         Write::Group(group) => {
             format!("durable write of the log: {}", block_words([Some(group); 2]))
         }
@@ -216,8 +224,9 @@ fn slot_words(slot: Slot) -> String {
         Slot::Bad => "bad".into(),
         Slot::Good(superblock) => {
             let version = superblock.version;
+            let log = superblock.log.map_or("no log".into(), |id| format!("log {id}"));
             format!(
-                "checkpoint {} in page {}, number {}, session {}",
+                "checkpoint {} in page {}, number {}, session {}, {log}",
                 version.history, version.root.page, superblock.number, superblock.session
             )
         }

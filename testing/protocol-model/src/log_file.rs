@@ -1,0 +1,135 @@
+//! The log's file: the first commit that needs one makes it, a clean close removes it.
+
+use crate::disk::Write;
+use crate::format::{Slot, Stamp, Superblock};
+use crate::model::{Next, Running};
+use crate::state::{ClosePhase, LogFile, Memory, Process, State};
+use crate::{Mistake, Model, Step};
+
+impl Running<'_> {
+    /// Is a slot being written?
+    fn is_writing_slot(&self) -> bool {
+        self.disk.in_flight.iter().any(|write| matches!(write, Write::Slot(..)))
+    }
+
+    /// Writes the durable checkpoint anew, with what is known of the log: first into the slot that
+    /// does not hold the newest one, then into the other.
+    fn write_log_use(&mut self, log: Option<u8>) {
+        let superblock = Superblock {
+            number: self.memory.number + 1,
+            session: self.memory.session,
+            version: self.memory.base,
+            start_session: self.memory.session,
+            log,
+        };
+        self.disk.submit(Write::Slot(1 - self.memory.slot, Slot::Good(superblock)));
+    }
+
+    /// Writes into the other slot what one says since a moment ago.
+    fn write_second_slot(&mut self) {
+        self.memory.number += 1;
+        self.memory.slot = 1 - self.memory.slot;
+        let newest = self.disk.slots[usize::from(self.memory.slot)].visible();
+        self.disk.submit(Write::Slot(1 - self.memory.slot, newest));
+    }
+}
+
+impl Model {
+    /// The making of a log, and clean closes.
+    pub(crate) fn log_file_steps(&self, state: &State, memory: &Memory, next: &mut Vec<Next>) {
+        let is_idle = memory.is_writer_free() && memory.checkpoint.is_none();
+        let is_wanted = state.left.puts + state.left.large_values + state.left.transactions > 0;
+        let can_be_made = memory.log == LogFile::Absent && self.bounds.blocks > 0;
+        if is_idle && is_wanted && can_be_made {
+            next.push(self.next(state, Step::CreateLog, |state| {
+                let mut running = state.running();
+                // An id that no log had.
+                let id = running.memory.session;
+                running.memory.log = LogFile::Creating(id);
+                running.disk.submit(Write::Log(Some(id)));
+                if self.has(Mistake::LogUsedBeforeDurable) {
+                    running.memory.log = LogFile::FirstSlot(id);
+                    running.write_log_use(Some(id));
+                }
+                Ok(())
+            }));
+        }
+        let is_quiet = state.disk.in_flight.is_empty() && !state.disk.is_syncing;
+        let is_written = memory.applied().history == memory.base.history;
+        if state.left.closes > 0 && is_idle && is_quiet && is_written {
+            next.push(self.next(state, Step::Close, |state| {
+                state.left.closes -= 1;
+                let mut running = state.running();
+                running.memory.closing = Some(ClosePhase::FirstSlot);
+                if self.has(Mistake::LogRemovedFirst) {
+                    running.disk.submit(Write::Log(None));
+                }
+                running.write_log_use(None);
+                Ok(())
+            }));
+        }
+    }
+
+    /// Takes the making of the log further, if it can go: the file and its entry are durable, then
+    /// both slots say that it is in use, and only then is a group written.
+    pub(crate) fn go_on_with_log_file(&self, running: &mut Running<'_>) {
+        let is_making = running.disk.in_flight.iter().any(|write| matches!(write, Write::Log(_)));
+        match running.memory.log {
+            LogFile::Creating(id) if !is_making => {
+                running.memory.log = LogFile::FirstSlot(id);
+                if self.has(Mistake::LogUsedBeforeSlots) {
+                    running.memory.log = LogFile::InUse(id);
+                    return;
+                }
+                running.write_log_use(Some(id));
+            }
+            LogFile::FirstSlot(id) if !running.is_writing_slot() => {
+                running.memory.log = LogFile::SecondSlot(id);
+                if self.has(Mistake::LogUsedBeforeSecondSlot) {
+                    running.memory.log = LogFile::InUse(id);
+                    running.memory.number += 1;
+                    running.memory.slot = 1 - running.memory.slot;
+                    return;
+                }
+                running.write_second_slot();
+            }
+            LogFile::SecondSlot(id) if !running.is_writing_slot() => {
+                running.memory.log = LogFile::InUse(id);
+            }
+            LogFile::Absent
+            | LogFile::Creating(_)
+            | LogFile::FirstSlot(_)
+            | LogFile::SecondSlot(_)
+            | LogFile::InUse(_) => {}
+        }
+    }
+
+    /// Takes a clean close further, if it can go: both slots say that there is no log, and then
+    /// there is none.
+    pub(crate) fn go_on_closing(&self, state: &mut State) {
+        let mut running = state.running();
+        if !running.disk.in_flight.is_empty() {
+            return;
+        }
+        running.memory.closing = match running.memory.closing {
+            Some(ClosePhase::FirstSlot) if !self.has(Mistake::CloseWritesOneSlot) => {
+                running.write_second_slot();
+                Some(ClosePhase::SecondSlot)
+            }
+            Some(ClosePhase::FirstSlot | ClosePhase::SecondSlot)
+                if running.disk.log.visible().is_some() =>
+            {
+                running.disk.submit(Write::Log(None));
+                Some(ClosePhase::Removing)
+            }
+            Some(ClosePhase::FirstSlot | ClosePhase::SecondSlot | ClosePhase::Removing) | None => {
+                let session = running.memory.session;
+                running.promise.sealed = Stamp { session, counter: u8::MAX };
+                running.promise.is_closed = true;
+                state.disk.forget_garbage();
+                state.process = Process::Down;
+                return;
+            }
+        };
+    }
+}
