@@ -200,7 +200,6 @@ pub const SCENARIOS: &[Scenario] = &[
             spills: 1,
             aborts: 1,
             checkpoints: 1,
-            snapshots: 1,
             ..NOTHING
         },
         larger: Bounds {

@@ -147,6 +147,9 @@ mistakes! {
     /// The file is cut to what the checkpoint needs.
     CutOverRun, "cut-over-run", "cuts",
         "Recovery marks every run that the log names as used: also where it cuts the file.";
+    /// Numbers behind the new end are given out while the file is being cut.
+    CutNotOver, "cut-not-over", "cuts",
+        "The cut is over before a number behind the new end is given out.";
     /// Replay takes numbers that the checkpoint does not use.
     ReplayOverRun, "replay-over-run", "large-values",
         "Recovery marks every run that the log names as used before it replays anything.";

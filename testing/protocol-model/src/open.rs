@@ -106,6 +106,9 @@ impl Model {
                 OpenPhase::ChosenSlot if self.bounds.cuts => {
                     opening.phase = OpenPhase::Cutting;
                     let found = opening.found.clone();
+                    if self.has(Mistake::CutNotOver) {
+                        opening.phase = OpenPhase::Ready;
+                    }
                     self.cut(state, &found);
                     continue;
                 }

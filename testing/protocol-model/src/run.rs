@@ -112,6 +112,8 @@ impl Model {
     /// root, and no pinned version lies in the interval, and no I/O on it is in flight."
     fn may_be_used(&self, state: &State, memory: &Memory, page: u8) -> bool {
         let in_flight = state.disk.is_writing_page(page);
+        let is_careless =
+            matches!(self.mistake, Some(Mistake::NumberReusedInFlight | Mistake::CutNotOver));
         let is_named = memory.runs.iter().any(|(_, run)| run.page == page);
         let pins = |version: Option<&Version>| version.is_some_and(|own| own.refers_to(page));
         let under_way = memory.checkpoint.as_ref().map(|checkpoint| &checkpoint.version);
@@ -124,7 +126,7 @@ impl Model {
         };
         let is_current = memory.versions[from..].iter().any(|version| pins(Some(version)));
         !(is_base || is_captured || is_read || is_current || memory.is_private(page))
-            && (!in_flight || self.has(Mistake::NumberReusedInFlight))
+            && (!in_flight || is_careless)
             && (!is_named || self.has(Mistake::RunReusedBeforeCheckpoint))
     }
 
