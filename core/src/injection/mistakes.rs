@@ -70,8 +70,6 @@ named! {
         SessionNotDurable = "session-not-durable",
         /// The slot that counts is not written as it was found, before the other one is.
         ChosenNotRewritten = "chosen-not-rewritten",
-        /// The slot that counts is rewritten while it is the only good one.
-        ChosenSlotFirst = "chosen-slot-first",
         /// The file is cut before the slot that it is cut for is durable.
         CutBeforeSlots = "cut-before-slots",
         /// The directory entry of the file is not made durable.
@@ -87,8 +85,6 @@ named! {
         MiddleSnapshotForgotten = "middle-snapshot-forgotten",
         /// With the newest snapshot that needs a dead page goes the page, whoever else needs it.
         OlderSnapshotForgotten = "older-snapshot-forgotten",
-        /// A number is free while a read of it that was abandoned is in flight.
-        ReadInFlightForgotten = "read-in-flight-forgotten",
         /// The numbers of a transaction that is given up are free while its writes are in flight.
         AbandonedWritesNotAwaited = "abandoned-writes-not-awaited",
         /// The stamps of a transaction that was given up are given out again.
@@ -130,8 +126,6 @@ named! {
         NumberNotVerified = "number-not-verified",
         /// What the page above says of a page's stamp is not looked at.
         StampNotVerified = "stamp-not-verified",
-        /// A slot's checksum is not looked at.
-        SlotChecksumNotVerified = "slot-checksum-not-verified",
 
         // Between threads.
 

@@ -23,7 +23,7 @@ mod table;
 
 use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::sync::{Arc, Weak};
-use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer, is_planted};
+use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
@@ -179,9 +179,7 @@ impl Cache {
     /// has given it back.
     pub fn forget(&self, id: PageId) -> Option<Completion> {
         let mut slow = self.pool.slow();
-        if let Some(read) = slow.in_flight.get(&(self.owner, id))
-            && !is_planted!(ReadInFlightForgotten)
-        {
+        if let Some(read) = slow.in_flight.get(&(self.owner, id)) {
             return Some(read.completion());
         }
         self.expel(&mut slow, id);

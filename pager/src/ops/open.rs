@@ -348,9 +348,6 @@ impl Open {
     fn write_slot(&self, mut chosen: Known, slot: Slot) -> Transition<Self> {
         let offset = match slot {
             Slot::First => {
-                if is_planted!(ChosenSlotFirst) {
-                    chosen.slot = 1 - chosen.slot;
-                }
                 chosen.superblock.session += u32::from(!is_planted!(SessionNotAdvanced));
                 chosen.superblock.checkpoint += 1;
                 SLOT_OFFSETS[1 - chosen.slot]
