@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use yieldb::Op;
 use yieldb_btree::node::check_node;
@@ -64,12 +64,15 @@ struct Failures {
     left: AtomicI64,
     errno: AtomicU64,
     passed: AtomicU64,
+    /// Was it a read that failed?
+    was_read: AtomicBool,
 }
 
 impl RawHook for Failures {
-    fn raw(&self, _operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
         self.passed.fetch_add(1, Ordering::SeqCst);
         if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            self.was_read.store(operation == Operation::Read, Ordering::SeqCst);
             return -(self.errno.load(Ordering::SeqCst) as i32);
         }
         result
@@ -160,6 +163,11 @@ impl World {
     /// How many I/Os there were.
     pub fn ios(&self) -> u64 {
         self.failures.passed.load(Ordering::SeqCst)
+    }
+
+    /// Was it a read that failed, as the policy asked?
+    pub fn has_failed_read(&self) -> bool {
+        self.failures.was_read.load(Ordering::SeqCst)
     }
 
     /// Was an operation dropped?
