@@ -154,7 +154,7 @@ impl Options {
 
     /// Begins to open the database in the file at `path`.
     ///
-    /// Opening for writing syncs the file and writes both superblocks, so that nothing is built on
+    /// Opening for writing syncs the file and writes the superblocks, so that nothing is built on
     /// what a power cut could still take. Dropping the operation leaves a file that can be opened.
     ///
     /// # Errors

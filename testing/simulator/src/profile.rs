@@ -75,7 +75,12 @@ impl Profile {
 
     /// How things are set up.
     pub fn shape(self, random: &mut Random) -> Shape {
-        let (is_large, is_small) = (self == Profile::Large, self == Profile::Small);
+        let is_small = self == Profile::Small;
+        let is_large = match self {
+            Profile::Large => true,
+            Profile::Errors | Profile::Damage => random.one_in(5),
+            _ => false,
+        };
         let page_size = match random.below(if is_large { 3 } else { 8 }) {
             0 => 4096 << random.below(5),
             _ => 4096,

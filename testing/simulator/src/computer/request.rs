@@ -474,6 +474,8 @@ impl State {
             let file_len = self.disk.file(file).visible().len();
             let random = self.faults.random();
             let (from, count) = match len {
+                // Of a database most is at stake where its superblocks are.
+                _ if random.one_in(3) => (random.below(2) * BLOCK_LEN as u64, 128),
                 1.. if random.one_in(2) => (at, len as u64),
                 _ => (0, file_len.max(1)),
             };

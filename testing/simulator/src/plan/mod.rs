@@ -4,6 +4,7 @@
 //! its plan out.
 
 mod draw;
+mod scripts;
 mod words;
 
 use crate::computer::FaultRates;
