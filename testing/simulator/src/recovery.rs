@@ -22,6 +22,9 @@ pub const PATH: &str = "/data/db";
 /// How deep crashes are nested: a crash while a crash is recovered from, and so on.
 pub const MAX_DEPTH: usize = 3;
 
+/// How long the superblock is, with both slots.
+const SLOTS_LEN: usize = 8192;
+
 /// Of how many changes that are not durable all subsets are tried.
 const MAX_SUBSETS: usize = 12;
 
@@ -298,7 +301,29 @@ impl<'p> Context<'p> {
             *left = left.behind(computer.crash_kill(random), &computer);
         }
         self.stop(&computer);
+        let is_damaged = left.is_damaged || computer.damage_fired();
+        if looked.is_ok() && !is_damaged && random.one_in(16) {
+            self.open_twice(computer.disk(), random);
+        }
         looked.is_ok()
+    }
+
+    /// Opens what is there once more, and does nothing: no byte changes but those of the
+    /// superblock.
+    fn open_twice(&self, disk: Disk, random: &mut Random) {
+        let before = disk.image(PATH);
+        let computer = self.start(disk, random.next(), FaultRates::none());
+        let host = Host::new(computer.clone());
+        let mut undisturbed = |_: &Host| ControlFlow::Continue(());
+        let opening = self.options(&computer).open(PATH);
+        let opened = host.run(opening, &mut undisturbed).expect("nobody ends it");
+        drop(opened.expect("what was good is good"));
+        self.stop(&computer);
+        let pages = |image: Option<Vec<u8>>| image.unwrap_or_default().split_off(SLOTS_LEN);
+        let (before, after) = (pages(before), pages(computer.disk().image(PATH)));
+        // What lies behind the end of the file may be cut off.
+        assert!(before.starts_with(&after), "opening changes pages");
+        self.report.borrow_mut().path("opened again, and no page is changed");
     }
 
     fn look(

@@ -8,6 +8,7 @@ use simulator::plan::Plan;
 use simulator::profile::Profile;
 use simulator::report::Report;
 use simulator::run::run;
+use simulator::shrink::{Feature, Reduction};
 use simulator::sweep::sweep;
 
 fn variable(name: &str, default: u64) -> u64 {
@@ -45,6 +46,25 @@ fn nothing_is_lost_and_the_same_seed_is_the_same_run(#[case] profile: Profile, #
     assert!(report.crash_recoveries > 10 * report.runs, "{report}");
     assert!(report.faults["kill"] > 0 && report.faults["power-cut"] > 0, "{report}");
     assert!(report.faults.contains_key("crash-in-recovery-three-deep") || seeds < 50, "{report}");
+}
+
+/// The same I/O, with the same bytes, in the same order: what is done does not depend on yields.
+#[test]
+fn forced_yields_change_no_byte() {
+    let first = variable("SIMULATOR_SEED", 1);
+    for seed in first..first + variable("SIMULATOR_SEEDS", 200) {
+        let mut plan = Plan::draw(seed, Profile::Crashes);
+        let without = vec![Feature::Reordering, Feature::Yields, Feature::Drops];
+        plan = Reduction { keep: None, without }.of(&plan);
+        plan.shape.cache_pages = 4_096;
+        plan.shape.crash_one_in = u64::MAX;
+        let undisturbed = attempt(run, &plan, None);
+        for one_in in [1, 2 + seed % 30] {
+            plan.shape.yield_one_in = one_in;
+            let yielding = attempt(run, &plan, None);
+            assert_eq!(yielding.trace, undisturbed.trace, "seed {seed}, one in {one_in}");
+        }
+    }
 }
 
 #[test]
