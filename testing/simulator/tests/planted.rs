@@ -20,7 +20,7 @@ fn published() -> Vec<(Mistake, Profile, u64)> {
         let [name, profile, seeds, ..] = cells[..] else { continue };
         let Some(mistake) = Mistake::from_name(name.trim_matches('`')) else { continue };
         if let (Ok(profile), Ok(seeds)) = (profile.parse(), seeds.parse::<u64>()) {
-            rows.push((mistake, profile, 3 * seeds + 30));
+            rows.push((mistake, profile, 5 * seeds + 100));
         }
     }
     rows
