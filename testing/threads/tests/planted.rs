@@ -10,16 +10,16 @@ use yieldb_core::injection::{Mistake, plant};
 
 /// A mistake, the scenario that must notice it, and how many schedules that may take.
 const PLANTED: &[(Mistake, &str, usize)] = &[
-    (Mistake::WokenBeforeEnd, "everybody_hears_of_an_end", 500),
+    (Mistake::WokenBeforeEnd, "everybody_hears_of_an_end", 20_000),
     (Mistake::SlotBeforeName, "a_weak_handle_is_on_its_own", 10_000),
-    (Mistake::GroupWithoutBuilder, "a_group_ends_once", 500),
-    (Mistake::PinBehindCheck, "evicted_pages_stay_while_looked_at", 2_000),
+    (Mistake::GroupWithoutBuilder, "a_group_ends_once", 20_000),
+    (Mistake::PinBehindCheck, "evicted_pages_stay_while_looked_at", 30_000),
     (Mistake::EpochNotAwaited, "evicted_pages_stay_while_looked_at", 4_000),
-    (Mistake::WaitNotAnnounced, "who_waits_for_a_frame_gets_one", 60_000),
-    (Mistake::PinBehindVersion, "a_snapshot_is_one_version", 1_000),
-    (Mistake::TurnNotWanted, "no_turn_is_lost", 500),
-    (Mistake::LeadNotHandedOver, "the_lead_is_handed_over", 30_000),
-    (Mistake::KickForgotten, "the_lead_is_handed_over", 500),
+    (Mistake::WaitNotAnnounced, "who_waits_for_a_frame_gets_one", 600_000),
+    (Mistake::PinBehindVersion, "a_snapshot_is_one_version", 100_000),
+    (Mistake::TurnNotWanted, "no_turn_is_lost", 20_000),
+    (Mistake::LeadNotHandedOver, "the_lead_is_handed_over", 200_000),
+    (Mistake::KickForgotten, "the_lead_is_handed_over", 20_000),
 ];
 
 /// How many schedules are tried at a time.
