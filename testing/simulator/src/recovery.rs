@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use yieldb::{Database, MAIN, Options};
 
-use crate::computer::{Computer, ComputerSettings, FaultRates, Latency};
+use crate::computer::{Computer, ComputerSettings, FaultKind, FaultRates, Latency};
 use crate::disk::{Choice, Disk};
 use crate::host::{Doing, Host};
 use crate::model::{Promise, State, Value};
@@ -234,8 +234,12 @@ impl<'p> Context<'p> {
             report.fault("crash-in-recovery", u64::from(depth > 1));
             report.fault("crash-in-recovery-three-deep", u64::from(depth >= MAX_DEPTH));
         }
-        // What was seen and not acknowledged is in one slot only, which damage may take.
-        if random.one_in(12) && self.plan.profile != Profile::Damage {
+        // What was seen and not acknowledged is in one slot only, which damage may take, or a kernel
+        // that forgets what it was to write.
+        let forgets = [FaultKind::SyncErrorDropped, FaultKind::SlotSyncErrorDropped]
+            .iter()
+            .any(|kind| self.plan.shape.faults.one_in(*kind) > 0);
+        if random.one_in(12) && self.plan.profile != Profile::Damage && !forgets {
             self.look_only(&mut left, random);
         }
         // With faults, if there are any, and then without.
