@@ -234,7 +234,7 @@ impl<'p> Context<'p> {
             report.fault("crash-in-recovery", u64::from(depth > 1));
             report.fault("crash-in-recovery-three-deep", u64::from(depth >= MAX_DEPTH));
         }
-        // What was seen and not acknowledged is in one slot only, which damage may take, or a kernel
+        // What was seen and not acknowledged is in one slot only: damage may take it, or a kernel
         // that forgets what it was to write.
         let forgets = [FaultKind::SyncErrorDropped, FaultKind::SlotSyncErrorDropped]
             .iter()
