@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::named::named;
+use crate::named;
 
 named! {
     /// A mistake of a kind that the engine's design is to rule out, made on purpose at one place of

@@ -1,6 +1,7 @@
 //! Enumerations whose values have names, for tables.
 
 /// Defines an enumeration with `ALL`, `name` and `from_name`.
+#[macro_export]
 macro_rules! named {
     (
         $(#[$of_all:meta])*
@@ -32,4 +33,3 @@ macro_rules! named {
         }
     };
 }
-pub(super) use named;

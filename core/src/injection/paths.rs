@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::named::named;
+use crate::named;
 
 named! {
     /// A path through the engine that a test must have reached to be worth something.

@@ -23,7 +23,7 @@ use simulator::random::Random;
 use simulator::recovery::{Context, Left, PATH};
 use simulator::session::compare;
 use simulator::tolerance::Tolerance;
-use yieldb_core::injection::{self, Schedule};
+use yieldb_core::injection;
 
 use shared::{Shared, Versions};
 
@@ -46,15 +46,11 @@ struct Run<'p> {
 /// If anything is not as it should be.
 pub fn run(context: &Context<'_>) {
     let plan = context.plan;
-    let schedule = match plan.shape.yield_one_in {
-        0 => Schedule::Never,
-        one_in => Schedule::Random { seed: plan.seed, one_in },
-    };
     let mut random = Random::new(plan.seed ^ 0x2545_f491);
     let crashes = RefCell::new(random.fork());
     let versions = Rc::default();
     let run = Run { context, versions, random, crashes, is_damaged: false };
-    injection::force(schedule, || run.processes());
+    injection::force(plan.schedule(), || run.processes());
 }
 
 impl Run<'_> {
@@ -113,7 +109,7 @@ impl Run<'_> {
             }
             self.watch(host)
         });
-        let kind = if self.random.one_in(2) { CrashKind::Kill } else { CrashKind::PowerCut };
+        let kind = CrashKind::draw(&mut self.random);
         let disk = self.context.crash(computer, kind, &mut self.random);
         host.detach();
         Some(disk)

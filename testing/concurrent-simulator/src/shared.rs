@@ -7,7 +7,7 @@ use std::sync::Arc;
 use simulator::host::{Host, Patience, drive};
 use simulator::model::{Promise, State};
 use simulator::plan::{Change, Ending, Operation, Plan, Read};
-use simulator::session::{View, Work, compare};
+use simulator::session::{View, Work, check, compare};
 use simulator::tolerance::{Tolerance, Trouble};
 use yieldb::{Database, Snapshot};
 
@@ -137,13 +137,7 @@ impl Shared<'_> {
 
     async fn check(&self) -> Result<(), Trouble> {
         let (snapshot, state) = self.newest();
-        let found = async { snapshot.check(|_| {})?.await }.await;
-        let report = self.tolerance.ok(found)?;
-        if !report.damages.is_empty() {
-            return self.tolerance.damage(&format!("{:?}", report.damages));
-        }
-        assert_eq!(report.entries, state.count(), "the entries of all trees");
-        Ok(())
+        check(&snapshot, &state, &self.tolerance).await.map(|_pages| ())
     }
 
     async fn transaction(&self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {

@@ -6,14 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::Parser;
+use yieldb_core::injection::Mistake;
+
 use crate::attempt::{Runner, attempt, attempt_told};
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::report::{Failure, Report};
 use crate::shrink::{Feature, Kept, Reduction, parse_keep, shrink};
 use crate::sweep::sweep;
-use clap::Parser;
-use yieldb_core::injection::Mistake;
 
 /// Runs the engine on simulated computers that crash, one seed after the other.
 #[derive(Parser)]
@@ -58,6 +59,13 @@ struct Arguments {
     /// Prints one line of JSON at the end.
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    /// What is left of the plan that is replayed.
+    fn reduction(&self) -> Reduction {
+        Reduction { keep: self.keep.clone().map(|keep| keep.0), without: self.without.clone() }
+    }
 }
 
 #[derive(Clone)]
@@ -108,40 +116,11 @@ impl Campaign {
         };
         conclude(&arguments, &report)
     }
-}
 
-/// Prints what there is to say at the end.
-fn conclude(arguments: &Arguments, report: &Report) -> ExitCode {
-    let missing = match arguments.replay.is_some() || arguments.plant.is_some() {
-        true => Vec::new(),
-        false => missing(arguments.profile, report),
-    };
-    if !missing.is_empty() {
-        eprintln!("faults that never fired: {}", missing.join(", "));
-    }
-    if arguments.json {
-        println!("{}", report.json());
-    } else {
-        print!("{report}");
-    }
-    let is_good = report.failures.is_empty() && missing.is_empty();
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The faults of the profile that never fired.
-fn missing(profile: Profile, report: &Report) -> Vec<&'static str> {
-    let names = profile.faults().into_iter().map(|kind| kind.name());
-    names.filter(|name| !report.faults.contains_key(name)).collect()
-}
-
-impl Campaign {
     /// Runs one seed twice, and shrinks it if it fails.
     fn replay(self, arguments: &Arguments, seed: u64) -> Report {
         let plan = Plan::draw(seed, arguments.profile);
-        let reduction = Reduction {
-            keep: arguments.keep.clone().map(|keep| keep.0),
-            without: arguments.without.clone(),
-        };
+        let reduction = arguments.reduction();
         let reduced = reduction.of(&plan);
         let (first, second) = (
             attempt(self.run, &reduced, arguments.plant),
@@ -159,10 +138,7 @@ impl Campaign {
     fn tell(self, arguments: &Arguments, failure: &Failure) {
         let plan = Plan::draw(failure.seed, arguments.profile);
         let reduction = match arguments.keep {
-            Some(_) => Reduction {
-                keep: arguments.keep.clone().map(|keep| keep.0),
-                without: arguments.without.clone(),
-            },
+            Some(_) => arguments.reduction(),
             None => shrink(self.run, &plan, arguments.plant),
         };
         let reduced = reduction.of(&plan);
@@ -188,23 +164,7 @@ impl Campaign {
             self.package, failure.seed, arguments.profile
         );
     }
-}
 
-fn shape(plan: &Plan) -> String {
-    let shape = &plan.shape;
-    format!(
-        "profile {}, pages of {} bytes, {} in memory, {} keys",
-        plan.profile, shape.page_size, shape.cache_pages, shape.keys
-    )
-}
-
-/// How many lines are told of what happened.
-const STORY: usize = 60;
-
-/// How many failures are told in full.
-const TOLD: usize = 3;
-
-impl Campaign {
     fn run_seeds(self, arguments: &Arguments) -> Report {
         let first_seed = arguments.first_seed.unwrap_or_else(clock_seed);
         let is_endless = arguments.seeds.is_none() && arguments.crash_recoveries.is_none();
@@ -237,6 +197,44 @@ impl Campaign {
         report
     }
 }
+
+/// Prints what there is to say at the end.
+fn conclude(arguments: &Arguments, report: &Report) -> ExitCode {
+    let missing = match arguments.replay.is_some() || arguments.plant.is_some() {
+        true => Vec::new(),
+        false => missing(arguments.profile, report),
+    };
+    if !missing.is_empty() {
+        eprintln!("faults that never fired: {}", missing.join(", "));
+    }
+    if arguments.json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    let is_good = report.failures.is_empty() && missing.is_empty();
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The faults of the profile that never fired.
+fn missing(profile: Profile, report: &Report) -> Vec<&'static str> {
+    let names = profile.faults().into_iter().map(|kind| kind.name());
+    names.filter(|name| !report.faults.contains_key(name)).collect()
+}
+
+fn shape(plan: &Plan) -> String {
+    let shape = &plan.shape;
+    format!(
+        "profile {}, pages of {} bytes, {} in memory, {} keys",
+        plan.profile, shape.page_size, shape.cache_pages, shape.keys
+    )
+}
+
+/// How many lines are told of what happened.
+const STORY: usize = 60;
+
+/// How many failures are told in full.
+const TOLD: usize = 3;
 
 fn clock_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -3,27 +3,30 @@
 use std::fmt;
 use std::str::FromStr;
 
+use yieldb_core::named;
+
 use crate::computer::{FaultKind, FaultRates};
 use crate::plan::Shape;
 use crate::random::Random;
 
-/// What kind of run a seed makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// One of the others; the seed says which.
-    All,
-    /// Kills and power cuts, and nothing else that goes wrong.
-    Crashes,
-    /// I/O that fails, or is done in part, besides.
-    Errors,
-    /// One piece of damage that the disk says nothing of.
-    Damage,
-    /// A disk that says that it has synced, and has not.
-    Lies,
-    /// A few small transactions, for sweeps.
-    Small,
-    /// Large pages and values, bulk loads, caches that are too small.
-    Large,
+named! {
+    /// What kind of run a seed makes.
+    pub enum Profile {
+        /// One of the others but `small`; the seed says which.
+        All = "all",
+        /// Kills and power cuts, and nothing else that goes wrong.
+        Crashes = "crashes",
+        /// I/O that fails, or is done in part, besides.
+        Errors = "errors",
+        /// One piece of damage that the disk says nothing of.
+        Damage = "damage",
+        /// A disk that says that it has synced, and has not.
+        Lies = "lies",
+        /// Large pages and values, bulk loads, caches that are too small.
+        Large = "large",
+        /// A few small transactions, for sweeps.
+        Small = "small",
+    }
 }
 
 impl Profile {
@@ -171,21 +174,9 @@ const DAMAGE: &[FaultKind] = &[
     FaultKind::BitRot,
 ];
 
-/// The profiles and their names.
-const NAMES: &[(Profile, &str)] = &[
-    (Profile::All, "all"),
-    (Profile::Crashes, "crashes"),
-    (Profile::Errors, "errors"),
-    (Profile::Damage, "damage"),
-    (Profile::Lies, "lies"),
-    (Profile::Large, "large"),
-    (Profile::Small, "small"),
-];
-
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(profile, _)| profile == self);
-        f.write_str(name.expect("every profile has a name").1)
+        f.write_str(self.name())
     }
 }
 
@@ -193,9 +184,8 @@ impl FromStr for Profile {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Profile, String> {
-        let profile = NAMES.iter().find(|(_, known)| *known == name);
-        profile.map(|(profile, _)| *profile).ok_or_else(|| {
-            let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
+        Profile::from_name(name).ok_or_else(|| {
+            let names: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
             format!("no profile '{name}': {}", names.join(", "))
         })
     }

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::slice;
 
-use yieldb_core::injection::{self, Schedule};
+use yieldb_core::injection;
 
 use crate::computer::{Computer, FaultRates};
 use crate::disk::Disk;
@@ -49,10 +50,6 @@ enum End {
 /// If anything is not as it should be; the context says what happened.
 pub fn run(context: &Context<'_>) {
     let plan = context.plan;
-    let schedule = match plan.shape.yield_one_in {
-        0 => Schedule::Never,
-        one_in => Schedule::Random { seed: plan.seed, one_in },
-    };
     let mut random = Random::new(plan.seed ^ 0x5bd1_e995);
     let run = Run {
         context,
@@ -62,13 +59,13 @@ pub fn run(context: &Context<'_>) {
         random,
         is_damaged: false,
     };
-    injection::force(schedule, || run.processes());
+    injection::force(plan.schedule(), || run.processes());
 }
 
 impl Run<'_> {
     /// One process after the other.
     fn processes(mut self) {
-        let mut operations = self.context.plan.operations.iter().peekable();
+        let mut operations = self.context.plan.operations.iter();
         let mut disk = Disk::default();
         let mut attempts = 0;
         let mut is_first = true;
@@ -92,14 +89,10 @@ impl Run<'_> {
     }
 
     /// One process: opens the database, and does what there is to be done until it ends.
-    fn process(
-        &mut self,
-        computer: &Computer,
-        operations: &mut std::iter::Peekable<std::slice::Iter<'_, Operation>>,
-    ) -> End {
+    fn process(&mut self, computer: &Computer, operations: &mut slice::Iter<'_, Operation>) -> End {
         let host = Host::new(computer.clone());
         if self.random.one_in(6) {
-            let kind = if self.random.one_in(2) { CrashKind::Kill } else { CrashKind::PowerCut };
+            let kind = CrashKind::draw(&mut self.random);
             *self.alarm.borrow_mut() = Some((kind, self.random.below(12) as u16));
         }
         let tolerance = Tolerance::new(computer, self.is_damaged);
@@ -140,7 +133,7 @@ impl Run<'_> {
         &mut self,
         host: &Host,
         mut session: Session<'_>,
-        operations: &mut std::iter::Peekable<std::slice::Iter<'_, Operation>>,
+        operations: &mut slice::Iter<'_, Operation>,
     ) -> End {
         let computer = &host.computer;
         for operation in operations {
@@ -167,7 +160,7 @@ impl Run<'_> {
                 None => return self.crash(computer),
                 Some(Err(Trouble::Poisoned)) => {
                     self.context.report.borrow_mut().path("poisoned, and opened again");
-                    return End::Next(self.context.crash(computer, self.kind(), &mut self.random));
+                    return self.crash_anyhow(computer);
                 }
                 Some(_) => {}
             }
@@ -176,17 +169,17 @@ impl Run<'_> {
         End::Over
     }
 
-    fn kind(&self) -> CrashKind {
-        let is_kill = self.crashes.borrow_mut().one_in(2);
-        if is_kill { CrashKind::Kill } else { CrashKind::PowerCut }
-    }
-
     /// Opening failed: with errors another process tries again, with damage that is the end.
     fn reopen_or_lose(&mut self, computer: &Computer) -> End {
         if self.is_damaged {
             return End::Lost;
         }
-        let kind = self.kind();
+        self.crash_anyhow(computer)
+    }
+
+    /// Nothing is to be done any more but to open the database again.
+    fn crash_anyhow(&mut self, computer: &Computer) -> End {
+        let kind = CrashKind::draw(&mut self.crashes.borrow_mut());
         End::Next(self.context.crash(computer, kind, &mut self.random))
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use yieldb_core::injection::Mistake;
+use yieldb_core::named;
 
 use crate::attempt::{Runner, attempt};
 use crate::computer::FaultRates;
@@ -33,25 +34,19 @@ pub struct Kept {
     pub changes: Option<Vec<usize>>,
 }
 
-/// Something that runs can do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feature {
-    /// Requests that finish in another order.
-    Reordering,
-    /// Forced yields.
-    Yields,
-    /// Operations that are dropped.
-    Drops,
-    /// I/O that fails.
-    Faults,
+named! {
+    /// Something that runs can do without.
+    pub enum Feature {
+        /// Requests that finish in another order.
+        Reordering = "reordering",
+        /// Forced yields.
+        Yields = "yields",
+        /// Operations that are dropped.
+        Drops = "drops",
+        /// I/O that fails.
+        Faults = "faults",
+    }
 }
-
-const FEATURES: [(Feature, &str); 4] = [
-    (Feature::Reordering, "reordering"),
-    (Feature::Yields, "yields"),
-    (Feature::Drops, "drops"),
-    (Feature::Faults, "faults"),
-];
 
 impl Reduction {
     /// What is left of `plan`.
@@ -108,9 +103,9 @@ pub fn shrink(run: Runner, plan: &Plan, mistake: Option<Mistake>) -> Reduction {
     let fails =
         |reduction: &Reduction| attempt(run, &reduction.of(plan), mistake).failure().is_some();
     let mut search = Search { fails: &fails, attempts: 0, best: Reduction::default() };
-    for (feature, _) in FEATURES {
+    for feature in Feature::ALL {
         let mut candidate = search.best.clone();
-        candidate.without.push(feature);
+        candidate.without.push(*feature);
         search.take(candidate);
     }
     search.operations(plan.operations.len());
@@ -139,39 +134,30 @@ impl Search<'_> {
         fails
     }
 
-    /// Leaves out operations, many at first and then one by one.
+    /// Leaves out operations.
     fn operations(&mut self, count: usize) {
         let all = || (0..count).map(|operation| Kept { operation, changes: None }).collect();
-        let mut keep: Vec<Kept> = self.best.keep.clone().unwrap_or_else(all);
-        let mut len = keep.len().div_ceil(2);
-        while len > 0 {
-            let mut at = 0;
-            while at < keep.len() {
-                let mut fewer = keep.clone();
-                fewer.drain(at..(at + len).min(fewer.len()));
-                let candidate = Reduction { keep: Some(fewer.clone()), ..self.best.clone() };
-                if self.take(candidate) {
-                    keep = fewer;
-                } else {
-                    at += len;
-                }
-            }
-            len /= 2;
-        }
+        let keep: Vec<Kept> = self.best.keep.clone().unwrap_or_else(all);
+        self.fewer(keep, |candidate, fewer| candidate.keep = Some(fewer));
     }
 
-    /// The same within each transaction.
+    /// Leaves out changes of each transaction.
     fn changes(&mut self, plan: &Plan) {
         let Some(keep) = self.best.keep.clone() else { return };
         for (place, kept) in keep.iter().enumerate() {
             let mut operation = plan.operations[kept.operation].clone();
             if let Some(count) = changes_of(&mut operation).map(|changes| changes.len()) {
-                self.changes_of(place, (0..count).collect());
+                self.fewer((0..count).collect(), |candidate, fewer| {
+                    let keep = candidate.keep.as_mut().expect("operations were left out before");
+                    keep[place].changes = Some(fewer);
+                });
             }
         }
     }
 
-    fn changes_of(&mut self, place: usize, mut kept: Vec<usize>) {
+    /// Leaves out of `kept` what can be, many at first and then one by one. `set` says in a
+    /// candidate what is kept.
+    fn fewer<T: Clone>(&mut self, mut kept: Vec<T>, set: impl Fn(&mut Reduction, Vec<T>)) {
         let mut len = kept.len().div_ceil(2);
         while len > 0 {
             let mut at = 0;
@@ -179,8 +165,7 @@ impl Search<'_> {
                 let mut fewer = kept.clone();
                 fewer.drain(at..(at + len).min(fewer.len()));
                 let mut candidate = self.best.clone();
-                let keep = candidate.keep.as_mut().expect("operations were left out before");
-                keep[place].changes = Some(fewer.clone());
+                set(&mut candidate, fewer.clone());
                 if self.take(candidate) {
                     kept = fewer;
                 } else {
@@ -192,19 +177,11 @@ impl Search<'_> {
     }
 }
 
-impl fmt::Display for Feature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = FEATURES.iter().find(|(feature, _)| feature == self);
-        f.write_str(name.expect("every feature has a name").1)
-    }
-}
-
 impl FromStr for Feature {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Feature, String> {
-        let feature = FEATURES.iter().find(|(_, known)| *known == name);
-        feature.map(|(feature, _)| *feature).ok_or_else(|| format!("nothing is called '{name}'"))
+        Feature::from_name(name).ok_or_else(|| format!("nothing is called '{name}'"))
     }
 }
 
@@ -223,7 +200,7 @@ impl fmt::Display for Reduction {
             write!(f, " --keep '{}'", parts.join(","))?;
         }
         if !self.without.is_empty() {
-            let names: Vec<String> = self.without.iter().map(ToString::to_string).collect();
+            let names: Vec<&str> = self.without.iter().map(|feature| feature.name()).collect();
             write!(f, " --without {}", names.join(","))?;
         }
         Ok(())

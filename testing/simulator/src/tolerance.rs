@@ -80,22 +80,18 @@ impl Tolerance {
         }
     }
 
-    /// Damage was found.
-    ///
-    /// # Errors
-    ///
-    /// Always: the operation failed.
+    /// Damage was found: the operation failed.
     ///
     /// # Panics
     ///
     /// If there was no damage.
-    pub fn damage(&self, what: &str) -> Result<(), Trouble> {
+    pub fn damage(&self, what: &str) -> Trouble {
         // What cannot be read is damage in the eyes of a check.
         let is_explained = self.is_damaged()
             || what.contains("read of")
                 && READ_ERRORS.iter().any(|kind| self.computer.faults().of(*kind) > 0);
         assert!(is_explained, "damage without a reason: {what}");
-        Err(Trouble::Failed)
+        Trouble::Failed
     }
 
     /// Has the disk done anything wrong that it said nothing of?

@@ -2,87 +2,70 @@
 
 use std::fmt;
 
+use yieldb_core::named;
+
 use crate::random::Random;
 
-macro_rules! fault_kinds {
-    ($($(#[doc = $doc:literal])+ $kind:ident = $name:literal,)+) => {
-        /// Something that can go wrong with a request.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum FaultKind {
-            $($(#[doc = $doc])+ $kind,)+
-        }
+/// How many kinds of faults there are.
+pub const KINDS: usize = FaultKind::ALL.len();
 
-        impl FaultKind {
-            /// All of them.
-            pub const ALL: [FaultKind; KINDS] = [$(FaultKind::$kind,)+];
-
-            /// What it is called in tables.
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(FaultKind::$kind => $name,)+
-                }
-            }
-        }
-
-        /// How many kinds of faults there are.
-        pub const KINDS: usize = [$($name),+].len();
-    };
-}
-
-fault_kinds! {
-    /// A read brings fewer bytes than there are.
-    ShortRead = "short-read",
-    /// A write takes fewer bytes than it was given.
-    ShortWrite = "short-write",
-    /// A write takes none and says so, which is the end of it: `EIO`.
-    ZeroWrite = "zero-write",
-    /// A request comes to nothing and is to be made again: `EINTR`, `EAGAIN`, `ECANCELED`.
-    Interrupted = "interrupted",
-    /// A read fails, once.
-    ReadError = "read-error",
-    /// A write fails, once. Some sectors of it may have changed.
-    WriteError = "write-error",
-    /// From now on every read fails.
-    ReadErrorLasting = "read-error-lasting",
-    /// From now on every write fails. Some sectors may change all the same.
-    WriteErrorLasting = "write-error-lasting",
-    /// From now on a block of the file cannot be read: one that is being read.
-    UnreadableSector = "unreadable-sector",
-    /// There is no room for a write or a truncation that grows, an allocation, or what a sync
-    /// covers, once: `ENOSPC` or `EDQUOT`.
-    NoSpace = "no-space",
-    /// From now on nothing can grow, until there is room.
-    NoSpaceLasting = "no-space-lasting",
-    /// A sync fails. What was pending is still pending.
-    SyncErrorKept = "sync-error-kept",
-    /// A sync fails, and the kernel forgets that anything was pending. All of it is still seen;
-    /// what of it is durable is a matter of chance, and no later sync changes that.
-    SyncErrorDropped = "sync-error-dropped",
-    /// A durable write is made, and is not durable: its sync fails.
-    SlotSyncError = "slot-sync-error",
-    /// The same, and the kernel forgets that the bytes were pending: they are seen, any part of
-    /// them is durable, and no later sync changes that.
-    SlotSyncErrorDropped = "slot-sync-error-dropped",
-    /// The sync of a directory fails. What was pending is still pending.
-    DirectorySyncError = "directory-sync-error",
-    /// A file cannot be opened: `EMFILE` or `EIO`.
-    OpenError = "open-error",
-    /// A truncation, an allocation, a removal or a rename fails.
-    TruncateError = "truncate-error",
-    /// The length of a file cannot be told.
-    SizeError = "size-error",
-    /// From now on syncs and durable writes make nothing durable, and say that they did.
-    LyingSync = "lying-sync",
-    /// A write says that it was made, and was not.
-    LostWrite = "lost-write",
-    /// A write lands at other blocks of its file.
-    MisdirectedWrite = "misdirected-write",
-    /// A read brings another block of its file in the place of one.
-    MisdirectedRead = "misdirected-read",
-    /// A bit of what is durable turns over.
-    BitRot = "bit-rot",
-    /// The clock jumps far ahead.
-    ClockJump = "clock-jump",
+named! {
+    /// Something that can go wrong with a request.
+    pub enum FaultKind {
+        /// A read brings fewer bytes than there are.
+        ShortRead = "short-read",
+        /// A write takes fewer bytes than it was given.
+        ShortWrite = "short-write",
+        /// A write takes none and says so, which is the end of it: `EIO`.
+        ZeroWrite = "zero-write",
+        /// A request comes to nothing and is to be made again: `EINTR`, `EAGAIN`, `ECANCELED`.
+        Interrupted = "interrupted",
+        /// A read fails, once.
+        ReadError = "read-error",
+        /// A write fails, once. Some sectors of it may have changed.
+        WriteError = "write-error",
+        /// From now on every read fails.
+        ReadErrorLasting = "read-error-lasting",
+        /// From now on every write fails. Some sectors may change all the same.
+        WriteErrorLasting = "write-error-lasting",
+        /// From now on a block of the file cannot be read: one that is being read.
+        UnreadableSector = "unreadable-sector",
+        /// There is no room for a write or a truncation that grows, an allocation, or what a sync
+        /// covers, once: `ENOSPC` or `EDQUOT`.
+        NoSpace = "no-space",
+        /// From now on nothing can grow, until there is room.
+        NoSpaceLasting = "no-space-lasting",
+        /// A sync fails. What was pending is still pending.
+        SyncErrorKept = "sync-error-kept",
+        /// A sync fails, and the kernel forgets that anything was pending. All of it is still seen;
+        /// what of it is durable is a matter of chance, and no later sync changes that.
+        SyncErrorDropped = "sync-error-dropped",
+        /// A durable write is made, and is not durable: its sync fails.
+        SlotSyncError = "slot-sync-error",
+        /// The same, and the kernel forgets that the bytes were pending: they are seen, any part of
+        /// them is durable, and no later sync changes that.
+        SlotSyncErrorDropped = "slot-sync-error-dropped",
+        /// The sync of a directory fails. What was pending is still pending.
+        DirectorySyncError = "directory-sync-error",
+        /// A file cannot be opened: `EMFILE` or `EIO`.
+        OpenError = "open-error",
+        /// A truncation, an allocation, a removal or a rename fails.
+        TruncateError = "truncate-error",
+        /// The length of a file cannot be told.
+        SizeError = "size-error",
+        /// From now on syncs and durable writes make nothing durable, and say that they did.
+        LyingSync = "lying-sync",
+        /// A write says that it was made, and was not.
+        LostWrite = "lost-write",
+        /// A write lands at other blocks of its file.
+        MisdirectedWrite = "misdirected-write",
+        /// A read brings another block of its file in the place of one.
+        MisdirectedRead = "misdirected-read",
+        /// A bit of what is durable turns over.
+        BitRot = "bit-rot",
+        /// The clock jumps far ahead.
+        ClockJump = "clock-jump",
+    }
 }
 
 impl FaultKind {
@@ -131,7 +114,7 @@ impl Counts {
 
     /// The kinds, and how many of each.
     pub fn iter(&self) -> impl Iterator<Item = (FaultKind, u64)> + '_ {
-        FaultKind::ALL.into_iter().map(|kind| (kind, self.of(kind)))
+        FaultKind::ALL.iter().map(|kind| (*kind, self.of(*kind)))
     }
 
     fn count(&mut self, kind: FaultKind) {

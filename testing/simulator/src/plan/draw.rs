@@ -59,7 +59,7 @@ impl Draw {
     }
 
     fn crash(&mut self) -> Operation {
-        let kind = if self.random.one_in(2) { CrashKind::Kill } else { CrashKind::PowerCut };
+        let kind = CrashKind::draw(&mut self.random);
         Operation::Crash { kind, ios: self.random.below(40) as u16 }
     }
 

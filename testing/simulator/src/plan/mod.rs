@@ -7,10 +7,13 @@ mod draw;
 mod scripts;
 mod words;
 
+use yieldb_core::injection::Schedule;
+
 use crate::computer::FaultRates;
 use crate::host::Patience;
 use crate::model::Value;
 use crate::profile::Profile;
+use crate::random::Random;
 
 /// A run, before it is run.
 #[derive(Clone, Debug)]
@@ -188,7 +191,22 @@ pub enum Read {
     Count(u8, u16, u16),
 }
 
+impl CrashKind {
+    /// One of the two.
+    pub fn draw(random: &mut Random) -> CrashKind {
+        if random.one_in(2) { CrashKind::Kill } else { CrashKind::PowerCut }
+    }
+}
+
 impl Plan {
+    /// Which transitions yield first.
+    pub fn schedule(&self) -> Schedule {
+        match self.shape.yield_one_in {
+            0 => Schedule::Never,
+            one_in => Schedule::Random { seed: self.seed, one_in },
+        }
+    }
+
     /// The key with a number: most are short, some so long that few fit a page. Long ones differ at
     /// their beginnings only from the next but seven, so that the nodes above them are full early.
     pub fn key(&self, number: u16) -> Vec<u8> {

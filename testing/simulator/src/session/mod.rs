@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use yieldb::{Batch, Database, Error, ErrorKind, KeyRange, Snapshot, WriteTransaction};
+use yieldb::{Batch, Database, Error, KeyRange, Snapshot};
 use yieldb_pager::PageSize;
 use yieldb_pager::superblock::reserved_page_count;
 
@@ -37,7 +37,6 @@ impl<'r> Session<'r> {
         tolerance: Tolerance,
         database: Database,
     ) -> Session<'r> {
-        host.attach(&database);
         Session { plan, host, history, tolerance, database, held: Vec::new() }
     }
 
@@ -141,20 +140,21 @@ impl<'r> Session<'r> {
         let Work { transaction, state, .. } = work;
         match ending {
             Ending::GiveUp => drop(transaction),
-            Ending::Commit(patience) => self.commit(transaction, state, patience).await?,
+            Ending::Commit(patience) => self.commit(transaction.commit(), state, patience).await?,
         }
         Ok(())
     }
 
+    /// Drives a commit of `state`.
     async fn commit(
         &mut self,
-        transaction: WriteTransaction,
+        commit: impl Future<Output = Result<u64, Error>> + Unpin,
         state: State,
         patience: Patience,
     ) -> Result<(), Trouble> {
         self.history.borrow_mut().submit(state);
         self.host.doing.set(Doing::Committing);
-        let version = drive(transaction.commit(), patience).await;
+        let version = drive(commit, patience).await;
         let concluded = self.conclude(version).await;
         self.host.doing.set(Doing::Working);
         concluded
@@ -187,12 +187,8 @@ impl<'r> Session<'r> {
             }
         }
         drop(snapshot);
-        self.history.borrow_mut().submit(state);
-        self.host.doing.set(Doing::Committing);
-        let version = drive(self.database.write(&batch), patience).await;
-        let concluded = self.conclude(version).await;
-        self.host.doing.set(Doing::Working);
-        concluded
+        let database = self.database.clone();
+        self.commit(database.write(&batch), state, patience).await
     }
 
     /// Takes the outcome of a commit: `None` if nobody waited for it.
@@ -216,13 +212,8 @@ impl<'r> Session<'r> {
                 self.database.snapshot().version()
             }
         };
-        let mut history = self.history.borrow_mut();
-        if version == before {
-            // Nothing was changed, or the batch was dropped before it was a commit.
-            history.settle(before);
-        } else {
-            history.settle(version);
-        }
+        // The one before if nothing was changed, or the batch was dropped before it was a commit.
+        self.history.borrow_mut().settle(version);
         assert_eq!(self.database.snapshot().version(), version, "the version after a commit");
         Ok(())
     }
@@ -236,15 +227,33 @@ impl<'r> Session<'r> {
         let begun = self.database.begin().await;
         drop(self.tolerance.ok(begun)?);
         let (snapshot, state) = self.newest();
-        let found = async { snapshot.check(|_| {})?.await }.await;
-        let report = self.tolerance.ok(found)?;
-        if !report.damages.is_empty() {
-            return self.tolerance.damage(&format!("{:?}", report.damages));
-        }
-        assert_eq!(report.entries, state.count(), "the entries of all trees");
-        assert_no_page_is_lost(&self.database, self.plan.shape.page_size, report.pages);
+        let pages = check(&snapshot, &state, &self.tolerance).await?;
+        assert_no_page_is_lost(&self.database, self.plan.shape.page_size, pages);
         Ok(())
     }
+}
+
+/// Looks for damage in a version. Returns how many pages it reaches.
+///
+/// # Errors
+///
+/// What became of it where there is damage, or a read fails.
+///
+/// # Panics
+///
+/// If nothing explains what is found, or other entries are counted than there should be.
+pub async fn check(
+    snapshot: &Snapshot,
+    state: &State,
+    tolerance: &Tolerance,
+) -> Result<u64, Trouble> {
+    let found = async { snapshot.check(|_| {})?.await }.await;
+    let report = tolerance.ok(found)?;
+    if !report.damages.is_empty() {
+        return Err(tolerance.damage(&format!("{:?}", report.damages)));
+    }
+    assert_eq!(report.entries, state.count(), "the entries of all trees");
+    Ok(report.pages)
 }
 
 /// Asserts that exactly the pages that are reached are used.
@@ -252,9 +261,4 @@ pub fn assert_no_page_is_lost(database: &Database, page_size: u32, reached: u64)
     let space = database.info().space;
     let reserved = reserved_page_count(PageSize::new(page_size).expect("a page size"));
     assert_eq!(space.used, reached + reserved + space.held, "pages are lost: {space:?}");
-}
-
-/// Is the error one that a poisoned database gives?
-pub fn is_poisoned(error: &Error) -> bool {
-    error.kind() == ErrorKind::Poisoned
 }
