@@ -97,10 +97,10 @@ impl Run<'_> {
             database,
             versions: self.versions.clone(),
         };
+        self.context.report.borrow_mut().operations += operations.len() as u64;
         let mut alarm = self.random.one_in(2).then(|| self.random.below(300));
         let mut order = self.random.fork();
         host.run_all(self.tasks(&shared, operations), &mut order, &mut |host| {
-            self.context.report.borrow_mut().operations += 1;
             if let Some(ios) = &mut alarm {
                 if *ios == 0 {
                     return ControlFlow::Break(());

@@ -68,7 +68,7 @@ impl Doing {
     }
 }
 
-/// What is told after each I/O that finished, and says whether to go on.
+/// What is told before each I/O that finishes, while it is in flight, and says whether to go on.
 pub type Watch<'w> = &'w mut dyn FnMut(&Host) -> ControlFlow<()>;
 
 impl Host {
@@ -119,10 +119,10 @@ impl Host {
                 .collect();
             let is_alone = tasks.len() == 1;
             if runnable.is_empty() || !is_alone && random.one_in(4) {
-                let finished = self.turn();
-                if finished > 0 && watch(self).is_break() {
+                if self.watched(watch).is_break() {
                     return;
                 }
+                let finished = self.turn();
                 let is_stuck = finished == 0 && self.computer.in_flight() == 0;
                 let is_woken = || tasks.iter().any(|task| task.flag.0.load(Ordering::Relaxed));
                 assert!(!is_stuck || is_woken(), "all wait, and nothing is in flight");
@@ -152,10 +152,17 @@ impl Host {
 
     /// Lets everything end that is under way, unless `watch` ends it.
     pub fn settle(&self, watch: Watch<'_>) -> ControlFlow<()> {
-        while self.turn() > 0 {
-            watch(self)?;
+        loop {
+            self.watched(watch)?;
+            if self.turn() == 0 {
+                return ControlFlow::Continue(());
+            }
         }
-        ControlFlow::Continue(())
+    }
+
+    /// Tells `watch` of a moment at which something is in flight.
+    fn watched(&self, watch: Watch<'_>) -> ControlFlow<()> {
+        if self.computer.in_flight() > 0 { watch(self) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -62,6 +62,26 @@ fn a_stamp_that_is_repeated_is_noticed_where_a_write_is_lost() {
     assert!(noticed.count() > 0);
 }
 
+/// The kernel has forgotten a slot's write; the next process finds it whole in the cache, and the
+/// power is cut while it writes the other slot.
+#[test]
+fn a_slot_that_is_not_written_as_it_was_found_is_noticed_where_a_kernel_forgets() {
+    let rates = FaultRates::none().with(FaultKind::SlotSyncErrorDropped, 1).budget(1);
+    let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
+        let mut plan = Plan::draw(seed, Profile::Small);
+        plan.shape.crash_one_in = 1;
+        plan.shape.faults = rates.after(after);
+        attempt(run, &plan, mistake).failure().cloned()
+    };
+    let moments = || (0..60).flat_map(|seed| (6..24).map(move |after| (seed, after)));
+    for (seed, after) in moments() {
+        let failure = fails(seed, after, None);
+        assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
+    }
+    let mistake = Some(Mistake::ChosenNotRewritten);
+    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+}
+
 #[test]
 fn every_mistake_is_published() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/testing.md");
