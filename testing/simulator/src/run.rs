@@ -187,7 +187,7 @@ impl Run<'_> {
         self.is_damaged |= computer.damage_fired();
     }
 
-    /// Called before each I/O ends: tries a crash now and then, and says whether the process goes on.
+    /// Called before each I/O ends: tries a crash now and then. Says whether the process goes on.
     fn watch(&self, host: &Host) -> ControlFlow<()> {
         let shape = &self.context.plan.shape;
         if shape.is_exhaustive || self.crashes.borrow_mut().one_in(shape.crash_one_in) {
