@@ -107,6 +107,9 @@ impl SortFile {
 }
 
 /// Takes the file's name away, durably, and says that it is ready.
+///
+/// The name may be gone already: a load that was dropped while it began opened the same file, and
+/// took its name away. It never got to use it.
 fn remove(
     path: &Path,
     slot: &OnceLock<Arc<dyn File>>,
@@ -120,10 +123,10 @@ fn remove(
     let mut group = {
         let io = io.clone();
         CompletionGroup::new(move |result| match result {
-            Ok(()) => io.sync_directory(&directory, ready),
-            Err(error) => {
+            Err(error) if error.errno() != Some(ENOENT) => {
                 ready.fail(error.clone());
             }
+            Ok(()) | Err(_) => io.sync_directory(&directory, ready),
         })
     };
     group.add(&removed);
@@ -143,6 +146,8 @@ fn accept(path: &Path, open: &Completion) -> yieldb_core::Result<Arc<dyn File>> 
 
 /// "File exists", where the operating systems agree.
 const EEXIST: i32 = 17;
+/// "No such file or directory", where they agree as well.
+const ENOENT: i32 = 2;
 
 impl fmt::Debug for SortFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

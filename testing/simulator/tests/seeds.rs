@@ -48,6 +48,14 @@ fn nothing_is_lost_and_the_same_seed_is_the_same_run(#[case] profile: Profile, #
     assert!(report.faults.contains_key("crash-in-recovery-three-deep") || seeds < 50, "{report}");
 }
 
+/// What was found by seeds that are not among the first ones.
+#[rstest]
+#[case::two_loads_took_the_same_name_away(Profile::Crashes, 1_795_637_677_011_693)]
+fn what_has_failed_once_does_not_fail_again(#[case] profile: Profile, #[case] seed: u64) {
+    let report = attempt(run, &Plan::draw(seed, profile), None).report;
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+}
+
 /// The same I/O, with the same bytes, in the same order: what is done does not depend on yields.
 #[test]
 fn forced_yields_change_no_byte() {
