@@ -9,7 +9,6 @@
 //! ```
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod applying;
 mod balance;
 mod batch;
 mod bulk;
@@ -27,8 +26,6 @@ pub mod node;
 pub mod ops;
 mod pages;
 mod read_ahead;
-pub mod record;
-mod recorder;
 mod replacement;
 mod savepoint;
 mod snapshot;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use yieldb_core::{Create, LockKind, OpenOptions};
 
-use crate::request::{Directory, Medium, Raw};
+use crate::request::{Directory, Medium, Raw, directory_of};
 
 /// A file of the operating system.
 #[derive(Debug)]
@@ -106,9 +106,10 @@ impl Medium for OsFile {
         }
     }
 
-    fn resolved_path(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         // The names on the way were just looked up by the open.
-        fs::canonicalize(&*self.path).unwrap_or_else(|_| self.path.to_path_buf())
+        let resolved = fs::canonicalize(&*self.path);
+        directory_of(resolved.as_deref().unwrap_or(&self.path))
     }
 }
 

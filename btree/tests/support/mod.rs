@@ -48,8 +48,6 @@ impl Store {
             database_id: Some([1; 16]),
             direct: true,
             check: check_node,
-            log: None,
-            checkpoint_only: false,
         };
         Self::open(MemoryDisk::new(), settings, seed)
     }

@@ -2,9 +2,5 @@
 
 pub mod checkpoint;
 pub mod fetch;
-pub mod find_log;
-pub mod grow_log;
-pub mod make_log;
 pub mod open;
-pub mod read_log;
 pub(crate) mod turn;

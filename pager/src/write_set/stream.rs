@@ -75,7 +75,6 @@ impl WriteSet {
         {
             return Ok(Some(io));
         }
-        self.has_spilled = true;
         let pages = self.publish(pager);
         self.writes.push(pager.write_out(&pages), pages.len());
         Ok(None)

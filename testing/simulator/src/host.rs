@@ -54,8 +54,6 @@ pub enum Doing {
     Loading,
     /// A commit.
     Committing,
-    /// The last checkpoint, and the end of the log.
-    Closing,
 }
 
 impl Doing {
@@ -66,7 +64,6 @@ impl Doing {
             Doing::Working => "crash-while-working",
             Doing::Loading => "crash-while-loading",
             Doing::Committing => "crash-while-committing",
-            Doing::Closing => "crash-while-closing",
         }
     }
 }
