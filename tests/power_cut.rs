@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use yieldb::{Database, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
 use yieldb_core::Operation;
 use yieldb_io_backends::RawHook;
+use yieldb_pager::superblock::{SLOT_LEN, SLOT_OFFSETS};
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const SECTOR: usize = 512;
-const SLOTS_LEN: u64 = 8192;
+const SLOTS_LEN: u64 = (SLOT_OFFSETS.len() * SLOT_LEN) as u64;
 
 /// A change of the file that is not durable.
 #[derive(Clone)]

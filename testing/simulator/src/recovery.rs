@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use yieldb::{Database, MAIN, Options};
+use yieldb_pager::superblock::{SLOT_LEN, SLOT_OFFSETS};
 
 use crate::computer::{Computer, ComputerSettings, FaultKind, FaultRates, Latency};
 use crate::disk::{Choice, Disk};
@@ -23,7 +24,7 @@ pub const PATH: &str = "/data/db";
 pub const MAX_DEPTH: usize = 3;
 
 /// How long the superblock is, with both slots.
-const SLOTS_LEN: usize = 8192;
+const SLOTS_LEN: usize = SLOT_OFFSETS.len() * SLOT_LEN;
 
 /// Of how many changes that are not durable all subsets are tried.
 const MAX_SUBSETS: usize = 12;
