@@ -1,6 +1,6 @@
 //! Enumerations whose values have names, for tables.
 
-/// Defines an enumeration with `ALL`, `name` and `from_name`.
+/// Defines an enumeration with `ALL`, `name` and `from_name`; a value is shown by its name.
 #[macro_export]
 macro_rules! named {
     (
@@ -29,6 +29,12 @@ macro_rules! named {
             /// The one with this name.
             pub fn from_name(name: &str) -> Option<$Name> {
                 Self::ALL.iter().copied().find(|value| value.name() == name)
+            }
+        }
+
+        impl std::fmt::Display for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
             }
         }
     };

@@ -1,6 +1,5 @@
 //! Kinds of runs: which faults there are, and how large things are.
 
-use std::fmt;
 use std::str::FromStr;
 
 use yieldb_core::named;
@@ -173,12 +172,6 @@ const DAMAGE: &[FaultKind] = &[
     FaultKind::MisdirectedRead,
     FaultKind::BitRot,
 ];
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 impl FromStr for Profile {
     type Err = String;

@@ -1,7 +1,5 @@
 //! What goes wrong: which faults there are, which of them fire, and how many of each did.
 
-use std::fmt;
-
 use yieldb_core::named;
 
 use crate::random::Random;
@@ -83,12 +81,6 @@ impl FaultKind {
     pub fn is_invisible(self) -> bool {
         use FaultKind::*;
         matches!(self, ShortRead | ShortWrite | Interrupted | ClockJump)
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
