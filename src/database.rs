@@ -9,9 +9,11 @@ use yieldb_btree::Batch;
 use yieldb_btree::ops::write::{Write, write};
 use yieldb_core::Completion;
 use yieldb_pager::cache::CacheStats;
+use yieldb_pager::log::writer::LogStats;
 use yieldb_pager::superblock::FORMAT_VERSION;
 use yieldb_pager::{Pager, SpaceUse};
 
+use crate::checkpoint::{Checkpoint, checkpoint};
 use crate::driving::Driving;
 use crate::op::{Held, Op};
 use crate::open::{self, Begin, Close, Open};
@@ -77,6 +79,8 @@ pub struct Metrics {
     pub in_flight: usize,
     /// The newest version: how many commits there were.
     pub version: u64,
+    /// The log: what is in it, and what was written; `None` if there is none at the moment.
+    pub log: Option<LogStats>,
 }
 
 impl Database {
@@ -148,7 +152,7 @@ impl Database {
     pub fn try_begin(&self) -> Result<Option<WriteTransaction>> {
         let writers = self.pager.writers().map_err(btree::Error::from)?;
         Ok(writers.try_take().map(|turn| {
-            let transaction = btree::Transaction::new(self.pager.clone(), turn);
+            let transaction = btree::Transaction::begin(self.pager.clone(), turn);
             WriteTransaction::new(transaction, self.driving.clone())
         }))
     }
@@ -178,14 +182,32 @@ impl Database {
         self.driving.backend().driver.event_fd()
     }
 
-    /// Waits until every commit under way is over, and gives up this handle. The file is closed
-    /// with the last handle; closing is not needed for durability, and a database that is only
-    /// dropped is as good.
+    /// Makes the newest version durable in the file itself, so that the log before it is not needed
+    /// any more; the output is the version. The database does this by itself, before the log
+    /// is full; commits and reads go on beside it.
+    ///
+    /// Cost: every page that only memory has is written once, and the space map; two syncs.
+    ///
+    /// # Errors
+    ///
+    /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only; a
+    /// write failed, and the log has everything still; [`crate::ErrorKind::Poisoned`].
+    pub fn checkpoint(&self) -> Op<'_, Checkpoint> {
+        Op::new(checkpoint(), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
+    }
+
+    /// Waits until every commit under way is over, puts what only the log has into the file,
+    /// removes the log, and gives up this handle: then the database is one file. That is closed
+    /// with the last handle. Closing is not needed for durability: a database that is only dropped
+    /// leaves its log, from which the next open makes the commits again.
+    ///
+    /// Cost: as [`Database::checkpoint`] if there is a log; otherwise none.
     ///
     /// # Errors
     ///
     /// When driven: [`crate::ErrorKind::Poisoned`] if a commit before failed so that its outcome
-    /// is open.
+    /// is open; a write failed, and the log has everything still; [`crate::ErrorKind::Usage`] for
+    /// `wait` on a thread that has a transaction under way: it would wait for itself.
     pub fn close(self) -> Op<'static, Close> {
         let (pager, driving) = (self.pager.clone(), self.driving.clone());
         let machine = open::close(self, pager.clone());
@@ -230,6 +252,7 @@ impl Database {
             space: self.pager.space_use(),
             in_flight: self.driving.backend().driver.in_flight(),
             version: btree::Snapshot::newest(&self.pager).version(),
+            log: self.pager.log_stats(),
         }
     }
 

@@ -56,6 +56,11 @@ pub enum ErrorKind {
     System,
     /// The file is not a yieldb file, or one of a format that this version does not read.
     Foreign,
+    /// The file beside it is missing that has the newest commits, the log: the two belong together.
+    LogMissing,
+    /// The log has more changes than the cache has room for, and the file was opened for reading
+    /// only: open it for writing, or with a larger cache.
+    NeedsRecovery,
     /// The outcome of an earlier failure must be found out by opening the database again.
     Poisoned,
 }
@@ -110,18 +115,23 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
         | btree::Error::SavepointOver
         | btree::Error::TreeNotEmpty { .. }
         | btree::Error::TooManyTrees => ErrorKind::Usage,
+        btree::Error::Record { .. } => ErrorKind::Damaged,
         btree::Error::Pager(error) => match error {
             pager::Error::Corrupt { .. } => ErrorKind::Damaged,
-            pager::Error::Open(OpenError::Damaged { .. } | OpenError::Cut { .. }) => {
-                ErrorKind::Damaged
-            }
+            pager::Error::Open(
+                OpenError::Damaged { .. } | OpenError::Cut { .. } | OpenError::DamagedLog(_),
+            ) => ErrorKind::Damaged,
+            pager::Error::Open(OpenError::LogMissing { .. }) => ErrorKind::LogMissing,
+            pager::Error::NeedsRecovery => ErrorKind::NeedsRecovery,
             pager::Error::Open(_) => ErrorKind::Foreign,
             pager::Error::Locked { .. } => ErrorKind::Locked,
             pager::Error::ReadOnly
             | pager::Error::OwnTurn
             | pager::Error::CacheTooSmall { .. }
             | pager::Error::CachePageSize { .. } => ErrorKind::Usage,
-            pager::Error::Poisoned { .. } => ErrorKind::Poisoned,
+            pager::Error::Poisoned { .. } | pager::Error::OutcomeUnknown { .. } => {
+                ErrorKind::Poisoned
+            }
             pager::Error::Io(core::Error::Rejected { .. }) => ErrorKind::Damaged,
             pager::Error::Io(core::Error::Forked) => ErrorKind::Usage,
             _ => ErrorKind::System,

@@ -13,6 +13,9 @@
 //! # Ok(()) }
 //! ```
 
+mod log;
+
+use std::ffi::OsString;
 use std::fs::{self, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -26,8 +29,10 @@ use yieldb_pager::superblock::{
 };
 use yieldb_pager::{Error as PagerError, PageSize};
 
+pub use log::{GroupHeader, LogDamage, LogSummary, Place, RawGroup, RawGroups, RawLog, TreeChange};
 pub use yieldb_btree::inspect::{Body, Content, Explained, Field, FieldValue, Kind, Slot, explain};
 pub use yieldb_btree::node::LargeValue;
+pub use yieldb_btree::record::Changes;
 
 use crate::{Error, Result};
 
@@ -99,7 +104,7 @@ impl RawFile {
         let superblock = Err(OpenError::Foreign { what: "it is too short" });
         let mut raw = RawFile { file, path, len, page_size: PageSize::MIN, superblock };
         let mut slots = vec![0; 2 * SLOT_LEN];
-        raw.read_at(0, &mut slots)?;
+        read_at(&raw.file, &raw.path, 0, &mut slots)?;
         let (first, second) = slots.split_at(SLOT_LEN);
         raw.superblock = choose([first, second], len).map(|chosen| chosen.superblock);
         raw.page_size = match (page_size, &raw.superblock) {
@@ -128,6 +133,33 @@ impl RawFile {
         self.superblock.as_ref().err()
     }
 
+    /// Does the superblock say that a log goes on behind its checkpoint? Then opening the file
+    /// makes the commits again that the log has. A database that was closed has none.
+    pub fn has_log(&self) -> bool {
+        self.superblock.as_ref().is_ok_and(|superblock| superblock.log.is_some())
+    }
+
+    /// The log that goes on behind the checkpoint; `None` if the superblock speaks of none.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::LogMissing`] if its file is missing, or another's; if the superblock is
+    /// damaged, what [`RawFile::refusal`] says; the operating system's.
+    pub fn log(&self) -> Result<Option<RawLog<'_>>> {
+        match &self.superblock {
+            Ok(superblock) => RawLog::open(&self.path, superblock, self.log_path()),
+            Err(error) => Err(refused(&self.path, error.clone().into())),
+        }
+    }
+
+    /// Where the log is, if there is one.
+    pub fn log_path(&self) -> PathBuf {
+        let resolved = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let mut name = OsString::from(resolved);
+        name.push("-log");
+        PathBuf::from(name)
+    }
+
     /// What is wrong with the slots of the superblock: for each damaged one its page, and why it
     /// does not count. A file with one that counts has lost nothing; opening it for writing makes
     /// both of them whole.
@@ -153,7 +185,7 @@ impl RawFile {
     pub fn read(&self, number: u64) -> Result<RawPage> {
         let mut bytes = vec![0; self.page_size.bytes()];
         let len = match number.checked_mul(bytes.len() as u64) {
-            Some(offset) => self.read_at(offset, &mut bytes)?,
+            Some(offset) => read_at(&self.file, &self.path, offset, &mut bytes)?,
             None => 0,
         };
         Ok(RawPage { bytes, len })
@@ -189,22 +221,22 @@ impl RawFile {
         }
         Ok(Use::Unknown)
     }
+}
 
-    /// Reads from `offset` on; returns how many bytes there were.
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.file.read_at(&mut bytes[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(len) => done += len,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(failed(&self.path, Operation::Read, offset, bytes.len(), &error));
-                }
+/// Reads from `offset` on; returns how many bytes there were.
+fn read_at(file: &fs::File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(len) => done += len,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(failed(path, Operation::Read, offset, bytes.len(), &error));
             }
         }
-        Ok(done)
     }
+    Ok(done)
 }
 
 /// What the slots of a file say of its page size, whatever else is wrong with them.

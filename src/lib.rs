@@ -24,6 +24,7 @@
 
 mod bulk_load;
 mod cache;
+pub mod checkpoint;
 mod cursor;
 mod database;
 mod driving;
@@ -57,6 +58,7 @@ pub use yieldb_btree::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStat
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
 pub use yieldb_pager::cache::CacheStats;
+pub use yieldb_pager::log::writer::{LogLimits, LogStats};
 pub use yieldb_pager::{SpaceUse, Tree};
 
 /// The tree named `main`, which every database has: for programs that need no other.

@@ -11,6 +11,7 @@ use yieldb_btree::ops::find_value::FindValue;
 use yieldb_btree::ops::open as tree_open;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
+use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::open::Settings;
 
 use crate::database::Database;
@@ -123,37 +124,59 @@ impl StateTransition for Begin {
     }
 }
 
-/// Waits until every commit under way is over.
+/// Waits until every commit under way is over, and ends the log.
+///
+/// ```text
+///   begin -> Queued -- there is a log --> EndingLog --> done
+///               '---- there is none ---------------------^
+/// ```
 ///
 /// An abandoned run leaves the commits under way, which go on as long as somebody drives.
 pub struct Close {
     database: Database,
 }
 
-/// Waiting for the last commit.
+/// How far it is.
 #[derive(Debug)]
-pub struct Closing(StateMachine<tree_begin::Begin>);
+pub enum CloseState {
+    /// Waiting for the writer's turn: whoever gets it comes after every commit before him.
+    Queued(StateMachine<tree_begin::Begin>),
+    /// The last checkpoint is made, and the log removed.
+    EndingLog(Arc<Ticket>),
+}
 
 /// Begins to close.
 pub(crate) fn close(database: Database, pager: Arc<Pager>) -> StateMachine<Close> {
-    StateMachine::new(Close { database }, Closing(tree_begin::begin(pager)))
+    StateMachine::new(Close { database }, CloseState::Queued(tree_begin::begin(pager)))
 }
 
 impl StateTransition for Close {
-    type State = Closing;
+    type State = CloseState;
     type Context = Pager;
     type Output = ();
     type Error = Error;
 
-    fn transition(&mut self, state: Closing, pager: &Pager) -> Result<Transition<Self>> {
+    fn transition(&mut self, state: CloseState, pager: &Pager) -> Result<Transition<Self>> {
         if self.database.is_read_only() {
             return Ok(Transition::Done(()));
         }
-        let Closing(mut begin) = state;
-        Ok(match begin.step(pager)? {
-            IOResult::IO(io) => Transition::Wait(Closing(begin), io.into()),
-            // Whoever gets the turn comes after every commit before him.
-            IOResult::Done(_transaction) => Transition::Done(()),
+        Ok(match state {
+            CloseState::Queued(mut begin) => match begin.step(pager)? {
+                IOResult::IO(io) => Transition::Wait(CloseState::Queued(begin), io.into()),
+                IOResult::Done(transaction) => match transaction.end_log() {
+                    None => Transition::Done(()),
+                    Some(ticket) => {
+                        let over = ticket.completion();
+                        let _submitted = pager.turn();
+                        Transition::Wait(CloseState::EndingLog(ticket), over)
+                    }
+                },
+            },
+            CloseState::EndingLog(ticket) => {
+                let result = ticket.result().expect("a finished ticket has its result");
+                result.map_err(yieldb_btree::Error::from)?;
+                Transition::Done(())
+            }
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use yieldb_btree::node::check_node;
 use yieldb_core::Create;
 use yieldb_io_backends::{Backend, Choice};
+use yieldb_pager::log::writer::LogLimits;
 use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageSize};
 
@@ -39,6 +40,8 @@ pub struct Options {
     direct: bool,
     io: Io,
     driver: DriverMode,
+    log: Option<LogLimits>,
+    checkpoint_only: bool,
 }
 
 /// Where pages are kept.
@@ -75,6 +78,8 @@ impl Options {
             direct: true,
             io: Io::Choice(Choice::Auto),
             driver: DriverMode::Automatic,
+            log: Some(LogLimits::default()),
+            checkpoint_only: false,
         }
     }
 
@@ -146,6 +151,25 @@ impl Options {
         self
     }
 
+    /// How long the log may be that commits go into; `None`: every commit is a checkpoint, and
+    /// there is no log.
+    ///
+    /// A log begins with the second commit after the database was opened, in a file beside it whose
+    /// name ends with `-log`, and ends when the database is [closed](crate::Database::close).
+    pub fn log(mut self, limits: Option<LogLimits>) -> Options {
+        self.log = limits;
+        self
+    }
+
+    /// Opens the database for reading only, and as its last checkpoint left it, whatever commits
+    /// the log has behind that: for tools that look at a file that may be damaged, and where a log
+    /// is lost. **What is read is older than the last commit** if there is a log: see
+    /// [`RawFile::has_log`](crate::inspect::RawFile::has_log). The log is neither read nor changed.
+    pub fn checkpoint_only(mut self, checkpoint_only: bool) -> Options {
+        self.checkpoint_only = checkpoint_only;
+        self
+    }
+
     /// Who drives operations that are awaited.
     pub fn driver(mut self, mode: DriverMode) -> Options {
         self.driver = mode;
@@ -183,6 +207,7 @@ impl Options {
             Io::Backend(backend) => backend.clone(),
             Io::Choice(choice) => crate::open_backend(*choice)?,
         };
+        let read_only = self.read_only || self.checkpoint_only;
         let settings = Settings {
             page_size,
             cache: match &self.cache {
@@ -190,11 +215,13 @@ impl Options {
                 Pages::Bytes(bytes) => CacheMemory::Own(*bytes),
                 Pages::Shared(cache) => CacheMemory::Shared(cache.pool().clone()),
             },
-            read_only: self.read_only,
-            create: if self.read_only { Create::Never } else { self.create },
+            read_only,
+            create: if read_only { Create::Never } else { self.create },
             database_id: self.database_id,
             direct: self.direct,
             check: check_node,
+            log: self.log,
+            checkpoint_only: self.checkpoint_only,
         };
         Ok((settings, backend))
     }

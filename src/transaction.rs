@@ -59,6 +59,12 @@ impl WriteTransaction {
         WriteTransaction { transaction, driving }
     }
 
+    /// The version that the transaction goes on from: what it would come to if it changed nothing.
+    /// While commits are under way, it is newer than that of a [`crate::Snapshot`].
+    pub fn version(&self) -> u64 {
+        self.transaction.version()
+    }
+
     /// The tree with a name, the transaction's own ones included. Costs nothing.
     pub fn tree(&self, name: impl AsRef<[u8]>) -> Option<Tree> {
         self.transaction.tree(name.as_ref())

@@ -1,6 +1,7 @@
 //! Power cuts after every I/O: whatever subset of the unsynced writes reaches the disk, whole or
 //! torn, the file opens as the last acknowledged commit left it, or as a later one did. So it does
-//! when a process was killed before, whose unsynced writes the next one saw.
+//! when a process was killed before, whose unsynced writes the next one saw. Each commit is a
+//! checkpoint here; with a log there are two files, which the simulator cuts.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,6 +138,7 @@ fn options(recorder: &Arc<Recorder>, seed: Option<u64>) -> Options {
         .backend(recorder.files.with_hook(seed, recorder.clone()))
         .cache_bytes(Options::min_cache_bytes(4096))
         .database_id([3; 16])
+        .log(None)
 }
 
 fn recorder(disk: Disk) -> Arc<Recorder> {

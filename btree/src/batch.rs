@@ -3,6 +3,7 @@
 use yieldb_pager::Tree;
 
 use crate::KeyRange;
+use crate::record::TreeChange;
 
 /// Changes that are made together, in the order in which they were added: all or none of them.
 ///
@@ -27,14 +28,6 @@ enum Kind {
     Put { key_len: usize, value_len: usize },
     Delete { key_len: usize },
     DeleteRange,
-}
-
-/// A change of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum BatchChange<'b> {
-    Put { key: &'b [u8], value: &'b [u8] },
-    Delete { key: &'b [u8] },
-    DeleteRange(&'b KeyRange),
 }
 
 impl Batch {
@@ -83,19 +76,21 @@ impl Batch {
         self.ranges.clear();
     }
 
-    /// The change at `index`, and the tree that it is for.
-    pub(crate) fn change(&self, index: usize) -> Option<(Tree, BatchChange<'_>)> {
+    /// The change at `index`.
+    pub(crate) fn change(&self, index: usize) -> Option<TreeChange<'_>> {
         let Change { tree, start, kind } = *self.changes.get(index)?;
-        let change = match kind {
+        Some(match kind {
             Kind::Put { key_len, value_len } => {
                 let (key, rest) = self.bytes[start..].split_at(key_len);
-                BatchChange::Put { key, value: &rest[..value_len] }
+                TreeChange::Put { tree, key, value: &rest[..value_len] }
             }
             Kind::Delete { key_len } => {
-                BatchChange::Delete { key: &self.bytes[start..start + key_len] }
+                TreeChange::Delete { tree, key: &self.bytes[start..start + key_len] }
             }
-            Kind::DeleteRange => BatchChange::DeleteRange(&self.ranges[start]),
-        };
-        Some((tree, change))
+            Kind::DeleteRange => {
+                let range = &self.ranges[start];
+                TreeChange::DeleteRange { tree, start: range.start(), end: range.end() }
+            }
+        })
     }
 }

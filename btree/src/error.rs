@@ -77,6 +77,14 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// The record of a transaction cannot be what a transaction did.
+    #[error("the record of a transaction is damaged at byte {offset}: {what}")]
+    Record {
+        /// Where the change begins that is none, or cannot be made, in bytes.
+        offset: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The savepoint was released, or the transaction went back to an older one.
     #[error("the savepoint is over")]
     SavepointOver,

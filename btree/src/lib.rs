@@ -9,6 +9,7 @@
 //! ```
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod applying;
 mod balance;
 mod batch;
 mod bulk;
@@ -26,6 +27,8 @@ pub mod node;
 pub mod ops;
 mod pages;
 mod read_ahead;
+pub mod record;
+mod recorder;
 mod replacement;
 mod savepoint;
 mod snapshot;

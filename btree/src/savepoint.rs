@@ -3,6 +3,8 @@
 use yieldb_core::{is_planted, reached};
 use yieldb_pager::write_set::Mark;
 
+use crate::record::TreeChange;
+use crate::recorder::RecordMark;
 use crate::transaction::Transaction;
 use crate::tree_set::TreeSet;
 use crate::{Error, Result};
@@ -19,6 +21,7 @@ pub struct Savepoint(Mark);
 pub(crate) struct Saved {
     savepoint: Savepoint,
     trees: TreeSet,
+    record: RecordMark,
 }
 
 impl Transaction {
@@ -27,8 +30,8 @@ impl Transaction {
     pub fn savepoint(&mut self) -> Savepoint {
         let (set, pager) = self.write_set_mut();
         let savepoint = Savepoint(set.savepoint(pager));
-        let trees = self.trees.clone();
-        self.saved.push(Saved { savepoint, trees });
+        let (trees, record) = (self.trees.clone(), self.recorder.mark());
+        self.saved.push(Saved { savepoint, trees, record });
         savepoint
     }
 
@@ -41,6 +44,7 @@ impl Transaction {
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
         let index = self.index_of(savepoint)?;
         self.saved.truncate(index + 1);
+        self.go_back_in_record(index);
         if !is_planted!(TreesNotRolledBack) {
             self.trees.go_back_to(&self.saved[index].trees);
         }
@@ -61,6 +65,16 @@ impl Transaction {
         let (set, pager) = self.write_set_mut();
         set.release(pager, savepoint.0);
         Ok(())
+    }
+
+    /// Forgets what was recorded since a savepoint, but for the numbers of trees.
+    fn go_back_in_record(&mut self, index: usize) {
+        let before = &self.saved[index];
+        self.recorder.go_back_to(before.record);
+        let next = self.trees.next_number();
+        if next > before.trees.next_number() {
+            self.recorder.note(TreeChange::PassOver { next });
+        }
     }
 
     fn index_of(&self, savepoint: Savepoint) -> Result<usize> {

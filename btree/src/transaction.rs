@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use yieldb_core::{Completion, StateMachine, is_planted};
+use yieldb_pager::log::writer::Room;
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::WriterTurn;
 use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
@@ -24,6 +25,8 @@ use crate::ops::put::{Put, put};
 use crate::ops::update::{Decide, IfAbsent, Update, update};
 use crate::ops::write_value::ValueWriter;
 use crate::pages::{Reader, Walk};
+use crate::record::TreeChange;
+use crate::recorder::Recorder;
 use crate::savepoint::Saved;
 use crate::tree_set::{Record, TreeSet};
 use crate::{Error, KeyRange, Result};
@@ -44,6 +47,8 @@ pub struct Transaction {
     pub(crate) trees: TreeSet,
     /// The savepoints, the oldest first.
     pub(crate) saved: Vec<Saved>,
+    /// What it did so far, if that is recorded.
+    pub(crate) recorder: Recorder,
 }
 
 /// A tree that a transaction changes.
@@ -66,13 +71,33 @@ pub(crate) enum Attempt {
     Missing(PageRef),
 }
 
+/// What handing a transaction over came to.
+#[derive(Debug)]
+pub(crate) enum HandOver {
+    /// There is no room yet; try again after this.
+    Wait(Completion),
+    /// The engine has it.
+    Done(Arc<Ticket>),
+}
+
 impl Transaction {
     /// A transaction on the newest version, for the one who has the turn.
     pub fn new(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
-        let base = pager.newest().roots().clone();
+        let base = (*pager.applied()).clone();
         let set = pager.begin_write_set();
         let (catalogue, trees) = (base.catalogue, TreeSet::new(base.trees.clone()));
-        Transaction { pager, turn: Some(turn), set, base, catalogue, trees, saved: Vec::new() }
+        let (saved, recorder) = (Vec::new(), Recorder::default());
+        Transaction { pager, turn: Some(turn), set, base, catalogue, trees, saved, recorder }
+    }
+
+    /// The same, for commits: what it does is recorded if there is a log to put that in.
+    pub fn begin(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
+        let limit = pager.record_limit();
+        let mut transaction = Transaction::new(pager, turn);
+        if let Some(limit) = limit {
+            transaction.record_into(Vec::new(), limit);
+        }
+        transaction
     }
 
     // Trees.
@@ -94,7 +119,26 @@ impl Transaction {
     /// [`Error::TreeExists`], [`Error::TreeName`], [`Error::TooManyTrees`].
     pub fn create_tree(&mut self, name: &[u8]) -> Result<Tree> {
         self.check_name(name)?;
-        self.trees.create(name)
+        let tree = self.trees.create(name)?;
+        self.recorder.note(TreeChange::CreateTree { tree, name });
+        Ok(tree)
+    }
+
+    /// Makes a new, empty tree with a number of the caller's; those below it are passed over.
+    /// `false`, and nothing has changed, if the number was given out before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transaction::create_tree`].
+    pub(crate) fn create_numbered_tree(&mut self, tree: Tree, name: &[u8]) -> Result<bool> {
+        if tree.as_u32() < self.trees.next_number() {
+            return Ok(false);
+        }
+        self.check_name(name)?;
+        self.trees.pass_over(tree.as_u32());
+        let created = self.create_tree(name)?;
+        assert_eq!(created, tree, "the next number is the one that was passed over to");
+        Ok(true)
     }
 
     /// Gives a tree another name. The handle stays good.
@@ -105,7 +149,10 @@ impl Transaction {
     /// the tree `main`, which keeps its name.
     pub fn rename_tree(&mut self, tree: Tree, name: &[u8]) -> Result<()> {
         self.check_name(name)?;
-        self.trees.rename(tree, name)
+        if self.trees.rename(tree, name)? {
+            self.recorder.note(TreeChange::RenameTree { tree, name });
+        }
+        Ok(())
     }
 
     /// Drops a tree with all its entries. Cost: every page of it is read.
@@ -125,6 +172,7 @@ impl Transaction {
     /// Makes a tree go that consists of these pages.
     pub(crate) fn drop_pages(&mut self, tree: Tree, pages: Vec<(PageRun, Stamp)>) -> Result<()> {
         self.trees.remove(tree)?;
+        self.recorder.note(TreeChange::DropTree { tree });
         for (run, birth) in pages {
             if run.count() == 1 {
                 self.set.kill(run.first(), birth);
@@ -339,24 +387,67 @@ impl Transaction {
     }
 
     /// The version that the transaction began on.
-    pub(crate) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.base.version
     }
 
     /// What the catalogue is to say of the trees that have changed.
-    pub(crate) fn records(&mut self) -> Vec<Record> {
+    pub(crate) fn catalogue_records(&mut self) -> Vec<Record> {
         self.trees.settle();
         self.trees.records()
     }
 
-    /// Hands everything over to the engine, which commits it.
-    pub(crate) fn hand_over(&mut self) -> Arc<Ticket> {
+    /// Hands everything over to the engine, which commits it: into the log if that has room, and
+    /// the transaction is one for it.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a write, or of what was waited for; a page was replaced that is not there.
+    pub(crate) fn hand_over(&mut self) -> Result<HandOver> {
+        let len = self.record().filter(|_| !self.needs_checkpoint()).map(<[u8]>::len);
+        if let Some(len) = len {
+            match self.pager.room_for(&mut self.set, len)? {
+                Room::Wait(io) => return Ok(HandOver::Wait(io)),
+                Room::Never => {}
+                Room::Enough => {
+                    let (set, roots, turn) = self.take_all();
+                    let record = self.record().expect("there is one");
+                    return Ok(HandOver::Done(self.pager.append(set, roots, turn, record)?));
+                }
+            }
+        }
+        let (set, roots, turn) = self.take_all();
+        Ok(HandOver::Done(self.pager.commit(set, roots, turn)))
+    }
+
+    /// Gives the transaction up, and ends the log, for closing: see [`Pager::end_log`].
+    pub fn end_log(mut self) -> Option<Arc<Ticket>> {
+        self.set.give_up(&self.pager);
+        let turn = self.turn.take().expect("a transaction ends once");
+        turn.used_by_engine();
+        self.pager.end_log(turn)
+    }
+
+    /// Makes the changes the newest version, which the log has already: see [`Pager::adopt`].
+    pub(crate) fn adopt(&mut self, version: u64) -> Result<Option<Completion>> {
+        let roots = self.roots();
+        let waits = self.pager.adopt(&mut self.set, roots, version)?;
+        if waits.is_none() {
+            self.turn = None;
+        }
+        Ok(waits)
+    }
+
+    fn take_all(&mut self) -> (WriteSet, RootSet, WriterTurn) {
         let turn = self.turn.take().expect("a transaction commits once");
         turn.used_by_engine();
-        let set = self.set.take();
+        (self.set.take(), self.roots(), turn)
+    }
+
+    /// The trees of the new version, once settled.
+    fn roots(&self) -> RootSet {
         let trees = self.trees.trees().clone();
-        let roots = RootSet { catalogue: self.catalogue, trees, ..self.base.clone() };
-        self.pager.commit(set, roots, turn)
+        RootSet { catalogue: self.catalogue, trees, ..self.base.clone() }
     }
 
     fn root(&self, subject: Subject) -> Result<Root> {

@@ -70,20 +70,30 @@ impl TreeSet {
         Ok(tree)
     }
 
-    /// Gives a tree another name.
+    /// The number of the tree that is created next.
+    pub fn next_number(&self) -> u32 {
+        self.trees.next_number()
+    }
+
+    /// Makes sure that no tree created from now on has a number below `next`.
+    pub fn pass_over(&mut self, next: u32) {
+        self.trees.skip_numbers(next);
+    }
+
+    /// Gives a tree another name. `false` if it has that one.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchTree`], [`Error::TreeExists`], [`Error::MainTree`].
-    pub fn rename(&mut self, tree: Tree, name: &[u8]) -> Result<()> {
+    pub fn rename(&mut self, tree: Tree, name: &[u8]) -> Result<bool> {
         let old = self.changeable(tree)?;
         if *old == *name {
-            return Ok(());
+            return Ok(false);
         }
         self.check_free(name)?;
         self.trees.rename(tree, name);
         self.touched.extend([old, name.into()]);
-        Ok(())
+        Ok(true)
     }
 
     /// Where a tree begins that may be removed.

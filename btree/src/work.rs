@@ -8,12 +8,13 @@
 
 use std::ops::Bound;
 
-use yieldb_core::Completion;
+use yieldb_core::{Completion, is_planted};
 use yieldb_pager::{PageRef, Tree};
 
 use crate::Result;
 use crate::edit::{Change, Edited};
 use crate::node::Stored;
+use crate::record::TreeChange;
 use crate::transaction::{Attempt, Subject, Transaction};
 
 /// What a step came to. `S` is where to go on.
@@ -41,6 +42,15 @@ pub enum PutStage {
     Change,
 }
 
+/// How far removing a range is.
+#[derive(Debug, Default)]
+pub struct RangeProgress {
+    /// How many entries were removed.
+    found: u64,
+    /// Where the rest of the range begins; `None` before the first leaf.
+    rest: Option<Vec<u8>>,
+}
+
 impl Transaction {
     /// Goes one step further in storing an entry. Done: was there one with the key?
     pub(crate) fn step_put(
@@ -51,7 +61,7 @@ impl Transaction {
         value: &[u8],
     ) -> Result<Step<PutStage, bool>> {
         let is_large = self.is_large(key.len(), value.len() as u64);
-        Ok(match stage {
+        let step = match stage {
             PutStage::Begin if is_large => {
                 self.begin_value(tree, key.len(), value.len() as u64)?;
                 Step::Next(PutStage::Write)
@@ -74,10 +84,14 @@ impl Transaction {
                 step
             }
             PutStage::Change => self.change_put(tree, key, Stored::Here(value))?,
-        })
+        };
+        if matches!(step, Step::Done(_)) || is_planted!(RecordedBeforeStored) {
+            self.recorder.note(TreeChange::Put { tree, key, value });
+        }
+        Ok(step)
     }
 
-    /// Tries to name a value in a leaf.
+    /// Tries to name a value in a leaf. What this stores is for the caller to record.
     pub(crate) fn change_put(
         &mut self,
         tree: Tree,
@@ -92,19 +106,38 @@ impl Transaction {
     /// Tries to remove an entry. Done: was there one?
     pub(crate) fn step_delete(&mut self, tree: Tree, key: &[u8]) -> Result<Step<(), bool>> {
         let attempt = self.attempt(Subject::Tree(tree), Change::Delete { key })?;
-        Ok(step_of(attempt, (), |edited| edited.found > 0))
+        let step = step_of(attempt, (), |edited| edited.found > 0);
+        if let Step::Done(true) = step {
+            self.recorder.note(TreeChange::Delete { tree, key });
+        }
+        Ok(step)
     }
 
-    /// Tries to remove the entries of a range from the leaf where it begins. Done: how many they
-    /// are, and where the next leaf of the range begins.
+    /// Removes the entries of a range from one leaf more. Next: there are more leaves; what was
+    /// fetched for this one is not needed any more. Done: how many entries were removed.
     pub(crate) fn step_delete_range(
         &mut self,
+        progress: &mut RangeProgress,
         tree: Tree,
         start: Bound<&[u8]>,
         end: Bound<&[u8]>,
-    ) -> Result<Step<(), Edited>> {
-        let change = Change::DeleteRange { start, end };
-        Ok(step_of(self.attempt(Subject::Tree(tree), change)?, (), |edited| edited))
+    ) -> Result<Step<(), u64>> {
+        let from = progress.rest.as_deref().map_or(start, Bound::Included);
+        let change = Change::DeleteRange { start: from, end };
+        let edited = match self.attempt(Subject::Tree(tree), change)? {
+            Attempt::Wait(io) => return Ok(Step::Wait((), io)),
+            Attempt::Missing(page) => return Ok(Step::Missing(page)),
+            Attempt::Done(edited) => edited,
+        };
+        progress.found += edited.found;
+        progress.rest = edited.rest;
+        if progress.rest.is_some() {
+            return Ok(Step::Next(()));
+        }
+        if progress.found > 0 {
+            self.recorder.note(TreeChange::DeleteRange { tree, start, end });
+        }
+        Ok(Step::Done(progress.found))
     }
 }
 

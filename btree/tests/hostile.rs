@@ -94,6 +94,8 @@ fn use_it(image: Vec<u8>) {
         database_id: None,
         direct: true,
         check: yieldb_btree::node::check_node,
+        log: None,
+        checkpoint_only: false,
     };
     let backend = disk.immediate();
     let path = std::path::Path::new("db");

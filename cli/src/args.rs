@@ -75,7 +75,7 @@ pub enum Io {
 pub enum Durability {
     /// It survives a power cut
     Sync,
-    /// It is applied (needs the log, which this version does not have)
+    /// It is applied (not in this version)
     Relaxed,
 }
 
@@ -237,6 +237,15 @@ pub enum Command {
         #[arg(long, value_name = "BYTES")]
         page_size: Option<u32>,
     },
+    /// Tell what is in the log that a database leaves when it is not closed: its groups of commits;
+    /// exit code 3 if it is damaged; changes nothing
+    Log {
+        /// The database, not its log
+        file: PathBuf,
+        /// Each change of each commit, too
+        #[arg(long)]
+        records: bool,
+    },
     /// A prompt, or one command a line from standard input
     Shell {
         /// The database; created if missing
@@ -265,6 +274,7 @@ impl Command {
             | Command::Info { .. }
             | Command::Check { .. }
             | Command::Page { .. }
+            | Command::Log { .. }
             | Command::Completions { .. }
             | Command::Man { .. } => false,
             Command::Put { .. }
@@ -298,6 +308,7 @@ impl Command {
             | Command::Stats { file }
             | Command::Check { file }
             | Command::Page { file, .. }
+            | Command::Log { file, .. }
             | Command::Shell { file } => file,
         })
     }

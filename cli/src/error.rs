@@ -16,6 +16,8 @@ pub struct CliError {
     pub message: String,
     /// Is the message about the database, and does not name it?
     pub lacks_file: bool,
+    /// What the library says it is, if it comes from there.
+    pub kind: Option<ErrorKind>,
 }
 
 /// A result of a command.
@@ -37,7 +39,7 @@ pub const FOREIGN: u8 = 6;
 impl CliError {
     /// One line for people, and what the shell is told.
     pub fn new(code: u8, message: impl Into<String>) -> CliError {
-        CliError { code, message: message.into(), lacks_file: false }
+        CliError { code, message: message.into(), lacks_file: false, kind: None }
     }
 
     /// Wrong usage or wrong input.
@@ -93,12 +95,18 @@ impl From<yieldb::Error> for CliError {
         let (code, advice) = match error.kind() {
             ErrorKind::Usage => (USAGE, ""),
             ErrorKind::Damaged => (DAMAGED, "; `yieldb check` lists all damage"),
+            ErrorKind::LogMissing => (DAMAGED, "; put it back beside the file"),
             ErrorKind::Locked => (LOCKED, "; wait for the other process, or stop it"),
             ErrorKind::Foreign => (FOREIGN, ""),
+            ErrorKind::NeedsRecovery => (
+                SYSTEM,
+                "; any reading command does so without --read-only, or give a larger --cache",
+            ),
             _ => (SYSTEM, ""),
         };
         let lacks_file = matches!(error, yieldb::Error::Operation(_));
-        CliError { code, message: format!("{error}{advice}"), lacks_file }
+        let (message, kind) = (format!("{error}{advice}"), Some(error.kind()));
+        CliError { code, message, lacks_file, kind }
     }
 }
 

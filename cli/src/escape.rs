@@ -78,6 +78,12 @@ fn write_escaped(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a JSON document and a newline. What changes how others are shown is escaped here too.
 pub fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    write_json_part(out, value)?;
+    out.write_all(b"\n")
+}
+
+/// Writes JSON that is part of a document.
+pub fn write_json_part(out: &mut impl Write, value: &Value) -> io::Result<()> {
     let text = value.to_string();
     let mut plain = 0;
     // Outside of strings there is no such character.
@@ -88,8 +94,7 @@ pub fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
             write!(out, "\\u{unit:04x}")?;
         }
     }
-    out.write_all(&text.as_bytes()[plain..])?;
-    out.write_all(b"\n")
+    out.write_all(&text.as_bytes()[plain..])
 }
 
 fn write_hex_escapes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {

@@ -1,14 +1,15 @@
 //! The command line of yieldb.
 //!
 //! Results go to standard output, everything else to standard error. See the exit codes in
-//! [`error`]. A signal needs no care: whatever a command was doing, the file is as its last commit
-//! left it.
+//! [`error`]. A signal needs no care: whatever a command was doing, the file and its log are as the
+//! last commit left them. Only [`interrupt`] makes one file of them before the process ends.
 
 mod args;
 mod commands;
 mod error;
 mod escape;
 mod format;
+mod interrupt;
 mod progress;
 
 use std::process::ExitCode;

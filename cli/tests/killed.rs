@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::Place;
+use support::{Place, has_python, read};
 
 fn info(place: &Place) -> Value {
     serde_json::from_str(&place.ok("info some.db --json")).unwrap()
@@ -38,24 +38,69 @@ fn load_and_kill(place: &Place, options: &str, first: u64, pause: impl FnOnce())
 
 #[test]
 fn a_killed_load_leaves_whole_commits() {
-    let place = Place::new();
-    let batch = 50;
-    place.ok("create some.db");
-    let mut next = 0_u64;
-    for round in 0..12 {
-        let after = Duration::from_millis(20 + 17 * round);
-        load_and_kill(&place, &format!("--batch {batch}"), next, || std::thread::sleep(after));
-        place.ok("check some.db");
-        let count: u64 = place.ok("count some.db").trim().parse().unwrap();
-        assert!(count >= next, "a commit is lost");
-        assert!(count.is_multiple_of(batch), "{count} entries: half a commit");
-        if count > 0 {
-            let last = place.ok("scan some.db --reverse --limit 1");
-            assert_eq!(last, format!("{:09}\tvalue {}\n", count - 1, count - 1));
+    let has_python = has_python();
+    for io in ["auto", "pread"] {
+        let place = Place::new();
+        let batch = 50;
+        place.ok("create some.db");
+        let (mut next, mut logs) = (0_u64, 0);
+        for round in 0..12 {
+            let after = Duration::from_millis(20 + 17 * round);
+            let options = format!("--batch {batch} --io {io}");
+            load_and_kill(&place, &options, next, || std::thread::sleep(after));
+            logs += u32::from(!info(&place)["log"].is_null());
+            place.ok("check some.db");
+            let dump = place.ok("dump some.db --hex --read-only");
+            if has_python {
+                let found = read(&place.path("some.db"));
+                assert_eq!(found.code, 0, "{}", found.err);
+                assert!(found.out == format!("# 6d61696e\n{dump}"), "round {round}: they differ");
+            }
+            let count: u64 = place.ok("count some.db").trim().parse().unwrap();
+            assert_eq!(dump.lines().count() as u64, count);
+            assert!(info(&place)["log"].is_null(), "it was not recovered");
+            place.ok("check some.db");
+            assert!(count >= next, "a commit is lost");
+            assert!(count.is_multiple_of(batch), "{count} entries: half a commit");
+            if count > 0 {
+                let last = place.ok("scan some.db --reverse --limit 1");
+                assert_eq!(last, format!("{:09}\tvalue {}\n", count - 1, count - 1));
+            }
+            next = count;
         }
-        next = count;
+        assert!(next > 0, "nothing was committed");
+        assert!(logs > 3, "{io}: only {logs} of 12 kills left a log");
     }
-    assert!(next > 0, "nothing was committed");
+}
+
+/// Whoever recovers may be killed as well, again and again.
+#[test]
+fn a_recovery_that_is_killed_loses_nothing() {
+    for io in ["auto", "pread"] {
+        let place = Place::new();
+        place.ok("create some.db");
+        load_and_kill(&place, &format!("--batch 50 --io {io}"), 0, || {
+            let started = Instant::now();
+            while !place.path("some.db-log").exists() {
+                assert!(started.elapsed() < Duration::from_secs(60), "there is no log");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(150));
+        });
+        let expected = place.ok("dump some.db --read-only");
+        for round in 0..30 {
+            let line = format!("count some.db --io {io}");
+            let mut command = place.command(&line);
+            let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_micros(1_000 + 400 * round));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            place.ok("check some.db");
+            assert!(place.ok("dump some.db --read-only") == expected, "{io}, round {round}");
+        }
+        assert!(place.ok("dump some.db") == expected);
+        assert!(!place.path("some.db-log").exists());
+    }
 }
 
 #[test]

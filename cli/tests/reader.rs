@@ -8,33 +8,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use support::{Ended, Place, ended};
-use yieldb::{Database, KeyRange, MAIN, MemoryDisk, Options, Snapshot, Tree, WriteTransaction};
+use support::{Place, has_python, read, root};
+use yieldb::{
+    Database, KeyRange, LogLimits, MAIN, MemoryDisk, Options, Snapshot, Tree, WriteTransaction,
+};
 
 const PAGE_SIZES: [u32; 5] = [4096, 8192, 16384, 32768, 65536];
-
-/// The repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Is there a Python to run the second reader? If not, says so.
-fn has_python() -> bool {
-    let found =
-        Command::new("python3").arg("--version").output().is_ok_and(|out| out.status.success());
-    if !found {
-        eprintln!("SKIPPED: there is no python3, so the second reader of the format is NOT TESTED");
-    }
-    found
-}
-
-/// Runs the second reader.
-fn read(path: &Path) -> Ended {
-    let script = root().join("testing/reader/reader.py");
-    ended(Command::new("python3").arg("-I").arg(script).arg(path).output().unwrap())
-}
 
 /// Numbers that look random (xorshift64).
 struct Random(u64);
@@ -168,13 +148,31 @@ fn make(path: &Path, page_size: u32, seed: u64, rounds: u64) -> String {
         change(&database, &mut random, round);
     }
     let text = expected(&database.snapshot());
-    // Some files have been opened again, and some are as their last commit left them.
-    drop((database, held));
-    if seed.is_multiple_of(2) {
-        drop(options().open("db").wait().unwrap());
+    drop(held);
+    // Some have been closed, some opened again, and some are as their last commit left them.
+    match seed % 3 {
+        0 => database.close().wait().unwrap(),
+        1 => {
+            drop(database);
+            drop(options().open("db").wait().unwrap());
+        }
+        _ => drop(database),
     }
-    std::fs::write(path, disk.image("db").unwrap()).unwrap();
+    write_images(&disk, path);
     text
+}
+
+/// Writes a database of a disk in memory to `path`, and its log beside it, if it has one.
+fn write_images(disk: &MemoryDisk, path: &Path) {
+    std::fs::write(path, disk.image("db").unwrap()).unwrap();
+    match disk.image("db-log") {
+        Some(log) => std::fs::write(log_of(path), log).unwrap(),
+        None => drop(std::fs::remove_file(log_of(path)).is_ok()),
+    }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{}-log", path.file_name().unwrap().to_str().unwrap()))
 }
 
 #[test]
@@ -217,6 +215,7 @@ fn a_space_map_of_two_levels_is_read() {
     let path = place.path("db");
     let image = long_file();
     std::fs::write(&path, &image).unwrap();
+    assert!(!log_of(&path).exists());
     let found = read(&path);
     assert_eq!((found.code, &*found.err), (0, ""));
     assert_eq!(found.out, format!("# {}\n{}\t{}\n", hex(b"main"), hex(b"a"), hex(b"b")));
@@ -231,7 +230,7 @@ fn long_file() -> Vec<u8> {
     static PIECE: [u8; 1 << 16] = [0; 1 << 16];
     let disk = MemoryDisk::new();
     let options = Options::new().backend(disk.immediate()).database_id(*ID);
-    let database = options.open("db").wait().unwrap();
+    let database = options.log(None).open("db").wait().unwrap();
     let mut transaction = database.begin().wait().unwrap();
     let mut writer = transaction.put_value(MAIN, "film", 130 << 20).unwrap();
     for _ in 0..16 * 130 {
@@ -245,6 +244,195 @@ fn long_file() -> Vec<u8> {
     transaction.commit().wait().unwrap();
     drop(database);
     disk.image("db").unwrap()
+}
+
+// Logs.
+
+/// A small transaction with changes of any kind that a log has.
+fn change_a_little(database: &Database, random: &mut Random) {
+    let mut transaction = database.begin().wait().unwrap();
+    for _ in 0..=random.below(4) {
+        let trees: Vec<Tree> = transaction.trees().map(|(tree, ..)| tree).collect();
+        let tree = trees[random.below(trees.len() as u64) as usize];
+        let name = format!("tree-{}", random.below(40)).into_bytes();
+        let is_free = transaction.tree(&name).is_none();
+        match random.below(16) {
+            0 if is_free => drop(transaction.create_tree(name).unwrap()),
+            1 if is_free && tree != MAIN => transaction.rename_tree(tree, name).unwrap(),
+            2 if tree != MAIN => transaction.drop_tree(tree).unwrap().wait().unwrap(),
+            3 => {
+                let (from, to) = (random.bytes(1), random.bytes(1));
+                let range = match random.below(3) {
+                    0 => KeyRange::all().from(from).to(to),
+                    1 => KeyRange::all().to(from),
+                    _ => KeyRange::prefix("/a/rather").from("/a/rather/long/folder/007"),
+                };
+                transaction.delete_range(tree, range).wait().map(drop).unwrap();
+            }
+            4 if is_free => {
+                // The number of a tree is passed over.
+                let savepoint = transaction.savepoint();
+                let _created = transaction.create_tree(name).unwrap();
+                transaction.roll_back_to(savepoint).unwrap();
+            }
+            5..8 => {
+                let key = random.key(4096);
+                let _deleted = transaction.delete(tree, key).wait().unwrap();
+            }
+            _ => {
+                let (key, len) = (random.key(4096), random.below(700));
+                let value = random.bytes(len);
+                let _replaced = transaction.put(tree, key, value).wait().unwrap();
+            }
+        }
+    }
+    transaction.commit().wait().unwrap();
+}
+
+/// A disk with a database whose log is in use, after a history of so many commits.
+fn with_a_log(seed: u64, commits: u64) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    // A ring of 15 blocks, around which the commits go again and again.
+    let limits = LogLimits { first_len: 1 << 16, max_len: 1 << 16 };
+    let options = || Options::new().backend(disk.immediate()).log(Some(limits));
+    let mut random = Random(seed * 0x9e37_79b9 + 77);
+    let mut database = options().open("db").wait().unwrap();
+    for _ in 0..commits {
+        change_a_little(&database, &mut random);
+        match random.below(30) {
+            0 => database.checkpoint().wait().map(drop).unwrap(),
+            1 => {
+                drop(database);
+                database = options().open("db").wait().unwrap();
+            }
+            _ => {}
+        }
+    }
+    disk
+}
+
+/// What the library finds on a disk: the trees, or damage.
+fn library(disk: &MemoryDisk) -> Option<String> {
+    let options = Options::new().backend(disk.immediate()).read_only(true);
+    let database = options.open("db").wait().ok()?;
+    Some(expected(&database.snapshot()))
+}
+
+/// Compares what both find on a disk; returns whether it is damage.
+fn compare(disk: &MemoryDisk, path: &Path, what: &str) -> bool {
+    write_images(disk, path);
+    let found = read(path);
+    match (library(disk), found.code) {
+        (None, 3 | 6) => true,
+        (Some(text), 0) => {
+            assert!(found.out == text && found.err.is_empty(), "{what}: {}", found.err);
+            false
+        }
+        (library, _) => panic!("{what}: {found:?}, {:?}", library.is_some()),
+    }
+}
+
+#[test]
+fn the_changes_of_a_log_are_made() {
+    if !has_python() {
+        return;
+    }
+    let place = Place::new();
+    let path = place.path("db");
+    let (mut offsets, mut wraps, mut torn) = (BTreeMap::new(), 0, 0);
+    for seed in 0..24 {
+        let disk = with_a_log(seed, 3 + 7 * seed);
+        let what = format!("seed {seed}");
+        assert!(!compare(&disk, &path, &what), "{what}: damage");
+        let Some(mut log) = disk.image("db-log") else { continue };
+        let groups = place.ok("log db --json");
+        let Some(last) = groups.lines().last() else { continue };
+        wraps += groups.matches("\"wrap\"").count();
+        let last: serde_json::Value = serde_json::from_str(last).unwrap();
+        let offset = last["offset"].as_u64().unwrap() as usize;
+        *offsets.entry(offset).or_insert(0) += 1;
+        // The end is torn: its last group has not reached the disk as a whole.
+        let len = last["bytes"].as_u64().unwrap() as usize;
+        log[4096 * (offset + 1)..][len - 512..len].fill(0);
+        disk.set_image("db-log", log);
+        assert!(!compare(&disk, &path, &what), "{what}: damage by a torn end");
+        torn += 1;
+    }
+    assert!(offsets.len() > 4 && wraps > 2 && torn > 12, "{offsets:?}, {wraps}, {torn}");
+}
+
+#[test]
+fn both_find_the_same_damage_in_a_log() {
+    if !has_python() {
+        return;
+    }
+    let place = Place::new();
+    let path = place.path("db");
+    let mut random = Random(4711);
+    let mut noticed = 0;
+    for round in 0..40 {
+        let disk = with_a_log(round % 6, 40 + round % 6);
+        let mut log = disk.image("db-log").unwrap();
+        let block = random.below(16) as usize * 4096;
+        let at = match round % 4 {
+            0 => random.below(4096),
+            // Where the headers are, in the tags, in the first records.
+            1 => random.below(64),
+            2 => 504 + random.below(8),
+            _ => 64 + random.below(60),
+        };
+        log[block + at as usize] ^= 1 << random.below(8);
+        if round % 3 == 0 && block > 0 {
+            seal_group(&mut log[block..]);
+        }
+        disk.set_image("db-log", log);
+        noticed += u32::from(compare(&disk, &path, &format!("round {round}, {block} + {at}")));
+    }
+    assert!(noticed > 8, "only {noticed} of 40 are damage");
+    let disk = with_a_log(1, 40);
+    disk.set_image("db-log", vec![0; 9_000]);
+    assert!(compare(&disk, &path, "zeros"));
+    std::fs::remove_file(log_of(&path)).unwrap();
+    assert!(read(&path).err.contains("the log is missing"));
+}
+
+#[test]
+fn both_understand_the_same_of_what_a_superblock_says_of_its_log() {
+    if !has_python() {
+        return;
+    }
+    let place = Place::new();
+    let path = place.path("db");
+    let mut random = Random(31);
+    let mut noticed = 0;
+    for round in 0..40 {
+        let disk = with_a_log(round % 6, 40 + round % 6);
+        let mut data = disk.image("db").unwrap();
+        // Checkpoint, version, session, and what is said of the log, but for its id: the lowest
+        // byte, or the highest one.
+        let fields = [(48, 8), (56, 8), (72, 4), (76, 4), (96, 8), (104, 8), (156, 4)];
+        let (field, len) = fields[random.below(7) as usize];
+        let at = field + if round % 2 == 0 { 0 } else { len - 1 };
+        let flipped = 1 << random.below(8);
+        for slot in [0, 4096] {
+            data[slot + at] ^= flipped;
+            let checksum = crc32fast::hash(&data[slot..slot + 4092]);
+            data[slot + 4092..slot + 4096].copy_from_slice(&checksum.to_le_bytes());
+        }
+        disk.set_image("db", data);
+        let what = format!("round {round}, byte {at}, {flipped:#x}");
+        noticed += u32::from(compare(&disk, &path, &what));
+    }
+    assert!(noticed > 10, "only {noticed} of 40 are damage");
+}
+
+/// Makes the checksums of a group right, as far as it has one block.
+fn seal_group(block: &mut [u8]) {
+    let content: Vec<u8> =
+        block[..4096].chunks(512).flat_map(|sector| &sector[..504]).copied().collect();
+    block[56..60].copy_from_slice(&crc32fast::hash(&content[64..]).to_le_bytes());
+    let checksum = crc32fast::hash(&block[..60]);
+    block[60..64].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// Does the library find damage in the file?
@@ -264,7 +452,8 @@ fn both_find_the_same_damage() {
     }
     let place = Place::new();
     let path = place.path("db");
-    make(&path, 4096, 4, 5);
+    make(&path, 4096, 3, 5);
+    assert!(!log_of(&path).exists());
     let whole = std::fs::read(&path).unwrap();
     let mut random = Random(99);
     let (mut noticed, mut stricter) = (0, 0);
@@ -303,7 +492,7 @@ fn what_is_no_database_is_refused() {
     }
     let place = Place::new();
     let path = place.path("db");
-    make(&path, 4096, 1, 0);
+    make(&path, 4096, 2, 0);
     let whole = std::fs::read(&path).unwrap();
     assert_eq!(read(&path).code, 0);
     let mut future = whole.clone();

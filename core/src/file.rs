@@ -68,4 +68,10 @@ pub trait File: Send + Sync {
     /// The directory that has the file's entry, where symbolic links of its path lead: the one to
     /// be synced when the file was created. Answers at once.
     fn directory(&self) -> PathBuf;
+
+    /// The path that the file was opened by, with symbolic links followed: what other files that
+    /// belong to it are named after. Answers at once.
+    fn resolved_path(&self) -> PathBuf {
+        self.path().to_path_buf()
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use yieldb_core::{Create, LockKind, OpenOptions};
 
-use crate::request::{Directory, Medium, Raw, directory_of};
+use crate::request::{Directory, Medium, Raw};
 
 /// A file of the operating system.
 #[derive(Debug)]
@@ -106,10 +106,9 @@ impl Medium for OsFile {
         }
     }
 
-    fn directory(&self) -> PathBuf {
+    fn resolved_path(&self) -> PathBuf {
         // The names on the way were just looked up by the open.
-        let resolved = fs::canonicalize(&*self.path);
-        directory_of(resolved.as_deref().unwrap_or(&self.path))
+        fs::canonicalize(&*self.path).unwrap_or_else(|_| self.path.to_path_buf())
     }
 }
 

@@ -67,4 +67,8 @@ impl<B: Submit> File for QueuedFile<B> {
     fn directory(&self) -> PathBuf {
         self.medium.directory()
     }
+
+    fn resolved_path(&self) -> PathBuf {
+        self.medium.resolved_path()
+    }
 }

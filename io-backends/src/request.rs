@@ -27,7 +27,12 @@ pub(crate) trait Medium: Send + Sync {
 
     /// The directory that has the entry.
     fn directory(&self) -> PathBuf {
-        directory_of(self.path())
+        directory_of(&self.resolved_path())
+    }
+
+    /// The file's path, with symbolic links followed.
+    fn resolved_path(&self) -> PathBuf {
+        self.path().to_path_buf()
     }
 }
 

@@ -42,6 +42,16 @@ pub enum Error {
         /// The failure.
         cause: core::Error,
     },
+    /// A write of the log failed while the commit was under way: whether it is durable is found out
+    /// by opening the database again.
+    #[error("whether the commit is durable is unknown: {cause}; open the database again to see")]
+    OutcomeUnknown {
+        /// The failure.
+        cause: core::Error,
+    },
+    /// The log has changes that do not fit the cache, and the file was opened for reading only.
+    #[error("the file has to be recovered, and was opened for reading only: open it for writing")]
+    NeedsRecovery,
     /// The thread that is to wait for the writer's turn has it itself.
     #[error("this thread has the writer's turn, and would wait for itself")]
     OwnTurn,

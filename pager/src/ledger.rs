@@ -1,15 +1,26 @@
 //! Which page numbers are used, and by which versions: the space map, the pins, and the newest
 //! durable checkpoint, changed together under one lock.
+//!
+//! ```text
+//!    durable checkpoint      acknowledged              applied
+//!   ------ base ------------- version - version - version ----> time
+//!           readers of today get this one ^          ^ the writer goes on from this one
+//! ```
+//!
+//! All of them are pinned, and so is a version that a checkpoint is being made of.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
 
 use crate::cache::Cache;
+use crate::dirty::Dirty;
+use crate::ops::checkpoint::Ticket;
 use crate::reuse::Reuse;
 use crate::space::Space;
 use crate::space::map::{MapShape, encode_page};
-use crate::superblock::{Superblock, reserved_page_count};
+use crate::superblock::{LogUse, Superblock, reserved_page_count};
 use crate::trees::Trees;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
@@ -18,20 +29,29 @@ use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
 /// Which page numbers are used, and by which versions.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// The numbers that are used, by whatever.
     space: Space,
+    /// Those that the newest applied version uses: what a checkpoint of it has.
+    image: Space,
     reuse: Reuse,
     /// The newest stamp that was given out.
     stamp: Stamp,
-    newest: Arc<RootSet>,
+    /// The newest acknowledged version, and behind it those that are applied and not acknowledged.
+    /// Each has a pin.
+    versions: VecDeque<Arc<RootSet>>,
     /// The durable checkpoint. Its moment is pinned.
     durable: Superblock,
     /// The slot that was written first when the durable checkpoint was made; the next one begins
     /// with the other.
     slot: usize,
-    /// The pages of the durable checkpoint's space map, with their births.
-    map: Vec<(PageId, Stamp)>,
+    /// The pages of the durable checkpoint's space map. Nothing else refers to them.
+    map: Vec<PageId>,
     /// Numbers that are free when an I/O on them is finished.
     busy: Vec<(Completion, Vec<PageRun>)>,
+    /// The published pages that only memory has.
+    dirty: Dirty,
+    /// Who waits until a version is acknowledged, without a commit of his own.
+    awaiting: Vec<(u64, Arc<Ticket>)>,
 }
 
 /// What a checkpoint is going to write.
@@ -43,6 +63,10 @@ pub(crate) struct Plan {
     pub first_slot: usize,
     /// The pages of the new space map.
     pub map: Vec<PageId>,
+    /// What it says.
+    image: Space,
+    /// Has the version's moment a pin for the checkpoint?
+    is_pinned: bool,
 }
 
 /// What is known of the pages in use.
@@ -58,17 +82,30 @@ pub struct SpaceUse {
     pub free: u64,
     /// How many of the used ones only pinned older versions use: what their end would free.
     pub held: u64,
-    /// How many pins there are, that of the durable checkpoint included.
+    /// How many of the used ones hold the newest checkpoint's space map.
+    pub map: u64,
+    /// How many pins there are: those of snapshots, and that of the durable checkpoint.
     pub pins: usize,
     /// The oldest moment that is pinned: the newest version's, if nobody holds an older one.
     pub oldest_pin: Stamp,
 }
 
 impl Ledger {
-    /// The ledger of a file whose durable checkpoint is `durable`.
-    pub fn new(durable: Superblock, slot: usize, space: Space, map: &[PageRef]) -> Ledger {
+    /// The ledger of a file whose durable checkpoint is `durable`, for a session that nothing in
+    /// the file is of.
+    pub fn new(
+        durable: Superblock,
+        session: u32,
+        slot: usize,
+        space: Space,
+        map: &[PageRef],
+    ) -> Ledger {
         let mut reuse = Reuse::default();
+        // Once as the durable checkpoint, once as the newest version.
         reuse.pin(durable.moment);
+        reuse.pin(durable.moment);
+        let map: Vec<PageId> = map.iter().map(|page| page.page()).collect();
+        let image = space.without(map.iter().map(|page| PageRun::from(*page)));
         let newest = RootSet {
             version: durable.version,
             moment: durable.moment,
@@ -77,28 +114,43 @@ impl Ledger {
         };
         Ledger {
             space,
+            image,
             reuse,
-            stamp: Stamp::new(durable.session, 0),
-            newest: Arc::new(newest),
-            // Born before this session: any moment before the durable one will do.
-            map: map.iter().map(|page| (page.page(), Stamp::default())).collect(),
+            stamp: Stamp::new(session, 0),
+            versions: VecDeque::from([Arc::new(newest)]),
+            map,
             durable,
             slot,
             busy: Vec::new(),
+            dirty: Dirty::default(),
+            awaiting: Vec::new(),
         }
     }
 
+    /// The newest acknowledged version: what readers get.
     pub fn newest(&self) -> &Arc<RootSet> {
-        &self.newest
+        self.versions.front().expect("there is a version")
+    }
+
+    /// The newest version that was applied: what the writer goes on from.
+    pub fn applied(&self) -> &Arc<RootSet> {
+        self.versions.back().expect("there is a version")
     }
 
     pub fn durable(&self) -> &Superblock {
         &self.durable
     }
 
-    /// Notes what the catalogue of the newest version says.
+    /// The published pages that only memory has.
+    pub fn dirty(&mut self) -> &mut Dirty {
+        &mut self.dirty
+    }
+
+    /// Notes what the catalogue of the only version says.
     pub fn learn_trees(&mut self, trees: Trees) {
-        self.newest = Arc::new(RootSet { trees, ..(*self.newest).clone() });
+        assert_eq!(self.versions.len(), 1, "trees are learned before anything is committed");
+        let learned = RootSet { trees, ..(**self.newest()).clone() };
+        self.versions = VecDeque::from([Arc::new(learned)]);
     }
 
     pub fn pin(&mut self, moment: Stamp) {
@@ -148,10 +200,12 @@ impl Ledger {
     }
 
     /// Frees the number of a page, or those of a run, that nothing refers to: at once, or when the
-    /// reads of them that somebody gave up on are finished. Cost: a look into the cache for each.
+    /// reads of them that somebody gave up on, or a checkpoint's writes, are finished. Cost: a look
+    /// into the cache for each.
     pub fn free(&mut self, pages: impl Into<PageRun>, cache: &Cache) {
         let run = pages.into();
-        match run.pages().find_map(|page| cache.forget(page)) {
+        let forget = |page| self.dirty.forget(page).or_else(|| cache.forget(page));
+        match run.pages().find_map(forget) {
             None => self.space.free(run),
             Some(read) => self.free_after(read, vec![run]),
         }
@@ -172,31 +226,30 @@ impl Ledger {
         }
     }
 
-    /// Plans a checkpoint of a transaction: gives the version its number and its moment, and the
-    /// new space map its pages.
+    /// Plans a checkpoint of a transaction that is not applied: gives the version its number and
+    /// its moment, and the new space map its pages.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the transaction replaced a page that the file's space map does not
     /// have, or the same one twice: then tree and map contradict each other.
-    pub fn plan(&mut self, set: &WriteSet, roots: &RootSet) -> Result<(Plan, Space)> {
+    pub fn plan(&mut self, set: &WriteSet, roots: &RootSet, log: Option<LogUse>) -> Result<Plan> {
+        let mut image = self.image.clone();
+        change_image(&mut image, set)?;
+        Ok(self.plan_version(roots.successor(set.stamp()), image, log))
+    }
+
+    /// Plans a checkpoint of the newest version that was applied. Its moment is pinned from now on.
+    pub fn plan_applied(&mut self, log: Option<LogUse>) -> Plan {
+        let version = (**self.applied()).clone();
+        self.reuse.pin(version.moment);
+        let image = self.image.clone();
+        Plan { is_pinned: true, ..self.plan_version(version, image, log) }
+    }
+
+    /// Plans a checkpoint of a version whose pages are those of `image`.
+    fn plan_version(&mut self, version: RootSet, mut image: Space, log: Option<LogUse>) -> Plan {
         let page_size = self.durable.page_size;
-        // What the new version does not reach: it is free in the file, whoever still needs it here.
-        let busy = self.busy.iter().flat_map(|(_, runs)| runs).copied();
-        let unused = self.reuse.held().chain(busy).chain(set.unused());
-        // What the transaction made cannot be what it replaced.
-        let mut image = self.space.without(unused.chain(set.made()));
-        let old_map = self.map.iter().map(|(page, _)| PageRun::from(*page));
-        for run in set.dead().iter().map(|(run, _)| *run).chain(old_map) {
-            if !image.is_used(run) {
-                let what = "it is replaced, but free in the space map, or replaced twice";
-                return Err(Error::Corrupt { page: run.first().as_u64(), what });
-            }
-            image.free(run);
-        }
-        for run in set.made() {
-            image.mark(run);
-        }
         image.trim();
         let mut map = Vec::new();
         // A page of the map may be the one that makes the map longer.
@@ -211,18 +264,20 @@ impl Ledger {
         if image.page_count() < self.durable.page_count {
             reached!(FileShrank);
         }
+        let moment = version.moment;
         let superblock = Superblock {
             checkpoint: self.durable.checkpoint + u64::from(!is_planted!(CheckpointNumberRepeated)),
-            version: roots.version + 1,
-            moment: set.stamp(),
-            catalogue: roots.catalogue,
-            next_tree: roots.trees.next_number(),
-            space: map.last().map(|root| PageRef::new(*root, set.stamp())),
+            version: version.version,
+            moment,
+            catalogue: version.catalogue,
+            next_tree: version.trees.next_number(),
+            space: map.last().map(|root| PageRef::new(*root, moment)),
             space_level: MapShape::of(page_size, image.page_count()).root_level(),
             page_count: image.page_count(),
+            log,
             ..self.durable.clone()
         };
-        Ok((Plan { superblock, first_slot: 1 - self.slot, map }, image))
+        Plan { superblock, first_slot: 1 - self.slot, map, image, is_pinned: false }
     }
 
     /// Undoes a plan of which nothing became durable.
@@ -230,34 +285,68 @@ impl Ledger {
         for page in plan.map {
             self.free(page, cache);
         }
+        if plan.is_pinned {
+            self.unpin(plan.superblock.moment, cache);
+        }
     }
 
-    /// Makes a plan that is durable the newest version.
-    pub fn conclude(
-        &mut self,
-        plan: Plan,
-        roots: RootSet,
-        dead: &[(PageRun, Stamp)],
-        cache: &Cache,
-    ) {
-        let death = plan.superblock.moment;
+    /// Makes a plan the durable checkpoint.
+    pub fn conclude(&mut self, plan: Plan, cache: &Cache) {
         let before = self.durable.moment;
-        let map = plan.map.into_iter().map(|page| (page, death)).collect();
-        let old_map = std::mem::replace(&mut self.map, map);
-        self.reuse.pin(death);
-        let old_map = old_map.into_iter().map(|(page, birth)| (page.into(), birth));
-        for (run, birth) in dead.iter().copied().chain(old_map) {
-            if self.reuse.retire(run, birth, death) {
-                self.free(run, cache);
-            }
+        if !plan.is_pinned {
+            self.reuse.pin(plan.superblock.moment);
         }
-        self.newest =
-            Arc::new(RootSet { version: plan.superblock.version, moment: death, ..roots });
+        for page in std::mem::replace(&mut self.map, plan.map) {
+            self.free(page, cache);
+        }
         self.durable = plan.superblock;
         self.slot = plan.first_slot;
         self.unpin(before, cache);
         if self.reuse.held_count() > 0 {
             reached!(HeldForSnapshot);
+        }
+    }
+
+    /// Makes a version of a transaction's trees, which the writer goes on from. What it has
+    /// replaced is free when nobody can see it any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::plan`]; then nothing has changed.
+    pub fn apply(&mut self, set: &WriteSet, roots: RootSet, cache: &Cache) -> Result<()> {
+        change_image(&mut self.image, set)?;
+        let death = set.stamp();
+        self.reuse.pin(death);
+        for (run, birth) in set.dead().iter().copied() {
+            if self.reuse.retire(run, birth, death) {
+                self.free(run, cache);
+            }
+        }
+        self.versions.push_back(Arc::new(roots.successor(death)));
+        Ok(())
+    }
+
+    /// A ticket that ends when `version`, which was applied, is acknowledged; `None` if it is.
+    pub fn await_version(&mut self, version: u64) -> Option<Arc<Ticket>> {
+        if version <= self.newest().version {
+            return None;
+        }
+        let ticket = Arc::new(Ticket::default());
+        self.awaiting.push((version, ticket.clone()));
+        Some(ticket)
+    }
+
+    /// Takes the tickets that end: those of acknowledged versions, or all of them.
+    pub fn take_awaiting(&mut self, all: bool) -> Vec<(u64, Arc<Ticket>)> {
+        let newest = self.newest().version;
+        self.awaiting.extract_if(.., |(version, _)| all || *version <= newest).collect()
+    }
+
+    /// Makes an applied version the one that readers get.
+    pub fn acknowledge(&mut self, version: u64, cache: &Cache) {
+        while self.newest().version < version && self.versions.len() > 1 {
+            let before = self.versions.pop_front().expect("there are two");
+            self.unpin(before.moment, cache);
         }
     }
 
@@ -269,20 +358,21 @@ impl Ledger {
             used,
             free: pages - used,
             held: self.reuse.held_count(),
-            pins: self.reuse.pin_count(),
+            map: self.map.len() as u64,
+            pins: self.reuse.pin_count() - self.versions.len(),
             oldest_pin: self.reuse.oldest().unwrap_or(self.durable.moment),
         }
     }
 }
 
 impl Plan {
-    /// Writes the sealed pages of the new space map, `image`, into buffers.
+    /// Writes the sealed pages of the new space map into buffers.
     ///
     /// # Errors
     ///
     /// [`yieldb_core::Error::OutOfMemory`].
-    pub fn encode_map(&self, image: &Space) -> Result<Vec<(PageId, Buffer)>> {
-        let page_size = self.superblock.page_size;
+    pub fn encode_map(&self) -> Result<Vec<(PageId, Buffer)>> {
+        let (page_size, image) = (self.superblock.page_size, &self.image);
         let stamp = self.superblock.moment;
         let shape = MapShape::of(page_size, image.page_count());
         let names: Vec<PageRef> = self.map.iter().map(|page| PageRef::new(*page, stamp)).collect();
@@ -295,6 +385,30 @@ impl Plan {
         });
         Ok(pages.collect())
     }
+}
+
+/// Takes what a transaction has replaced out of the image of the version that it began on, and puts
+/// what it has made into it.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`], see [`Ledger::plan`]; then the image is as it was.
+fn change_image(image: &mut Space, set: &WriteSet) -> Result<()> {
+    let dead = || set.dead().iter().map(|(run, _)| *run);
+    for (index, run) in dead().enumerate() {
+        if !image.is_used(run) {
+            for freed in dead().take(index) {
+                image.mark(freed);
+            }
+            let what = "it is replaced, but free in the space map, or replaced twice";
+            return Err(Error::Corrupt { page: run.first().as_u64(), what });
+        }
+        image.free(run);
+    }
+    for run in set.made() {
+        image.mark(run);
+    }
+    Ok(())
 }
 
 /// Does an I/O work on its pages no longer? An explicit yield stands for a read that is finished

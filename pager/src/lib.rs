@@ -13,8 +13,11 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod cache;
+mod commits;
+mod dirty;
 mod error;
 mod ledger;
+pub mod log;
 pub mod ops;
 pub mod page_format;
 mod page_id;

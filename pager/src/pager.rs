@@ -5,7 +5,7 @@
 //! the checkpoint under way. No lock is held across a submission or a call of a waker, but for the
 //! checkpoint's own, which is only ever tried.
 
-use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::atomic::AtomicBool;
 use yieldb_core::sync::{Arc, IS_CHECKED, Mutex, MutexGuard, OnceLock, PoisonError};
 use yieldb_core::{
     BufferPool, Buffers, Completion, CompletionGroup, CompletionKind, Error as IoFailure, File, IO,
@@ -14,13 +14,14 @@ use yieldb_core::{
 
 use crate::cache::{Cache, Resident};
 use crate::ledger::{Ledger, SpaceUse};
-use crate::ops::checkpoint::{Job, Ticket};
-use crate::ops::turn::Checkpoints;
+use crate::log::writer::{LogStats, LogWriter};
+use crate::ops::read_log::LogReader;
+use crate::ops::turn::Machines;
 use crate::superblock::Superblock;
 use crate::trees::Trees;
 use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
-use crate::writer_queue::{WriterQueue, WriterTurn};
+use crate::writer_queue::WriterQueue;
 use crate::{Error, PageId, PageRef, PageRun, PageSize, Result, Stamp};
 
 /// The longest write that neighbouring pages are merged into, in bytes.
@@ -41,14 +42,19 @@ pub struct Pager {
     io: Arc<dyn IO>,
     file: Arc<dyn File>,
     page_size: PageSize,
-    read_only: bool,
-    cache: Arc<Cache>,
+    pub(crate) read_only: bool,
+    pub(crate) cache: Arc<Cache>,
     cleaner: Arc<Cleaner>,
     /// Two blocks of a superblock's length.
     superblocks: Arc<BufferPool>,
-    queue: Arc<WriterQueue>,
+    pub(crate) queue: Arc<WriterQueue>,
     ledger: Mutex<Ledger>,
-    checkpoints: Checkpoints,
+    pub(crate) machines: Machines,
+    pub(crate) log: LogWriter,
+    /// What the log has that the checkpoint does not, until it is made again.
+    pub(crate) recovery: Mutex<Option<LogReader>>,
+    /// Was there a commit since the database was opened?
+    pub(crate) has_committed: AtomicBool,
     poisoned: OnceLock<IoFailure>,
 }
 
@@ -61,6 +67,8 @@ pub(crate) struct Parts {
     pub cache: Arc<Cache>,
     pub superblocks: Arc<BufferPool>,
     pub ledger: Ledger,
+    pub log: LogWriter,
+    pub recovery: Option<LogReader>,
 }
 
 impl Pager {
@@ -76,7 +84,10 @@ impl Pager {
             superblocks: parts.superblocks,
             queue: Arc::default(),
             ledger: Mutex::new(parts.ledger),
-            checkpoints: Checkpoints::default(),
+            machines: Machines::default(),
+            log: parts.log,
+            recovery: Mutex::new(parts.recovery),
+            has_committed: AtomicBool::new(false),
             poisoned: OnceLock::new(),
         })
     }
@@ -135,6 +146,11 @@ impl Pager {
         ledger.pin(roots.moment);
         drop(ledger);
         VersionPin::new(self.clone(), roots)
+    }
+
+    /// The newest version that was applied, for the one who has the writer's turn.
+    pub fn applied(&self) -> Arc<RootSet> {
+        self.ledger().applied().clone()
     }
 
     /// Notes what the catalogue of the newest version says.
@@ -268,11 +284,41 @@ impl Pager {
         for run in runs(pages, MAX_WRITE_LEN / page_len) {
             let buffers: SharedBuffers = run.iter().map(|page| self.cache.lend(*page)).collect();
             let sink: Arc<dyn Sink> = self.cleaner.clone();
+            let run = PageRun::new(run[0], run.len() as u64).expect("they are neighbours");
             let write = Completion::write_into(buffers, sink, Cleaner::token(run));
             group.add(&write);
-            self.file.write(self.offset_of(run[0]), false, write);
+            self.file.write(self.offset_of(run.first()), false, write);
         }
         group.build()
+    }
+
+    /// Goes on writing the pages of a checkpoint, with up to `depth` writes in flight. `None` if
+    /// all of them are in the file, otherwise what to wait for before asking again.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a write. The page waits for the next checkpoint.
+    pub(crate) fn write_dirty(&self, depth: usize) -> Result<Option<Completion>> {
+        let most = MAX_WRITE_LEN / self.page_size.bytes();
+        loop {
+            let mut ledger = self.ledger();
+            ledger.dirty().settle()?;
+            let oldest = ledger.dirty().oldest();
+            if let Some((oldest, count)) = &oldest
+                && *count >= depth
+            {
+                return Ok(Some(oldest.clone()));
+            }
+            // Pinned under the lock: a page whose number is freed is not written any more.
+            let taken = ledger.dirty().take(most, |run| {
+                let buffers = run.pages().map(|page| self.cache.lend(page)).collect();
+                let sink: Arc<dyn Sink> = self.cleaner.clone();
+                Completion::write_into(buffers, sink, Cleaner::token(run))
+            });
+            drop(ledger);
+            let Some((write, run)) = taken else { return Ok(oldest.map(|(oldest, _)| oldest)) };
+            self.file.write(self.offset_of(run.first()), false, write);
+        }
     }
 
     /// Where a page is in the file, in bytes.
@@ -288,6 +334,11 @@ impl Pager {
     /// What is known of the pages in use.
     pub fn space_use(&self) -> SpaceUse {
         self.ledger().space_use()
+    }
+
+    /// What the log has done and holds; `None` if there is none.
+    pub fn log_stats(&self) -> Option<LogStats> {
+        self.log.stats()
     }
 
     /// The superblock of the durable checkpoint.
@@ -308,35 +359,6 @@ impl Pager {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // Checkpoints.
-
-    /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
-    ///
-    /// Any number of threads may call it at any time; one of them does the work, and none of the
-    /// others' news is lost. `true` if this one did: there may be I/O to be sent out.
-    pub fn turn(&self) -> bool {
-        self.checkpoints.turn(self)
-    }
-
-    /// Commits a transaction on behalf of the one who has the writer's turn. From here on the
-    /// engine owns it; see [`Ticket`] for the result.
-    pub fn commit(&self, set: WriteSet, roots: RootSet, turn: WriterTurn) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket::default());
-        self.checkpoints.push(Job { set, roots, turn, ticket: ticket.clone() });
-        ticket
-    }
-
-    /// How many checkpoints are queued or under way: [`Pager::turn`] has nothing to do while this
-    /// is 0.
-    pub fn activity(&self) -> &Arc<AtomicUsize> {
-        self.checkpoints.active()
-    }
-
-    /// Is a checkpoint queued or under way?
-    pub fn is_busy(&self) -> bool {
-        self.activity().load(Ordering::SeqCst) > 0
-    }
-
     // Failure.
 
     /// Makes every later call fail: what is durable is unknown.
@@ -348,6 +370,11 @@ impl Pager {
         }
         let cause = self.poisoned.get_or_init(|| cause).clone();
         Error::Poisoned { cause }
+    }
+
+    /// May pages be written before the end of the transaction?
+    pub(crate) fn check_spill(&self) -> Result<()> {
+        if self.read_only { Err(Error::NeedsRecovery) } else { Ok(()) }
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
@@ -380,8 +407,8 @@ impl Cleaner {
     /// The bits of a token that hold the first page's number; the run's length is above them.
     const NUMBER_BITS: u32 = 40;
 
-    fn token(run: &[PageId]) -> u64 {
-        run[0].as_u64() | (run.len() as u64) << Self::NUMBER_BITS
+    fn token(run: PageRun) -> u64 {
+        run.first().as_u64() | run.count() << Self::NUMBER_BITS
     }
 }
 

@@ -16,9 +16,10 @@
 //! | 56 | 8 | version: one more with each commit |
 //! | 64 | 8 | moment: the last stamp of the version |
 //! | 72 | 4 | session: one more with each open for writing |
-//! | 76 | 4 | log in use, 0 |
-//! | 80 | 16 | log id, 0 |
-//! | 96 | 16 | log start: position and offset, 0 |
+//! | 76 | 4 | log in use: 1, or 0; then the next three are zero |
+//! | 80 | 16 | log id |
+//! | 96 | 8 | log start: the position of the first group that the checkpoint does not have |
+//! | 104 | 8 | log start: where that is, in blocks from the ring's beginning |
 //! | 112 | 8 | catalogue: the reference to its root, 0 if it is empty |
 //! | 120 | 8 | catalogue: how many entries it has |
 //! | 128 | 1 | catalogue: the root's level |
@@ -26,13 +27,19 @@
 //! | 136 | 8 | space map: the reference to its root, 0 if only the superblock is used |
 //! | 144 | 8 | file length in pages |
 //! | 152 | 4 | the number of the tree that is created next |
+//! | 156 | 4 | log start: the session of the checkpoint; what is there of an older one is stale |
 //! | 4092 | 4 | checksum: CRC-32 of everything before it |
 //!
 //! Every later format keeps magic, version and checksum where they are: so a file of the future is
 //! told from a damaged one.
 
+use std::path::PathBuf;
+
 use yieldb_core::reached;
 
+use crate::log::Place;
+use crate::log::group::MAX_SESSION;
+use crate::log::scan::{Damage, Start};
 use crate::{PageId, PageRef, PageSize, Root, Stamp};
 
 /// The length of a slot in bytes.
@@ -73,6 +80,19 @@ pub struct Superblock {
     pub page_count: u64,
     /// The number of the tree that is created next.
     pub next_tree: u32,
+    /// The log that goes on where the checkpoint ends; `None` if there is none.
+    pub log: Option<LogUse>,
+}
+
+/// Where a checkpoint's log is, and where in it the checkpoint ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogUse {
+    /// What tells the log's file from all others.
+    pub id: [u8; 16],
+    /// Where the first group is that the checkpoint does not have.
+    pub start: Place,
+    /// The session that made the checkpoint: a group at the start of an older one is stale.
+    pub session: u32,
 }
 
 /// Why a file cannot be opened.
@@ -105,6 +125,21 @@ pub enum OpenError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The superblock says that a log is in use, and it is not there. Without it the file is older
+    /// than the last commit.
+    #[error(
+        "the log {} is missing: {what}; without it the newest commits cannot be had",
+        path.display()
+    )]
+    LogMissing {
+        /// Where it should be.
+        path: PathBuf,
+        /// How it can be told.
+        what: &'static str,
+    },
+    /// The log is not as a crash leaves it.
+    #[error("the file is damaged: {0}")]
+    DamagedLog(Damage),
     /// The file is shorter than its superblock says.
     #[error("the file is cut: it has {len} bytes, its superblock says {expected}")]
     Cut {
@@ -146,6 +181,12 @@ impl Superblock {
         self.page_count * self.page_size.bytes() as u64
     }
 
+    /// Where the log starts that goes on behind the checkpoint, if there is one.
+    pub fn log_start(&self) -> Option<Start> {
+        let LogUse { start, session, .. } = self.log?;
+        Some(Start { place: start, session, version: self.version })
+    }
+
     /// Writes the slot's bytes.
     ///
     /// # Panics
@@ -171,6 +212,13 @@ impl Superblock {
         put(136, &reference(self.space).to_le_bytes());
         put(144, &self.page_count.to_le_bytes());
         put(152, &self.next_tree.to_le_bytes());
+        if let Some(log) = &self.log {
+            put(76, &1_u32.to_le_bytes());
+            put(80, &log.id);
+            put(96, &log.start.position.to_le_bytes());
+            put(104, &log.start.offset.to_le_bytes());
+            put(156, &log.session.to_le_bytes());
+        }
         let checksum = slot_checksum(slot);
         slot[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
     }
@@ -201,7 +249,18 @@ impl Superblock {
         let Some(page_size) = PageSize::new(u32_at(slot, 20)) else {
             return damaged("its page size is impossible");
         };
-        if found == 0 || slot[76..112].iter().any(|byte| *byte != 0) {
+        let log = LogUse {
+            id: slot[80..96].try_into().expect("the slice has sixteen bytes"),
+            start: Place { position: u64_at(slot, 96), offset: u64_at(slot, 104) },
+            session: u32_at(slot, 156),
+        };
+        let is_unused = slot[80..112].iter().chain(&slot[156..160]).all(|byte| *byte == 0);
+        let log = match u32_at(slot, 76) {
+            0 if is_unused => None,
+            1 => Some(log),
+            _ => return damaged("its superblock has values that its format does not"),
+        };
+        if found == 0 {
             return damaged("its superblock has values that its format does not");
         }
         let catalogue =
@@ -218,6 +277,7 @@ impl Superblock {
             space_level: slot[129],
             page_count: u64_at(slot, 144),
             next_tree: u32_at(slot, 152),
+            log,
         };
         superblock.check()
     }
@@ -229,10 +289,13 @@ impl Superblock {
         if contradicts || self.next_tree == 0 {
             return damaged("its superblock contradicts itself");
         }
-        // Each of these grows with every open or commit, and the next number has to exist.
-        let is_last = self.session == u32::MAX
-            || [self.checkpoint, self.version].iter().any(|number| *number > u64::MAX >> 1);
-        if is_last || self.moment.session() > self.session {
+        // Each of these grows with every open or commit, and the next number has to exist, in a
+        // group of the log as well.
+        let position = self.log.map_or(0, |log| log.start.position);
+        let is_last = self.session >= MAX_SESSION
+            || [self.checkpoint, self.version, position].iter().any(|number| *number >> 62 > 0);
+        let is_future = self.log.is_some_and(|log| log.session > self.session);
+        if is_last || is_future || self.moment.session() > self.session {
             return damaged("its superblock has a number that no file lives to see");
         }
         let counts = reserved_page_count(self.page_size)..=PageId::COUNT;
@@ -314,7 +377,9 @@ fn reason(error: &OpenError) -> &'static str {
         OpenError::Foreign { what } | OpenError::Damaged { what } => what,
         OpenError::FutureVersion { .. } => "it is of a future format",
         OpenError::UnknownFeatures { .. } => "it has unknown features",
-        OpenError::Cut { .. } => "it is cut",
+        OpenError::Cut { .. } | OpenError::LogMissing { .. } | OpenError::DamagedLog(_) => {
+            "it cannot be"
+        }
     }
 }
 
@@ -358,7 +423,13 @@ mod tests {
             space_level: 1,
             page_count: 10,
             next_tree: 3,
+            log: None,
         }
+    }
+
+    fn logged(checkpoint: u64) -> Superblock {
+        let start = Place { position: 70_000, offset: 17 };
+        Superblock { log: Some(LogUse { id: [9; 16], start, session: 3 }), ..sample(checkpoint) }
     }
 
     fn encoded(superblock: &Superblock) -> Vec<u8> {
@@ -379,6 +450,7 @@ mod tests {
         assert_eq!((chosen.superblock, chosen.slot), (new.clone(), 0));
         let chosen = choose([&encoded(&new), &encoded(&new)], LEN).unwrap();
         assert_eq!(chosen.spare, None);
+        assert_eq!(Superblock::parse(&encoded(&logged(7))), Ok(logged(7)));
     }
 
     #[test]
@@ -433,11 +505,15 @@ mod tests {
 
     #[test]
     fn numbers_without_a_next_one_are_damage() {
+        let late =
+            LogUse { id: [9; 16], start: Place { position: 1 << 62, offset: 1 }, session: 3 };
         let impossible = [
-            Superblock { session: u32::MAX, ..sample(5) },
-            Superblock { checkpoint: u64::MAX, ..sample(5) },
-            Superblock { version: u64::MAX, ..sample(5) },
+            Superblock { session: MAX_SESSION, ..sample(5) },
+            Superblock { checkpoint: 1 << 62, ..sample(5) },
+            Superblock { version: 1 << 62, ..sample(5) },
+            Superblock { log: Some(late), ..logged(5) },
             Superblock { moment: Stamp::new(5, 0), ..sample(5) },
+            Superblock { session: 2, ..logged(5) },
         ];
         for superblock in impossible {
             let parsed = Superblock::parse(&encoded(&superblock));

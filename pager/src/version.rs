@@ -17,6 +17,13 @@ pub struct RootSet {
     pub trees: Trees,
 }
 
+impl RootSet {
+    /// The next version, of the same trees, at a later moment.
+    pub(crate) fn successor(&self, moment: Stamp) -> RootSet {
+        RootSet { version: self.version + 1, moment, ..self.clone() }
+    }
+}
+
 /// Holds on to one version: none of its pages' numbers is used again as long as this exists.
 ///
 /// Cheap to clone: one more count on the pin.

@@ -66,9 +66,7 @@ impl Alive {
 /// A version that somebody holds.
 struct Pinned {
     pin: VersionPin,
-    version: u64,
     alive: Alive,
-    map_count: u64,
 }
 
 struct Model {
@@ -239,9 +237,7 @@ impl Model {
 
     fn pin(&mut self) {
         let pin = self.store.pager.newest();
-        let version = pin.roots().version;
-        let (alive, map_count) = (self.newest.clone(), self.store.map_count());
-        self.pinned.push(Pinned { pin, version, alive, map_count });
+        self.pinned.push(Pinned { pin, alive: self.newest.clone() });
     }
 
     /// Asserts that exactly those numbers are used that somebody can reach.
@@ -251,13 +247,9 @@ impl Model {
         let mut numbers: BTreeSet<PageId> = self.newest.numbers().collect();
         assert_eq!(numbers.len(), self.newest.numbers().count());
         let own_count = numbers.len() as u64;
-        let newest = self.store.pager.newest().roots().version;
-        let mut maps = BTreeMap::new();
-        for pinned in self.pinned.iter().filter(|pinned| pinned.version != newest) {
-            numbers.extend(pinned.alive.numbers());
-            maps.insert(pinned.version, pinned.map_count);
-        }
-        let held = numbers.len() as u64 - own_count + maps.values().sum::<u64>();
+        // A space map is the durable checkpoint's, and nobody else's.
+        self.pinned.iter().for_each(|pinned| numbers.extend(pinned.alive.numbers()));
+        let held = numbers.len() as u64 - own_count;
         let space = self.store.pager.space_use();
         assert_eq!(space.used, 2 + own_count + self.store.map_count() + held, "{space:?}");
         assert_eq!(space.held, held, "{space:?}");

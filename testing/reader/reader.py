@@ -3,18 +3,20 @@
 
     reader.py FILE
 
-Checks all that it says, and prints each tree: `# NAME`, then its entries as `yieldb dump --hex`
-does. Damage is listed on standard error. Exit codes: 0 well, 3 damage, 6 not such a file.
+Checks all that it says, and prints each tree with the changes of the log made: `# NAME`, then its
+entries as `yieldb dump --hex` does. Damage is listed on standard error. Exit codes: 0 well, 3 damage, 6 not such a file.
 """
 
+import os
 import struct
 import sys
 from zlib import crc32
 
-MAGIC = b"yieldb\x80\r\n\x1a\n\0page"
-SLOT_LEN, HEADER_LEN = 4096, 40
+MAGIC, LOG_MAGIC = b"yieldb\x80\r\n\x1a\n\0page", b"yieldb\x80\r\n\x1a\n\0 log"
+SLOT_LEN, HEADER_LEN, BLOCK_LEN, SECTOR_LEN, MAX_GROUP_BLOCKS = 4096, 40, 4096, 512, 2048
 LEAF, INTERIOR, BITS, INDEX, VALUE = 1, 2, 3, 4, 5
-MAX_LEVEL, MAX_VALUE_LEN, MASK = 48, 1 << 32, (1 << 64) - 1
+MAX_LEVEL, MAX_VALUE_LEN, MAX_SESSION, MASK = 48, 1 << 32, (1 << 31) - 1, (1 << 64) - 1
+PUT, DELETE, DELETE_RANGE, CREATE_TREE, RENAME_TREE, DROP_TREE, PASS_OVER = range(1, 8)
 
 
 class Foreign(Exception):
@@ -23,6 +25,10 @@ class Foreign(Exception):
 
 class Damage(Exception):
     """Something is not as the document says."""
+
+
+class End(Exception):
+    """No group of a log is there, or a torn one."""
 
 
 def check(holds, what):
@@ -51,17 +57,21 @@ class Superblock:
         root, count, level, self.map_level = struct.unpack_from("<QQBB", slot, 112)
         self.map, self.page_count, self.next_tree = struct.unpack_from("<QQI", slot, 136)
         self.bytes, self.catalogue = slot, (root, level, count)
+        in_use, log_id, position, offset = struct.unpack_from("<I16sQQ", slot, 76)
+        self.version, self.session, session = commits, uint(slot, 72, 4), uint(slot, 156, 4)
+        self.log = (log_id, position, offset, session) if in_use else None
         if version > 1 or features:
             raise Foreign(f"format version {version}, features {features:#x}")
         check(self.page_len in (4096, 8192, 16384, 32768, 65536), "an impossible page length")
         self.reserved = max(1, 2 * SLOT_LEN // self.page_len)
-        check(version == 1 and not any(slot[76:112]), "a slot with what its format has not")
+        check(version == 1 and in_use <= 1, "a slot with what its format has not")
+        check(in_use or not any(slot[80:112] + slot[156:160]), "a log that is not in use")
         check((root != 0) == (count != 0), "a catalogue with a root or entries alone")
         check(not root or self.map, "a catalogue without a space map")
         check(self.next_tree >= 1, "the next tree's number is 0")
-        check(uint(slot, 72, 4) < (1 << 32) - 1, "the last session")
-        check(max(self.checkpoint, commits) < 1 << 63, "an impossible checkpoint or version")
-        check(self.moment >> 32 <= uint(slot, 72, 4), "a moment of a later session")
+        check(self.session < MAX_SESSION, "the last session")
+        check(max(self.checkpoint, commits, position) < 1 << 62, "a number that is the last one")
+        check(max(self.moment >> 32, session) <= self.session, "a moment of a later session")
         check(self.reserved <= self.page_count <= 1 << 40, "an impossible file length")
 
 
@@ -80,7 +90,8 @@ def choose(file_len, slots):
     if len({one.bytes for one in found}) == 2:
         check(len({(one.id, one.page_len) for one in found}) == 1, "slots of two databases")
         check(len({one.checkpoint for one in found}) == 2, "two slots with the same checkpoint")
-        problems.append("a slot is older")
+        if not max(found, key=lambda one: one.checkpoint).log:
+            problems.append("a slot is older")
     return max(found, key=lambda one: one.checkpoint), problems
 
 
@@ -228,7 +239,7 @@ class Reader:
 
     def catalogue(self):
         """The trees: name, and the entries of each."""
-        trees, numbers = {b"main": (0, 0, 0)}, set()
+        trees, numbers = {b"main": (0, 0, 0, 0)}, set()
         for name, value in self.tree(*self.superblock.catalogue):
             check(value is not None and len(value) == 21, "a catalogue entry of another length")
             root, count, number, level = struct.unpack("<QQIB", value)
@@ -238,7 +249,7 @@ class Reader:
             check(number < self.superblock.next_tree, "a tree that was never created")
             check(number not in numbers, "two trees with one number")
             numbers.add(number)
-            trees[name] = root, level, count
+            trees[name] = root, level, count, number
         return trees
 
     def space_map(self):
@@ -267,26 +278,261 @@ class Reader:
         return {at for at, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"}
 
     def read(self):
-        """Reads everything; returns the trees with their entries."""
+        """Reads everything; returns the trees with their entries, and the numbers of the trees."""
         used = self.guarded(0, self.space_map)
         roots = self.guarded(0, self.catalogue) or {}
-        trees = {}
-        for name, root in sorted(roots.items()):
-            trees[name] = self.guarded(root[0], self.tree, *root) or []
+        trees, numbers = {}, {}
+        for name, (*root, number) in sorted(roots.items()):
+            trees[name], numbers[name] = self.guarded(root[0], self.tree, *root) or [], number
         if not self.damages:
             reached = self.reached | set(range(self.superblock.reserved))
             what = "reached by something, or used in the map, but not both"
             self.damages += [f"page {number}: {what}" for number in sorted(used ^ reached)]
-        return trees
+        return trees, numbers
+
+
+class Group:
+    """A group of a log: its header, and its transactions."""
+
+    def __init__(self, header, transactions):
+        self.is_wrap, self.blocks = header[1] == 2, header[2]
+        self.position, self.session, self.count, self.first_version = header[4:8]
+        self.known, self.names = header[8:10]
+        self.transactions = transactions
+
+
+class Log:
+    """The log that a superblock speaks of, and the groups that follow its checkpoint."""
+
+    def __init__(self, path, superblock):
+        self.superblock = superblock
+        self.id, self.position, offset, self.session = superblock.log
+        try:
+            with open(path, "rb") as file:
+                header, ring = file.read(BLOCK_LEN), file.read()
+        except FileNotFoundError:
+            raise Damage("the log is missing") from None
+        self.check_header(header)
+        self.count = len(ring) // BLOCK_LEN
+        check(self.count >= 5, "the log is too short")
+        check(offset < self.count, "the log cannot start where it should")
+        check(1 <= self.session <= MAX_SESSION, "the log's start has an impossible session")
+        self.first = offset
+        blocks = [ring[at : at + BLOCK_LEN] for at in range(0, self.count * BLOCK_LEN, BLOCK_LEN)]
+        # In the order in which they were written, from the start once around.
+        self.ring = blocks[self.first :] + blocks[: self.first]
+        self.groups = self.chain()
+        self.check_others()
+
+    def check_header(self, header):
+        check(len(header) == BLOCK_LEN and header[:16] == LOG_MAGIC, "the log is something else")
+        check(crc32(header[:-4]) == uint(header, BLOCK_LEN - 4, 4), "the log's header is damaged")
+        if uint(header, 16, 4) > 1:
+            raise Foreign(f"the log has format version {uint(header, 16, 4)}")
+        check(uint(header, 16, 4) == 1, "the log's header has version 0")
+        check(not any(header[20:32] + header[64:-4]), "the log's header has what it must not")
+        check(header[32:48] == self.superblock.id, "the log is another database's")
+        check(header[48:64] == self.id, "the log is another one of this database")
+
+    def header(self, index):
+        """What the header says of the group that begins with a block."""
+        tag = uint(self.ring[index], 504, 8)
+        if not tag >> 63 or not tag >> 32 & MAX_SESSION:
+            raise End
+        block = self.ring[index]
+        check(crc32(block[:60]) == uint(block, 60, 4), "a group's header is rotten")
+        header = struct.unpack_from("<4s3IQ2I3QI", block)
+        magic, kind, blocks, length, position, session, count, first_version, known = header[:9]
+        check(magic == b"ylog" and kind in (1, 2), "a group of another kind")
+        check(blocks == -(-(64 + length) // 4032) <= MAX_GROUP_BLOCKS, "a group's length")
+        check(kind == 1 or (count, length) == (0, 0), "a wrap group with transactions")
+        check(1 <= session <= MAX_SESSION, "a group's session")
+        check(max(position, first_version) < 1 << 63, "a group with a number that is the last one")
+        check(known <= position, "a group that knows what is behind it")
+        expected = 1 << 63 | session << 32 | position & 0xFFFFFFFF
+        check(tag == expected, "a group that is tagged as another one")
+        return header
+
+    def check_place(self, index, is_wrap, blocks):
+        """Can a group of so many blocks be here?"""
+        check(blocks <= max(1, self.count // 8), "a group is too long for this ring")
+        offset = (self.first + index) % self.count
+        check(offset + blocks + (not is_wrap) <= self.count, "a group reaches up to the ring's end")
+        check(index + blocks <= self.count, "a group reaches over the log's start")
+
+    def group(self, index, header):
+        """The whole group behind a header."""
+        length, position, session = header[3:6]
+        content = b""
+        for at, block in enumerate(self.ring[index : index + header[2]]):
+            tag = session << 32 | position + at & 0xFFFFFFFF | (0 if at else 1 << 63)
+            for sector in range(0, BLOCK_LEN, SECTOR_LEN):
+                if uint(block, sector + 504, 8) != tag:
+                    raise End
+                content += block[sector : sector + 504]
+        check(crc32(content[64:]) == header[10], "a group is rotten")
+        return content[64 : 64 + length]
+
+    def chain(self):
+        """The groups from the start on."""
+        groups, index, session, next_version = [], 0, self.session, None
+        position, base = self.position, self.superblock.version
+        while index < self.count:
+            tag = uint(self.ring[index], 504, 8)
+            is_next = tag >> 63 and tag & 0xFFFFFFFF == position & 0xFFFFFFFF
+            if not is_next or tag >> 32 & MAX_SESSION < session:
+                break
+            header = self.header(index)
+            if header[4] != position:
+                break
+            self.check_place(index, header[1] == 2, header[2])
+            try:
+                payload = self.group(index, header)
+            except End:
+                break
+            group = Group(header, split(payload, header[6]))
+            allowed = (max(next_version, base + 1), next_version) if groups else range(1, base + 2)
+            check(group.first_version in allowed, "a version does not follow")
+            groups.append(group)
+            next_version, session = group.first_version + group.count, group.session
+            position += group.blocks
+            following = self.count - self.first if group.is_wrap else index + group.blocks
+            check(following > index, "a wrap group leads back to before the log's start")
+            index = following
+        self.end = position
+        # One more group has to fit, and a block be left behind it in front of the ring's end.
+        rest = self.count - (self.first + index) % self.count
+        check(index + (1 if rest > 1 else 2) <= self.count, "the log is too full")
+        return groups
+
+    def check_others(self):
+        """Does a whole group, wherever it is, know of more than there is?"""
+        index = 0
+        while index < self.count:
+            try:
+                header = self.header(index)
+                self.check_place(index, header[1] == 2, header[2])
+                self.group(index, header)
+            except (End, Damage):
+                index += 1
+                continue
+            check(header[8] <= self.end, "groups are missing that were durable")
+            check(header[9] <= self.superblock.checkpoint, "the newest superblock is lost")
+            index += header[2]
+
+
+def split(payload, count):
+    """The transactions of a group."""
+    transactions, at = [], 0
+    for _ in range(count):
+        end = at + 4 + uint(payload, at, 4)
+        check(at + 4 <= len(payload) and end <= len(payload), "transactions are cut off")
+        transactions.append(payload[at + 4 : end])
+        at = end
+    check(at == len(payload), "a group has more than its transactions")
+    return transactions
+
+
+class Replay:
+    """Makes the changes of a log again."""
+
+    def __init__(self, superblock, trees, numbers):
+        self.next_tree, self.max_key_len = superblock.next_tree, superblock.page_len // 4
+        self.names = {number: name for name, number in numbers.items()}
+        self.trees = {numbers[name]: dict(entries) for name, entries in trees.items()}
+
+    def make(self, log, version):
+        """Makes those that are later than a version."""
+        for group in log.groups:
+            for at, record in enumerate(group.transactions):
+                if group.first_version + at == version + 1:
+                    self.transaction(record)
+                    version += 1
+
+    def result(self):
+        trees = {name: self.trees[number] for number, name in self.names.items()}
+        return {name: sorted(entries.items()) for name, entries in sorted(trees.items())}
+
+    def transaction(self, record):
+        self.record, self.at = record, 0
+        while self.at < len(record):
+            kind, number = self.take(1)[0], self.number()
+            check(PUT <= kind <= PASS_OVER, "a change of a kind that does not exist")
+            if kind == PASS_OVER:
+                self.next_tree = max(self.next_tree, number)
+                continue
+            check(kind == CREATE_TREE or number in self.trees, "a change of a tree that is not there")
+            check(kind < CREATE_TREE or number != 0, "a change of `main` itself")
+            self.change(kind, number)
+
+    def change(self, kind, number):
+        if kind == PUT:
+            key_len, value_len = self.number(), self.number()
+            key, value = self.take(key_len), self.take(value_len)
+            check(key_len <= self.max_key_len, "a key is too long")
+            self.trees[number][key] = value
+        elif kind == DELETE:
+            self.trees[number].pop(self.take(self.number()), None)
+        elif kind == DELETE_RANGE:
+            (is_behind, low), (is_before, high) = self.bound(True), self.bound(False)
+            tree = self.trees[number]
+            self.trees[number] = {
+                key: tree[key] for key in tree if not (is_behind(key, low) and is_before(key, high))
+            }
+        elif kind == DROP_TREE:
+            del self.trees[number], self.names[number]
+        else:
+            name = self.take(self.number())
+            check(1 <= len(name) <= self.max_key_len, "a name is too long, or empty")
+            others = [one for other, one in self.names.items() if other != number]
+            check(name not in others, "a name that another tree has")
+            if kind == CREATE_TREE:
+                check(number >= self.next_tree, "a number that was given out before")
+                self.trees[number], self.next_tree = {}, number + 1
+            self.names[number] = name
+
+    def take(self, length):
+        self.at += length
+        check(self.at <= len(self.record), "a change is cut off")
+        return self.record[self.at - length : self.at]
+
+    def number(self):
+        number = 0
+        for shift in range(0, 35, 7):
+            byte = self.take(1)[0]
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                check(byte or not shift, "a number is longer than it has to be")
+                check(number < 1 << 32, "a number is too large")
+                return number
+        raise Damage("a number is too large")
+
+    def bound(self, is_lower):
+        """What tells whether a key lies on the right side, and the key of the bound."""
+        kind = self.take(1)[0]
+        check(kind <= 2, "a bound of a kind that does not exist")
+        if kind == 0:
+            return (lambda key, bound: True), b""
+        key = self.take(self.number())
+        if is_lower:
+            return (lambda key, low: key >= low if kind == 1 else key > low), key
+        return (lambda key, high: key <= high if kind == 1 else key < high), key
 
 
 def main(path):
     try:
         reader = Reader(path)
+        superblock = reader.superblock
+        log = Log(os.path.realpath(path) + "-log", superblock) if superblock.log else None
+        trees, numbers = reader.read()
+        if log:
+            replay = Replay(superblock, trees, numbers)
+            replay.make(log, superblock.version)
+            trees = replay.result()
     except (Foreign, Damage) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 3 if isinstance(error, Damage) else 6
-    for name, entries in reader.read().items():
+    for name, entries in trees.items():
         print(f"# {name.hex()}")
         for key, value in entries:
             print(f"{key.hex()}\t{(value or b'').hex()}")

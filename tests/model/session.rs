@@ -204,6 +204,7 @@ impl Session {
 
     /// Everything makes sense together, and exactly what is reached is used.
     fn check(&mut self) {
+        self.database.checkpoint().wait().unwrap();
         while self.database.turn() > 0 {}
         // What waited for I/O is noticed to be free when the next transaction begins.
         drop(self.database.begin().wait().unwrap());

@@ -49,7 +49,10 @@ fn explain_slot<'p>(slot: &'p [u8], at: usize, explained: &mut Explained<'p>) {
     push(56, 8, "version", long_at(56));
     push(64, 8, "moment", FieldValue::Stamp(Stamp::from_u64(u64_at(slot, 64))));
     push(72, 4, "session", number_at(72));
-    push(76, 36, "log", bytes(76, 36));
+    push(76, 4, "log in use", number_at(76));
+    push(80, 16, "log id", bytes(80, 16));
+    push(96, 8, "log position", long_at(96));
+    push(104, 8, "log offset", long_at(104));
     push(112, 8, "catalogue root", reference_at(slot, 112));
     push(120, 8, "catalogue entries", long_at(120));
     push(128, 1, "catalogue level", u8_at(128));
@@ -57,6 +60,7 @@ fn explain_slot<'p>(slot: &'p [u8], at: usize, explained: &mut Explained<'p>) {
     push(136, 8, "space map root", reference_at(slot, 136));
     push(144, 8, "pages", long_at(144));
     push(152, 4, "next tree", number_at(152));
+    push(156, 4, "log session", number_at(156));
     let (stored, computed) = (u32_at(slot, CHECKSUM), slot_checksum(slot));
     push(CHECKSUM, 4, "checksum", FieldValue::Checksum { stored, computed });
 }

@@ -52,7 +52,7 @@ impl StateTransition for Begin {
                 Ok(turn) => {
                     // What poisoned the database may have ended the turn before this one.
                     pager.writers()?;
-                    Transition::Done(Transaction::new(self.pager.clone(), turn))
+                    Transition::Done(Transaction::begin(self.pager.clone(), turn))
                 }
                 Err(_cancelled) => return Err(yieldb_core::Error::Cancelled.into()),
             },

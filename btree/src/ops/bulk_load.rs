@@ -209,6 +209,7 @@ impl<'t> StateTransition for Finish<'t> {
             Step::Done(root) => {
                 let BulkLoad { work, tree, loader: _ } = *load;
                 work.transaction.plant(tree, root);
+                work.transaction.recorder.end();
                 work.keep();
                 Transition::Done(root.count)
             }

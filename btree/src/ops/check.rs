@@ -50,6 +50,8 @@ pub struct Report {
     pub unlisted: u64,
     /// How many pages were read.
     pub pages: u64,
+    /// How many of them are the space map's. Only the version of the newest checkpoint has one.
+    pub map_pages: u64,
     /// How many entries there are in all trees, the catalogue's not counted.
     pub entries: u64,
 }
@@ -75,6 +77,8 @@ pub struct Check<P> {
     pin: VersionPin,
     progress: P,
     superblock: Superblock,
+    /// No page of the version has this number, or one behind it.
+    page_count: u64,
     todo: Vec<Todo>,
     /// The trees that the catalogue names. They are read when it has been: the counts would mix.
     trees: VecDeque<Root>,
@@ -137,7 +141,12 @@ pub(crate) fn check<P: FnMut(CheckProgress)>(
     progress: P,
 ) -> Result<StateMachine<Check<P>>> {
     let superblock = pin.pager().superblock();
-    let len = superblock.page_count.div_ceil(64) as usize;
+    // Pages of other versions may lie behind the end that the durable one has.
+    let page_count = match pin.roots().version == superblock.version {
+        true => superblock.page_count,
+        false => pin.pager().space_use().pages,
+    };
+    let len = page_count.div_ceil(64) as usize;
     let mut reached = Vec::new();
     reached.try_reserve_exact(len).map_err(|_| yieldb_core::Error::OutOfMemory { len: len * 8 })?;
     reached.resize(len, 0);
@@ -145,6 +154,7 @@ pub(crate) fn check<P: FnMut(CheckProgress)>(
         pin,
         progress,
         superblock,
+        page_count,
         todo: Vec::new(),
         trees: VecDeque::new(),
         reached,
@@ -249,7 +259,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         }
         let bit = 1 << (number % 64);
         match self.reached.get_mut((number / 64) as usize) {
-            None => {
+            Some(_) | None if number >= self.page_count => {
                 self.damage(page, "it is referred to, but lies behind the end of the file");
                 false
             }
@@ -261,12 +271,13 @@ impl<P: FnMut(CheckProgress)> Check<P> {
                 *word |= bit;
                 true
             }
+            None => unreachable!("there is a bit for each page"),
         }
     }
 
     fn visit(&mut self, todo: &Todo, page: &PinnedPage) {
         self.report.pages += 1;
-        (self.progress)(CheckProgress { pages: self.report.pages, of: self.superblock.page_count });
+        (self.progress)(CheckProgress { pages: self.report.pages, of: self.page_count });
         match todo {
             Todo::Node(expected) => match kind_of(page) {
                 LEAF | INTERIOR if level_of(page) == expected.level => {
@@ -274,7 +285,10 @@ impl<P: FnMut(CheckProgress)> Check<P> {
                 }
                 _ => self.damage(expected.page, "it is not on the level that its parent says"),
             },
-            Todo::Map(name) => self.visit_map(*name, page),
+            Todo::Map(name) => {
+                self.report.map_pages += 1;
+                self.visit_map(*name, page);
+            }
             Todo::Value(value, index) => self.visit_value(*value, *index, page),
             Todo::End(_) => {}
         }

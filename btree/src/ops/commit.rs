@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_core::{Completion, IOResult, StateMachine, StateTransition, Transition, is_planted};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage};
 
 use crate::edit::Change;
 use crate::node::Stored;
-use crate::transaction::{Attempt, Subject, Transaction};
+use crate::transaction::{Attempt, HandOver, Subject, Transaction};
 use crate::tree_set::Record;
 use crate::{Error, Result};
 
@@ -18,22 +18,33 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///            nothing changed
-///          ,----------------------------------------------------.
-///          |                                                     v
-///   begin -> Settle -> Record --- none left: handed over, Committing -> done
-///                       ^ ^|'---- made, or short: waits in Record
-///                       | ''----- missing -> Fetching
-///                       '----------------------'
+///          ,--------------------------------------------------------------------.
+///          |                                                                     v
+///   begin -> Settle -> Record --- none left: HandOver --- handed over, Committing -> done
+///                       ^ ^|'---- made, or short: waits in Record |  ^  |
+///                       | ''----- missing -> Fetching             v  |  '--- adopted --> done
+///                       '----------------------'             AwaitingRoom
 /// ```
 ///
-/// A run abandoned before the hand-over undoes the transaction. From then on the engine owns it:
-/// it is committed, or fails, whether or not anyone waits.
+/// What is small goes into the log if there is one; what is not is committed by a checkpoint. A run
+/// abandoned before the hand-over undoes the transaction. From then on the engine owns it: it is
+/// committed, or fails, whether or not anyone waits.
 #[derive(Debug)]
 pub struct Commit {
     transaction: Transaction,
+    destination: Destination,
     /// What the catalogue is to say, the last first.
     records: Vec<Record>,
     pins: SmallVec<[PinnedPage; 4]>,
+}
+
+/// Where a transaction's changes become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Destination {
+    /// Wherever is best.
+    Disk,
+    /// They are in the log already, up to this version.
+    Memory(u64),
 }
 
 /// How far a commit is.
@@ -45,14 +56,27 @@ pub enum State {
     Record,
     /// A page of the catalogue is being fetched.
     Fetching(StateMachine<Fetch>),
+    /// Give everything to the engine, when there is room.
+    HandOver,
+    /// There is no room in the log, or pages of large values are on their way.
+    AwaitingRoom(Completion),
     /// The engine makes the changes durable.
     Committing(Arc<Ticket>),
 }
 
 /// Begins to commit.
 pub(crate) fn commit(transaction: Transaction) -> StateMachine<Commit> {
-    let commit = Commit { transaction, records: Vec::new(), pins: SmallVec::new() };
-    StateMachine::new(commit, State::Settle)
+    begin(transaction, Destination::Disk)
+}
+
+/// Begins to make a transaction's changes the newest version, which the log has already.
+pub(crate) fn adopt(transaction: Transaction, version: u64) -> StateMachine<Commit> {
+    begin(transaction, Destination::Memory(version))
+}
+
+fn begin(transaction: Transaction, destination: Destination) -> StateMachine<Commit> {
+    let (records, pins) = (Vec::new(), SmallVec::new());
+    StateMachine::new(Commit { transaction, destination, records, pins }, State::Settle)
 }
 
 impl StateTransition for Commit {
@@ -64,21 +88,26 @@ impl StateTransition for Commit {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Settle if self.transaction.is_unchanged() => {
-                Transition::Done(self.transaction.version())
+            State::Settle
+                if self.transaction.is_unchanged() && self.destination == Destination::Disk =>
+            {
+                let version = self.transaction.version();
+                match pager.await_version(version)? {
+                    Some(_) if is_planted!(UnchangedNotAwaited) => Transition::Done(version),
+                    None => Transition::Done(version),
+                    Some(ticket) => {
+                        let over = ticket.completion();
+                        Transition::Wait(State::Committing(ticket), over)
+                    }
+                }
             }
             State::Settle => {
-                self.records = self.transaction.records();
+                self.records = self.transaction.catalogue_records();
                 self.records.reverse();
                 Transition::Next(State::Record)
             }
             State::Record => match self.attempt()? {
-                None => {
-                    let ticket = self.transaction.hand_over();
-                    let over = ticket.completion();
-                    let _submitted = pager.turn();
-                    Transition::Wait(State::Committing(ticket), over)
-                }
+                None => Transition::Next(State::HandOver),
                 Some(Attempt::Done(_)) => {
                     self.pins.clear();
                     self.records.pop();
@@ -93,6 +122,27 @@ impl StateTransition for Commit {
                     self.pins.push(page);
                     Transition::Next(State::Record)
                 }
+            },
+            State::HandOver => match self.destination {
+                Destination::Disk => match self.transaction.hand_over()? {
+                    HandOver::Wait(io) => {
+                        let _submitted = pager.turn();
+                        Transition::Wait(State::AwaitingRoom(io.clone()), io)
+                    }
+                    HandOver::Done(ticket) => {
+                        let over = ticket.completion();
+                        let _submitted = pager.turn();
+                        Transition::Wait(State::Committing(ticket), over)
+                    }
+                },
+                Destination::Memory(version) => match self.transaction.adopt(version)? {
+                    Some(io) => Transition::Wait(State::AwaitingRoom(io.clone()), io),
+                    None => Transition::Done(version),
+                },
+            },
+            State::AwaitingRoom(io) => match io.get_error() {
+                Some(error) => return Err(error.into()),
+                None => Transition::Next(State::HandOver),
             },
             State::Committing(ticket) => {
                 let result = ticket.result().expect("a finished ticket has its result");

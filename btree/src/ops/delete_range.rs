@@ -1,7 +1,6 @@
 //! Removing a range of entries.
 
 use std::marker::PhantomData;
-use std::ops::Bound;
 
 use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
@@ -10,7 +9,7 @@ use yieldb_pager::{Pager, PinnedPage, Tree};
 
 use crate::savepoint::Tentative;
 use crate::transaction::Transaction;
-use crate::work::Step;
+use crate::work::{RangeProgress, Step};
 use crate::{Error, KeyRange, Result};
 
 /// Removes the entries of a range, leaf by leaf.
@@ -28,8 +27,6 @@ use crate::{Error, KeyRange, Result};
 pub struct DeleteRange<'t> {
     tree: Tree,
     range: KeyRange,
-    /// How many entries were removed so far.
-    deleted: u64,
     /// The transaction itself is in the state.
     transaction: PhantomData<&'t mut Transaction>,
 }
@@ -47,8 +44,7 @@ pub enum State<'t> {
 #[derive(Debug)]
 pub struct Work<'t> {
     work: Tentative<'t>,
-    /// Where the rest of the range begins.
-    start: Bound<Vec<u8>>,
+    progress: RangeProgress,
     /// The pages fetched for this leaf: they stay until the change has seen them.
     pins: SmallVec<[PinnedPage; 4]>,
 }
@@ -59,9 +55,9 @@ pub(crate) fn delete_range(
     tree: Tree,
     range: KeyRange,
 ) -> StateMachine<DeleteRange<'_>> {
-    let start = range.start().map(<[u8]>::to_vec);
-    let work = Work { work: Tentative::begin(transaction), start, pins: SmallVec::new() };
-    let machine = DeleteRange { tree, range, deleted: 0, transaction: PhantomData };
+    let (work, progress) = (Tentative::begin(transaction), RangeProgress::default());
+    let work = Work { work, progress, pins: SmallVec::new() };
+    let machine = DeleteRange { tree, range, transaction: PhantomData };
     StateMachine::new(machine, State::Delete(Box::new(work)))
 }
 
@@ -75,25 +71,18 @@ impl<'t> StateTransition for DeleteRange<'t> {
     fn transition(&mut self, state: State<'t>, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
             State::Delete(mut work) => {
-                let start = work.start.as_ref().map(Vec::as_slice);
-                let (transaction, end) = (&mut *work.work.transaction, self.range.end());
-                match transaction.step_delete_range(self.tree, start, end)? {
-                    Step::Next(()) => Transition::Next(State::Delete(work)),
+                let Work { work: Tentative { transaction, .. }, progress, .. } = &mut *work;
+                let (start, end) = (self.range.start(), self.range.end());
+                match transaction.step_delete_range(progress, self.tree, start, end)? {
+                    Step::Next(()) => {
+                        work.pins.clear();
+                        Transition::Next(State::Delete(work))
+                    }
                     Step::Wait((), io) => Transition::Wait(State::Delete(work), io),
                     Step::Missing(page) => Transition::Next(State::Fetching(work, fetch(page))),
-                    Step::Done(edited) => {
-                        self.deleted += edited.found;
-                        match edited.rest {
-                            Some(rest) => {
-                                work.start = Bound::Included(rest);
-                                work.pins.clear();
-                                Transition::Next(State::Delete(work))
-                            }
-                            None => {
-                                work.work.keep();
-                                Transition::Done(self.deleted)
-                            }
-                        }
+                    Step::Done(deleted) => {
+                        work.work.keep();
+                        Transition::Done(deleted)
                     }
                 }
             }

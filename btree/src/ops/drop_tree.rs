@@ -27,11 +27,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct DropTree<'t> {
     transaction: &'t mut Transaction,
-    tree: Tree,
-    /// Pages to be read, the next one last, with their levels.
-    todo: Vec<(PageRef, u8)>,
-    /// The pages that were read.
-    found: Vec<(PageRun, Stamp)>,
+    dropping: Dropping,
     /// The page fetched last: it stays until it has been looked at.
     pin: Option<PinnedPage>,
 }
@@ -43,6 +39,16 @@ pub enum State {
     Gather,
     /// The next page is being fetched.
     Fetching(StateMachine<Fetch>),
+}
+
+/// A tree that is about to go.
+#[derive(Debug)]
+pub(crate) struct Dropping {
+    tree: Tree,
+    /// Pages to be read, the next one last, with their levels.
+    todo: Vec<(PageRef, u8)>,
+    /// The pages that were read.
+    found: Vec<(PageRun, Stamp)>,
 }
 
 /// How many pages one transition looks at.
@@ -60,9 +66,8 @@ pub(crate) fn drop_tree(
     transaction: &mut Transaction,
     tree: Tree,
 ) -> Result<StateMachine<DropTree<'_>>> {
-    let Root { page, level, .. } = transaction.droppable(tree)?;
-    let todo = page.map(|page| (page, level)).into_iter().collect();
-    let machine = DropTree { transaction, tree, todo, found: Vec::new(), pin: None };
+    let dropping = Dropping::begin(transaction, tree)?;
+    let machine = DropTree { transaction, dropping, pin: None };
     Ok(StateMachine::new(machine, State::Gather))
 }
 
@@ -74,14 +79,10 @@ impl StateTransition for DropTree<'_> {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Gather => match self.gather(pager)? {
+            State::Gather => match self.dropping.step(self.transaction, pager)? {
                 Walk::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
                 Walk::Found(false) => Transition::Next(State::Gather),
-                Walk::Found(true) => {
-                    let found = std::mem::take(&mut self.found);
-                    self.transaction.drop_pages(self.tree, found)?;
-                    Transition::Done(())
-                }
+                Walk::Found(true) => Transition::Done(()),
             },
             State::Fetching(mut fetch) => match fetch.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Fetching(fetch), io.into()),
@@ -94,10 +95,30 @@ impl StateTransition for DropTree<'_> {
     }
 }
 
-impl DropTree<'_> {
+impl Dropping {
+    /// Begins with the root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTree`], [`Error::MainTree`].
+    pub fn begin(transaction: &Transaction, tree: Tree) -> Result<Dropping> {
+        let Root { page, level, .. } = transaction.droppable(tree)?;
+        let todo = page.map(|page| (page, level)).into_iter().collect();
+        Ok(Dropping { tree, todo, found: Vec::new() })
+    }
+
+    /// Looks at some of the pages to be read; when none is left, the tree goes: `true`.
+    pub fn step(&mut self, transaction: &mut Transaction, pager: &Pager) -> Result<Walk<bool>> {
+        let walk = self.gather(transaction, pager)?;
+        if let Walk::Found(true) = walk {
+            transaction.drop_pages(self.tree, std::mem::take(&mut self.found))?;
+        }
+        Ok(walk)
+    }
+
     /// Looks at some of the pages to be read; `true` if none is left.
-    fn gather(&mut self, pager: &Pager) -> Result<Walk<bool>> {
-        let private = Some(self.transaction.write_set());
+    fn gather(&mut self, transaction: &Transaction, pager: &Pager) -> Result<Walk<bool>> {
+        let private = Some(transaction.write_set());
         let pages = Pages { private, resident: pager.resident()? };
         for _ in 0..BATCH {
             let Some((page, level)) = self.todo.last().copied() else { break };

@@ -16,6 +16,8 @@ pub mod next;
 pub mod open;
 pub mod put;
 pub mod read_value;
+pub mod recover;
+pub mod replay;
 pub mod stats;
 pub mod update;
 pub mod write;

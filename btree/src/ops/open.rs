@@ -11,20 +11,21 @@ use yieldb_pager::{Pager, Tree, Trees};
 
 use crate::cursor::{Cursor, Direction};
 use crate::node::Stored;
+use crate::ops::recover::{Recover, recover};
 use crate::pages::{Reader, Walk};
 use crate::{Error, KeyRange, Result, catalogue};
 
-/// Opens a database file and finds its trees.
+/// Opens a database file, finds its trees, and makes the changes again that only its log has.
 ///
 /// ```text
-///   begin -> Opening --> Learn --- no more trees --> done
+///   begin -> Opening --> Learn --- no more trees --> Recovering --> done
 ///                        ^ ^|'---- one more tree: Learn
 ///                        | '------ missing -> Fetching
 ///                        '----------------------'
 /// ```
 ///
-/// Cost: the whole catalogue is read, a few dozen bytes for each tree. An abandoned run leaves a
-/// file that can be opened.
+/// Cost: the whole catalogue is read, a few dozen bytes for each tree, and the log. An abandoned
+/// run leaves a file that can be opened.
 #[derive(Debug)]
 pub struct Open;
 
@@ -37,6 +38,8 @@ pub enum State {
     Learn(Box<Learning>),
     /// A page of the catalogue is being fetched.
     Fetching(Box<Learning>, StateMachine<Fetch>),
+    /// The changes of the log are made again.
+    Recovering(Box<StateMachine<Recover>>),
 }
 
 /// A database whose trees are being found.
@@ -78,8 +81,12 @@ impl StateTransition for Open {
                 Walk::Found(false) => {
                     let Learning { pager, trees, .. } = *learning;
                     pager.learn_trees(trees);
-                    Transition::Done(pager)
+                    Transition::Next(State::Recovering(Box::new(recover(pager))))
                 }
+            },
+            State::Recovering(mut recovering) => match recovering.step(&())? {
+                IOResult::IO(io) => Transition::Wait(State::Recovering(recovering), io.into()),
+                IOResult::Done(pager) => Transition::Done(pager),
             },
             State::Fetching(mut learning, mut fetch) => match fetch.step(&learning.pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Fetching(learning, fetch), io.into()),

@@ -1,19 +1,14 @@
 //! Making the changes of a batch, in a transaction of their own.
 
-use std::ops::Bound;
-
-use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_pager::Pager;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{PageRef, Pager, PinnedPage};
 
-use crate::batch::{Batch, BatchChange};
-use crate::descend::leaf_of;
+use crate::applying::Applying;
+use crate::batch::Batch;
 use crate::ops::begin::Begin;
 use crate::ops::commit::{Commit, commit};
-use crate::pages::{Pages, Walk};
-use crate::transaction::Transaction;
-use crate::work::{PutStage, Step};
+use crate::work::Step;
 use crate::{Error, Result};
 
 /// Makes the changes of a batch durable, all or none of them.
@@ -45,20 +40,6 @@ pub enum State {
     Committing(Box<StateMachine<Commit>>),
 }
 
-/// How many of the changes are made.
-#[derive(Debug)]
-pub struct Applying {
-    transaction: Transaction,
-    /// The change that is made next.
-    index: usize,
-    /// How far it is, if it stores something.
-    stage: PutStage,
-    /// Where the rest of its range begins, if it removes one.
-    rest: Option<Vec<u8>>,
-    /// The pages fetched for this change: they stay until it has seen them.
-    pins: SmallVec<[PinnedPage; 4]>,
-}
-
 /// How many changes are looked at ahead when a page is missing.
 const AHEAD: usize = 64;
 
@@ -82,22 +63,30 @@ impl StateTransition for Write<'_> {
                     Transition::Next(State::Apply(Box::new(Applying::new(transaction))))
                 }
             },
-            State::Apply(mut applying) => match applying.step(self.batch)? {
-                Step::Next(()) => Transition::Next(State::Apply(applying)),
-                Step::Wait((), io) => Transition::Wait(State::Apply(applying), io),
-                Step::Missing(page) => {
-                    applying.read_ahead(self.batch, pager)?;
-                    Transition::Next(State::Fetching(applying, fetch(page)))
-                }
-                Step::Done(()) => {
+            State::Apply(mut applying) => {
+                let Some(change) = self.batch.change(applying.position) else {
                     let commit = commit(applying.transaction);
-                    Transition::Next(State::Committing(Box::new(commit)))
+                    return Ok(Transition::Next(State::Committing(Box::new(commit))));
+                };
+                match applying.step(change, pager)? {
+                    Step::Next(()) => Transition::Next(State::Apply(applying)),
+                    Step::Wait((), io) => Transition::Wait(State::Apply(applying), io),
+                    Step::Missing(page) => {
+                        let next = applying.position..;
+                        let next = next.map_while(|index| self.batch.change(index));
+                        applying.read_ahead(page, next, AHEAD, pager)?;
+                        Transition::Next(State::Fetching(applying, fetch(page)))
+                    }
+                    Step::Done(()) => {
+                        applying.position += 1;
+                        Transition::Next(State::Apply(applying))
+                    }
                 }
-            },
+            }
             State::Fetching(mut applying, mut fetch) => match fetch.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Fetching(applying, fetch), io.into()),
                 IOResult::Done(page) => {
-                    applying.pins.push(page);
+                    applying.keep_in_memory(page);
                     Transition::Next(State::Apply(applying))
                 }
             },
@@ -106,84 +95,5 @@ impl StateTransition for Write<'_> {
                 IOResult::Done(version) => Transition::Done(version),
             },
         })
-    }
-}
-
-impl Applying {
-    fn new(transaction: Transaction) -> Applying {
-        let (stage, pins) = (PutStage::default(), SmallVec::new());
-        Applying { transaction, index: 0, stage, rest: None, pins }
-    }
-
-    /// Goes a step further. Done: all changes are made.
-    fn step(&mut self, batch: &Batch) -> Result<Step<(), ()>> {
-        let Some((tree, change)) = batch.change(self.index) else { return Ok(Step::Done(())) };
-        match change {
-            BatchChange::Put { key, value } => {
-                match self.transaction.step_put(self.stage, tree, key, value)? {
-                    Step::Next(stage) => self.stage = stage,
-                    Step::Wait(stage, io) => {
-                        self.stage = stage;
-                        return Ok(Step::Wait((), io));
-                    }
-                    Step::Missing(page) => {
-                        self.stage = PutStage::Change;
-                        return Ok(Step::Missing(page));
-                    }
-                    Step::Done(_) => self.next_change(),
-                }
-            }
-            BatchChange::Delete { key } => match self.transaction.step_delete(tree, key)? {
-                Step::Next(()) => {}
-                Step::Wait((), io) => return Ok(Step::Wait((), io)),
-                Step::Missing(page) => return Ok(Step::Missing(page)),
-                Step::Done(_) => self.next_change(),
-            },
-            BatchChange::DeleteRange(range) => {
-                let start = self.rest.as_deref().map_or(range.start(), Bound::Included);
-                match self.transaction.step_delete_range(tree, start, range.end())? {
-                    Step::Next(()) => {}
-                    Step::Wait((), io) => return Ok(Step::Wait((), io)),
-                    Step::Missing(page) => return Ok(Step::Missing(page)),
-                    Step::Done(edited) => {
-                        self.pins.clear();
-                        self.rest = edited.rest;
-                        if self.rest.is_none() {
-                            self.next_change();
-                        }
-                    }
-                }
-            }
-        }
-        Ok(Step::Next(()))
-    }
-
-    fn next_change(&mut self) {
-        self.index += 1;
-        self.stage = PutStage::default();
-        self.pins.clear();
-    }
-
-    /// Asks for the pages that this change and the next ones are missing.
-    fn read_ahead(&self, batch: &Batch, pager: &Pager) -> Result<()> {
-        let private = Some(self.transaction.write_set());
-        let pages = Pages { private, resident: pager.resident()? };
-        let mut missing: SmallVec<[PageRef; AHEAD]> = SmallVec::new();
-        for (tree, change) in (self.index..).map_while(|index| batch.change(index)).take(AHEAD) {
-            let (BatchChange::Put { key, .. } | BatchChange::Delete { key }) = change else {
-                break;
-            };
-            let Ok(root) = self.transaction.reader(tree).root() else { break };
-            // What is damaged is for the change itself to find.
-            if let Ok(Walk::Missing(page)) = leaf_of(&pages, root, key)
-                && !missing.contains(&page)
-            {
-                missing.push(page);
-            }
-        }
-        if missing.len() > 1 {
-            pager.prefetch(&missing);
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::{Pager, PinnedPage, Tree, value_page};
 
 use crate::node::Stored;
+use crate::record::TreeChange;
 use crate::transaction::Transaction;
 use crate::work::{PutStage, Step};
 use crate::{Error, Result};
@@ -257,12 +258,18 @@ impl<K: AsRef<[u8]>> ValueWriter<'_, K> {
     fn put(&mut self) -> Result<Step<PutStage, bool>> {
         let key = self.key.as_ref();
         if !self.is_large {
-            return self.transaction.change_put(self.tree, key, Stored::Here(&self.buffer));
+            let (tree, value) = (self.tree, self.buffer.as_slice());
+            let step = self.transaction.change_put(tree, key, Stored::Here(value))?;
+            if let Step::Done(_) = step {
+                self.transaction.recorder.note(TreeChange::Put { tree, key, value });
+            }
+            return Ok(step);
         }
         let large = self.transaction.unfinished_value(self.len);
         let step = self.transaction.change_put(self.tree, key, Stored::Large(large))?;
         if let Step::Done(_) = step {
             self.transaction.finish_value();
+            self.transaction.recorder.end();
         }
         Ok(step)
     }

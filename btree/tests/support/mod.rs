@@ -48,6 +48,8 @@ impl Store {
             database_id: Some([1; 16]),
             direct: true,
             check: check_node,
+            log: None,
+            checkpoint_only: false,
         };
         Self::open(MemoryDisk::new(), settings, seed)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use yieldb::Create;
 
-use super::{open, options, print_json};
+use super::{change, options, print_json};
 use crate::args::Global;
 use crate::error::{CliError, CliResult};
 
@@ -15,8 +15,7 @@ pub fn run(global: &Global, file: &Path, page_size: u32) -> CliResult<()> {
         return Err(CliError::usage("create makes a file, --read-only forbids it"));
     }
     let options = options(global).create(Create::New).page_size(page_size);
-    let database = open(global, options, file)?;
-    let info = database.info();
+    let info = change(global, options, file, |database| Ok(database.info()))?;
     if global.json {
         let file = file.to_string_lossy();
         return print_json(&json!({"file": file, "page_size": info.page_size}));

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, json};
 use yieldb::Create;
 
-use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line, trees};
+use super::{bytes_of, change, open_to_read, options, output, print_json, print_line, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, NOT_FOUND};
 use crate::format::insert_bytes;
@@ -22,11 +22,12 @@ pub fn put(
 ) -> CliResult<()> {
     let (key, value) = (bytes_of(global, key)?, bytes_of(global, value)?);
     let create = if create { Create::IfMissing } else { Create::Never };
-    let database = open_to_write(global, file, create)?;
-    let mut transaction = database.begin().wait()?;
-    let tree = trees::to_write(global, &mut transaction)?;
-    let replaced = transaction.put(tree, &key, &value).wait()?;
-    let version = transaction.commit().wait()?;
+    let (replaced, version) = change(global, options(global).create(create), file, |database| {
+        let mut transaction = database.begin().wait()?;
+        let tree = trees::to_write(global, &mut transaction)?;
+        let replaced = transaction.put(tree, &key, &value).wait()?;
+        Ok((replaced, transaction.commit().wait()?))
+    })?;
     if global.json {
         return print_json(&json!({"replaced": replaced, "version": version}));
     }
@@ -61,14 +62,16 @@ pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
 /// Removes keys, in one commit.
 pub fn delete(global: &Global, file: &Path, keys: &[OsString]) -> CliResult<()> {
     let keys = keys.iter().map(|key| bytes_of(global, key)).collect::<CliResult<Vec<_>>>()?;
-    let database = open_to_write(global, file, Create::Never)?;
-    let tree = trees::to_read(global, &database.snapshot())?;
-    let mut transaction = database.begin().wait()?;
-    let mut deleted: u64 = 0;
-    for key in &keys {
-        deleted += u64::from(transaction.delete(tree, key).wait()?);
-    }
-    let version = transaction.commit().wait()?;
+    let options = options(global).create(Create::Never);
+    let (deleted, version) = change(global, options, file, |database| {
+        let tree = trees::to_read(global, &database.snapshot())?;
+        let mut transaction = database.begin().wait()?;
+        let mut deleted: u64 = 0;
+        for key in &keys {
+            deleted += u64::from(transaction.delete(tree, key).wait()?);
+        }
+        Ok((deleted, transaction.commit().wait()?))
+    })?;
     if global.json {
         print_json(&json!({"deleted": deleted, "version": version}))?;
     } else {

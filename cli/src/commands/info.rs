@@ -2,60 +2,131 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use yieldb::inspect::{LogSummary, Place, RawFile, RawLog};
+use yieldb::{ErrorKind, Info};
 
-use super::{open_to_read, print_json, print_line};
+use super::{open, open_as_it_is, options, patiently, print_json, print_line};
 use crate::args::Global;
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult, DAMAGED};
 use crate::escape::Text;
 
-/// Tells what is known of a database.
+/// Tells what is known of a database, with what its log has.
 pub fn run(global: &Global, file: &Path) -> CliResult<()> {
-    let info = open_to_read(global, file)?.info();
-    let id = String::from_utf8_lossy(&Text::Hex.encode(&info.database_id)).into_owned();
+    let raw = patiently(|| RawFile::open(file, None))?;
+    let log = match raw.has_log() {
+        true => raw.log()?,
+        // If its superblock is damaged, opening it says so.
+        false => None,
+    };
+    let summary = log.as_ref().map(RawLog::summary).transpose()?;
+    let damage = summary.as_ref().and_then(|summary| summary.damages.first());
+    let (info, is_whole) = match (damage, open_as_it_is(global, file)) {
+        (None, Ok(database)) => (database.info(), true),
+        (None, Err(error)) if error.kind != Some(ErrorKind::NeedsRecovery) => return Err(error),
+        (Some(_) | None, _) => {
+            (open(global, options(global).checkpoint_only(true), file)?.info(), false)
+        }
+    };
+    let log = log.as_ref().zip(summary.as_ref());
     if global.json {
-        return print_json(&json!({
-            "format_version": info.format_version,
-            "page_size": info.page_size,
-            "file_bytes": info.file_bytes,
-            "database_id": id,
-            "entries": info.entries,
-            "trees": info.trees,
-            "version": info.version,
-            "checkpoint": info.checkpoint,
-            "session": info.session,
-            "pages": info.space.pages,
-            "used_pages": info.space.used,
-            "driver": info.driver,
-            "driver_reason": info.driver_reason,
-            "direct": info.direct,
-            "log": null,
-        }));
+        print_json(&as_json(&info, log, is_whole))?;
+    } else {
+        print_line(as_text(&info, log, is_whole))?;
     }
+    match damage {
+        None => Ok(()),
+        Some(damage) => {
+            let message = format!("{}: its log is damaged: {}", file.display(), damage.what);
+            Err(CliError::new(DAMAGED, message))
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&Text::Hex.encode(bytes)).into_owned()
+}
+
+fn as_json(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool) -> Value {
+    let place = |place: Place| json!({"position": place.position, "offset": place.offset});
+    let log = log.map(|(log, summary)| {
+        json!({
+            "id": hex(&log.id()),
+            "bytes": log.file_bytes(),
+            "start": place(log.start()),
+            "end": place(summary.end),
+            "groups": summary.groups,
+            "commits": summary.commits,
+            "new_commits": summary.new_commits,
+            "version": summary.version,
+            "replayed": is_whole,
+        })
+    });
+    json!({
+        "format_version": info.format_version,
+        "page_size": info.page_size,
+        "file_bytes": info.file_bytes,
+        "database_id": hex(&info.database_id),
+        "entries": info.entries,
+        "trees": info.trees,
+        "version": info.version,
+        "checkpoint": info.checkpoint,
+        "session": info.session,
+        "pages": info.space.pages,
+        "used_pages": info.space.used,
+        "driver": info.driver,
+        "driver_reason": info.driver_reason,
+        "direct": info.direct,
+        "log": log.unwrap_or(Value::Null),
+    })
+}
+
+fn as_text(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool) -> String {
     let direct = if info.direct { "direct I/O" } else { "through the system's cache" };
-    print_line(format_args!(
+    let of = if is_whole { "" } else { ", without what only the log has" };
+    format!(
         "format version  {}\n\
          page size       {} bytes\n\
          file size       {} bytes, {} pages, {} of them used\n\
-         database id     {id}\n\
-         entries         {}\n\
-         trees           {}\n\
-         version         {}\n\
+         database id     {}\n\
+         entries         {}{of}\n\
+         trees           {}{of}\n\
+         version         {}{of}\n\
          checkpoint      {}\n\
          session         {}\n\
-         log             none\n\
+         log             {}\n\
          driver          {} ({}), {direct}",
         info.format_version,
         info.page_size,
         info.file_bytes,
         info.space.pages,
         info.space.used,
+        hex(&info.database_id),
         info.entries,
         info.trees,
         info.version,
         info.checkpoint,
         info.session,
+        log.map_or("none".to_owned(), |(log, summary)| log_as_text(log, summary)),
         info.driver,
         info.driver_reason,
-    ))
+    )
+}
+
+fn log_as_text(log: &RawLog<'_>, summary: &LogSummary) -> String {
+    let (start, end) = (log.start(), summary.end);
+    format!(
+        "in use, id {}, {} bytes\n                \
+         from position {}, offset {}, to position {}, offset {}\n                \
+         {} groups with {} commits, of which the checkpoint does not have {}",
+        hex(&log.id()),
+        log.file_bytes(),
+        start.position,
+        start.offset,
+        end.position,
+        end.offset,
+        summary.groups,
+        summary.commits,
+        summary.new_commits,
+    )
 }

@@ -1,20 +1,22 @@
 //! `load`: entries from a file or standard input.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, IsTerminal, Seek};
+use std::io::{self, BufReader, IsTerminal, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::json;
 use yieldb::{Create, Database, Tree, WriteTransaction};
 
-use super::{open, options, print_json, print_line, trees};
+use super::{change, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
 use crate::error::{CliError, CliResult, tell};
 use crate::escape::decode_hex;
 use crate::format::Entries;
+use crate::interrupt::{self, Interrupt};
 use crate::progress::{Unit, bar};
 
 /// How many entries a commit has where the database is not empty.
@@ -40,36 +42,57 @@ pub struct What<'a> {
 }
 
 /// Stores entries from a file or standard input. Of several with the same key the last one stays.
+///
+/// Ctrl-C ends it behind the last commit, and leaves one file.
 pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
-    let (input, input_len) = open_input(what.input)?;
+    let interrupt = Interrupt::catch().map_err(|error| CliError::input(&error))?;
+    let (input, input_len) = open_input(what.input, &interrupt)?;
     let mut options = options(global).create(Create::IfMissing).page_size(what.page_size);
     if let Some(id) = what.database_id {
         let id = decode_hex(id.as_bytes()).ok().and_then(|id| <[u8; 16]>::try_from(id).ok());
         let id = id.ok_or_else(|| CliError::usage("--database-id wants 32 hexadecimal digits"))?;
         options = options.database_id(id);
     }
-    let database = open(global, options, file)?;
     let started = Instant::now();
     let mut input = Input {
         entries: Entries::new(input, what.format, global.text(), what.max_line),
         path: what.input,
         progress: bar(Unit::Bytes, input_len, global.quiet),
+        interrupt,
         started,
         count: 0,
         len: 0,
+        stored: 0,
     };
+    let loaded =
+        change(global, options, file, |database| fill(global, database, what.batch, &mut input));
+    input.progress.finish_and_clear();
+    if loaded.is_err() && input.interrupt.came() {
+        tell(&format!("{}: interrupted, {} entries are stored", file.display(), input.stored));
+        input.interrupt.end().map_err(|error| CliError::input(&error))?;
+    }
+    loaded?;
+    report(global, input.count, input.len, started.elapsed().as_secs_f64())
+}
+
+/// Stores all entries of an input.
+fn fill(
+    global: &Global,
+    database: &Database,
+    batch: Option<u64>,
+    input: &mut Input<'_>,
+) -> CliResult<()> {
     let mut transaction = database.begin().wait()?;
     let tree = trees::to_write(global, &mut transaction)?;
-    let transaction = if what.batch.is_none() && transaction.count(tree)? == 0 {
-        in_bulk(&mut input, transaction, tree)?
+    let transaction = if batch.is_none() && transaction.count(tree)? == 0 {
+        in_bulk(input, transaction, tree)?
     } else {
-        let batch = what.batch.unwrap_or(DEFAULT_BATCH);
-        in_batches(&mut input, &database, transaction, tree, batch)?
+        in_batches(input, database, transaction, tree, batch.unwrap_or(DEFAULT_BATCH))?
     };
     input.say("making them durable");
     transaction.commit().wait()?;
-    input.progress.finish_and_clear();
-    report(global, input.count, input.len, started.elapsed().as_secs_f64())
+    input.say("closing");
+    Ok(())
 }
 
 /// Fills an empty tree in one go.
@@ -104,6 +127,7 @@ fn in_batches(
         in_batch += 1;
         if in_batch == batch {
             transaction.commit().wait()?;
+            input.stored = input.count;
             transaction = database.begin().wait()?;
             in_batch = 0;
         }
@@ -113,19 +137,25 @@ fn in_batches(
 
 /// The entries, and how far they are read.
 struct Input<'a> {
-    entries: Entries<Box<dyn BufRead>>,
+    entries: Entries<BufReader<interrupt::Input>>,
     path: Option<&'a Path>,
     progress: ProgressBar,
+    interrupt: Arc<Interrupt>,
     started: Instant,
     /// How many there were so far.
     count: u64,
     /// How many bytes their keys and values had.
     len: u64,
+    /// How many of them are committed, while others are still read.
+    stored: u64,
 }
 
 impl Input<'_> {
     /// The next entry. Tells the progress bar.
     fn next(&mut self) -> CliResult<Option<(Vec<u8>, Vec<u8>)>> {
+        if self.interrupt.came() {
+            return Err(CliError::input(&io::Error::other("interrupted")));
+        }
         let entry = self.entries.next().map_err(|error| named(error, self.path))?;
         if let Some((key, value)) = &entry {
             self.count += 1;
@@ -172,19 +202,22 @@ fn named(error: CliError, path: Option<&Path>) -> CliError {
 }
 
 /// The input, and how long it is where that is known.
-fn open_input(path: Option<&Path>) -> CliResult<(Box<dyn BufRead>, Option<u64>)> {
-    let Some(path) = path else {
-        if io::stdin().is_terminal() {
-            tell("reading entries from the terminal, end with Ctrl-D");
-        }
+fn open_input(
+    path: Option<&Path>,
+    interrupt: &Arc<Interrupt>,
+) -> CliResult<(BufReader<interrupt::Input>, Option<u64>)> {
+    let opened = match path {
+        Some(path) => File::open(path),
         // Somebody may have put a file there, and even read a part of it.
-        let file = io::stdin().as_fd().try_clone_to_owned().ok().map(File::from);
-        let len = file.as_ref().and_then(left_in);
-        return Ok((Box::new(BufReader::with_capacity(1 << 16, io::stdin())), len));
+        None => io::stdin().as_fd().try_clone_to_owned().map(File::from),
     };
-    let file = File::open(path).map_err(|error| named(CliError::input(&error), Some(path)))?;
+    if path.is_none() && io::stdin().is_terminal() {
+        tell("reading entries from the terminal, end with Ctrl-D");
+    }
+    let file = opened.map_err(|error| named(CliError::input(&error), path))?;
     let len = left_in(&file);
-    Ok((Box::new(BufReader::with_capacity(1 << 16, file)), len))
+    let input = interrupt::Input::new(file, interrupt.clone());
+    Ok((BufReader::with_capacity(1 << 16, input), len))
 }
 
 /// How many bytes are left to be read, if it is a file and not a pipe.

@@ -6,6 +6,7 @@ mod entries;
 mod generate;
 mod info;
 mod load;
+mod log;
 mod page;
 mod scan;
 mod shell;
@@ -20,17 +21,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use yieldb::inspect::RawFile;
 use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Options};
 
 use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
-use crate::error::{CliError, CliResult, tell};
+use crate::error::{CliError, CliResult, LOCKED, tell};
 use crate::escape::write_json;
 
 /// Runs the command.
 pub fn run(cli: &Cli) -> CliResult<()> {
     let global = &cli.global;
     if global.durability == Durability::Relaxed {
-        let message = "--durability relaxed needs the log, which this version does not have yet";
+        let message = "--durability relaxed: this version has no such commits";
         return Err(CliError::usage(message));
     }
     if global.tree.is_some() && !cli.command.works_on_a_tree() {
@@ -76,6 +78,7 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Stats { file } => stats::run(global, file),
         Command::Check { file } => check::run(global, file),
         Command::Page { file, number, page_size } => page::run(global, file, *number, *page_size),
+        Command::Log { file, records } => log::run(global, file, *records),
         Command::Shell { file } => shell::run(global, file),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { command } => generate::man(command.as_deref()),
@@ -125,14 +128,77 @@ fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
     Ok(database)
 }
 
-/// Opens an existing database to read it, beside other readers.
+/// Opens an existing database to read it, beside other readers. What only its log has is put into
+/// the file first; where that cannot be done, in memory.
 fn open_to_read(global: &Global, file: &Path) -> CliResult<Database> {
+    let unrecovered = recover(global, file)?;
+    let opened = open_as_it_is(global, file);
+    match (opened, unrecovered) {
+        (Err(error), Some(why)) if error.kind == Some(ErrorKind::NeedsRecovery) => {
+            let message = format!("{}; to recover it failed: {}", error.message, why.message);
+            Err(CliError { message, ..error })
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// Opens an existing database to read it, and changes nothing: what only the log has is in memory.
+fn open_as_it_is(global: &Global, file: &Path) -> CliResult<Database> {
     open(global, options(global).read_only(true), file)
 }
 
-/// Opens a database to change it.
-fn open_to_write(global: &Global, file: &Path, create: Create) -> CliResult<Database> {
-    open(global, options(global).create(create), file)
+/// Puts into the file what only its log has, and removes the log. Returns why that could not be
+/// done, if others read the file or the operating system forbids it.
+fn recover(global: &Global, file: &Path) -> CliResult<Option<CliError>> {
+    if global.read_only {
+        return Ok(None);
+    }
+    match patiently(|| RawFile::open(file, None)) {
+        Ok(raw) if raw.has_log() => {}
+        Err(error) if error.code == LOCKED => return Err(error),
+        // If the file cannot be read, opening it says why.
+        Ok(_) | Err(_) => return Ok(None),
+    }
+    let opened = options(global).create(Create::Never).open(file).wait();
+    let unrecovered = match opened.and_then(|database| database.close().wait()) {
+        Ok(()) => None,
+        Err(error) => match error.kind() {
+            ErrorKind::Usage | ErrorKind::Damaged | ErrorKind::Foreign => return Err(error.into()),
+            _ => Some(CliError::from(error)),
+        },
+    };
+    if global.verbose {
+        match &unrecovered {
+            None => tell("recovered from its log"),
+            Some(why) => tell(&format!("not recovered, but read with its log: {}", why.message)),
+        }
+    }
+    Ok(unrecovered)
+}
+
+/// Opens a database, does something that changes it, and closes it, whatever came of that: so that
+/// it is one file again.
+fn change<T>(
+    global: &Global,
+    options: Options,
+    file: &Path,
+    work: impl FnOnce(&Database) -> CliResult<T>,
+) -> CliResult<T> {
+    let database = open(global, options, file)?;
+    let result = work(&database);
+    close(database, result)
+}
+
+/// Closes a database. If what was done before failed, that is what is told.
+fn close<T>(database: Database, result: CliResult<T>) -> CliResult<T> {
+    let closed = database.close().wait();
+    let value = result?;
+    closed.map_err(|error| {
+        let error = CliError::from(error);
+        let message = format!("all is stored, but closing the file failed: {}", error.message);
+        CliError { message, ..error }
+    })?;
+    Ok(value)
 }
 
 /// The bytes of an argument.

@@ -7,7 +7,7 @@ use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
 use yieldb::{Create, Database, KeyRange, Savepoint, Snapshot, Tree, WriteTransaction};
 
-use super::{open_to_write, trees};
+use super::{close, open, options, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, SYSTEM};
 use crate::escape::{Text, write_json};
@@ -26,7 +26,7 @@ Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in
 /// Answers commands until the input ends.
 pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let create = if global.read_only { Create::Never } else { Create::IfMissing };
-    let database = open_to_write(global, file, create)?;
+    let database = open(global, options(global).create(create), file)?;
     let mut shell = Shell {
         database,
         transaction: None,
@@ -35,8 +35,10 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         text: global.text(),
         json: global.json,
     };
-    shell.switch(&trees::chosen(global)?)?;
-    if io::stdin().is_terminal() { shell.prompt() } else { shell.serve(io::stdin().lock()) }
+    let result = shell.answer_all(&trees::chosen(global)?);
+    let Shell { database, transaction, .. } = shell;
+    drop(transaction);
+    close(database, result)
 }
 
 struct Shell {
@@ -72,6 +74,12 @@ impl Answer {
 }
 
 impl Shell {
+    /// Goes to a tree, and answers commands until the input ends.
+    fn answer_all(&mut self, tree: &[u8]) -> CliResult<()> {
+        self.switch(tree)?;
+        if io::stdin().is_terminal() { self.prompt() } else { self.serve(io::stdin().lock()) }
+    }
+
     /// Reads from a terminal, with a history.
     fn prompt(&mut self) -> CliResult<()> {
         let mut editor = rustyline::DefaultEditor::new()
@@ -189,8 +197,10 @@ impl Shell {
             (b"trees", []) => Ok(self.trees()),
             (b"drop-tree", [name]) => self.drop_tree(name),
             (b"rename-tree", [old, new]) => self.rename_tree(old, new),
-            // Every commit is one.
-            (b"checkpoint", []) => Ok(Answer::done()),
+            (b"checkpoint", []) => {
+                self.database.checkpoint().wait()?;
+                Ok(Answer::done())
+            }
             (b"stats", []) => Ok(self.stats()),
             (b"check", []) => self.check(),
             (b"version", []) => {

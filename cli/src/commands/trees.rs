@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use yieldb::{Create, Snapshot, Tree, WriteTransaction};
 
-use super::{bytes_of, open_to_read, open_to_write, output, print_json, print_line};
+use super::{bytes_of, change, open_to_read, options, output, print_json, print_line};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, NOT_FOUND};
 use crate::escape::Text;
@@ -39,7 +39,7 @@ pub fn missing(name: &[u8]) -> CliError {
     let shown = String::from_utf8_lossy(&Text::Escaped.encode(name)).into_owned();
     let message =
         format!("there is no tree named \"{shown}\"; `yieldb trees` lists those there are");
-    CliError { code: NOT_FOUND, message, lacks_file: true }
+    CliError { lacks_file: true, ..CliError::new(NOT_FOUND, message) }
 }
 
 /// Trees in JSON, and as lines of name and count.
@@ -75,12 +75,13 @@ pub fn list(global: &Global, file: &Path) -> CliResult<()> {
 /// Drops a tree, durably, and prints how many entries it had.
 pub fn drop_tree(global: &Global, file: &Path, name: &OsStr) -> CliResult<()> {
     let name = bytes_of(global, name)?;
-    let database = open_to_write(global, file, Create::Never)?;
-    let mut transaction = database.begin().wait()?;
-    let tree = transaction.tree(&name).ok_or_else(|| missing(&name))?;
-    let dropped = transaction.count(tree)?;
-    transaction.drop_tree(tree)?.wait()?;
-    let version = transaction.commit().wait()?;
+    let (dropped, version) = change(global, options(global).create(Create::Never), file, |db| {
+        let mut transaction = db.begin().wait()?;
+        let tree = transaction.tree(&name).ok_or_else(|| missing(&name))?;
+        let dropped = transaction.count(tree)?;
+        transaction.drop_tree(tree)?.wait()?;
+        Ok((dropped, transaction.commit().wait()?))
+    })?;
     if global.json {
         return print_json(&json!({"dropped": dropped, "version": version}));
     }
@@ -90,10 +91,11 @@ pub fn drop_tree(global: &Global, file: &Path, name: &OsStr) -> CliResult<()> {
 /// Gives a tree another name, durably.
 pub fn rename(global: &Global, file: &Path, old: &OsStr, new: &OsStr) -> CliResult<()> {
     let (old, new) = (bytes_of(global, old)?, bytes_of(global, new)?);
-    let database = open_to_write(global, file, Create::Never)?;
-    let mut transaction = database.begin().wait()?;
-    let tree = transaction.tree(&old).ok_or_else(|| missing(&old))?;
-    transaction.rename_tree(tree, &new)?;
-    let version = transaction.commit().wait()?;
+    let version = change(global, options(global).create(Create::Never), file, |db| {
+        let mut transaction = db.begin().wait()?;
+        let tree = transaction.tree(&old).ok_or_else(|| missing(&old))?;
+        transaction.rename_tree(tree, &new)?;
+        Ok(transaction.commit().wait()?)
+    })?;
     if global.json { print_json(&json!({"version": version})) } else { Ok(()) }
 }

@@ -83,6 +83,27 @@ pub fn ended(output: Output) -> Ended {
     }
 }
 
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Is there a Python to run the second reader? If not, says so.
+pub fn has_python() -> bool {
+    let found =
+        Command::new("python3").arg("--version").output().is_ok_and(|out| out.status.success());
+    if !found {
+        eprintln!("SKIPPED: there is no python3, so the second reader of the format is NOT TESTED");
+    }
+    found
+}
+
+/// Runs the second reader.
+pub fn read(path: &Path) -> Ended {
+    let script = root().join("testing/reader/reader.py");
+    ended(Command::new("python3").arg("-I").arg(script).arg(path).output().unwrap())
+}
+
 /// A listing with tabs, of `count` entries in no order.
 pub fn listing(count: u64) -> Vec<u8> {
     let mut text = Vec::new();

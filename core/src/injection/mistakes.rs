@@ -57,8 +57,6 @@ named! {
         CheckpointNumberRepeated = "checkpoint-number-repeated",
         /// The numbers of the space map's pages are lost when a checkpoint is given up.
         NumbersOfAbandonedPlan = "numbers-of-abandoned-plan",
-        /// The space map says that the numbers are used which the transaction has vacated.
-        VacatedNotInMap = "vacated-not-in-map",
 
         // Opening.
 
@@ -76,6 +74,25 @@ named! {
         DirectoryNotSynced = "directory-not-synced",
         /// A reader sees a version that a power cut can still take.
         ReaderNotSynced = "reader-not-synced",
+
+        // The log.
+
+        /// A group is acknowledged when it is durable, whatever becomes of those ahead of it.
+        GroupAheadNotAwaited = "group-ahead-not-awaited",
+        /// A commit is acknowledged when it is applied.
+        AppliedIsAcknowledged = "applied-is-acknowledged",
+        /// A commit without changes does not wait for the version that it began on.
+        UnchangedNotAwaited = "unchanged-not-awaited",
+        /// A log is used when one slot speaks of it.
+        LogBeforeSecondSlot = "log-before-second-slot",
+        /// The directory entry of a log is not made durable before it is used.
+        LogEntryNotSynced = "log-entry-not-synced",
+        /// The groups that a log was found with are trusted without a sync.
+        LogNotSynced = "log-not-synced",
+        /// What stands where the log ends is not looked at twice, nor what is written again.
+        LogReadOnce = "log-read-once",
+        /// A group goes on with the log whatever session it is of.
+        StaleGroupAccepted = "stale-group-accepted",
 
         // Numbers and stamps.
 
@@ -98,6 +115,10 @@ named! {
         ReplacedStaysDead = "replaced-stays-dead",
         /// The pages are as they were at a savepoint, the trees are not.
         TreesNotRolledBack = "trees-not-rolled-back",
+        /// What was recorded since a savepoint stays recorded when the transaction goes back to it.
+        RecordNotRolledBack = "record-not-rolled-back",
+        /// An entry is recorded each time that storing it is tried.
+        RecordedBeforeStored = "recorded-before-stored",
         /// The numbers of what a range delete, a batch or a load has made are lost when it is
         /// dropped.
         NumbersOfAbandonedWork = "numbers-of-abandoned-work",

@@ -40,6 +40,24 @@ named! {
         MapOfSeveralPages = "map-of-several-pages",
         /// A commit made the file shorter.
         FileShrank = "file-shrank",
+        /// A log was found at opening.
+        LogFound = "log-found",
+        /// Groups that might only have been in a cache were written again.
+        GroupsRewritten = "groups-rewritten",
+        /// The changes of a log were made again.
+        LogReplayed = "log-replayed",
+        /// A log began.
+        LogBegun = "log-begun",
+        /// A log ended, and its file was removed.
+        LogEnded = "log-ended",
+        /// A commit waited for room in the log.
+        LogFull = "log-full",
+        /// The log's file became longer.
+        LogGrown = "log-grown",
+        /// The log went on at its beginning.
+        LogWrapped = "log-wrapped",
+        /// So much was in the log, or in memory alone, that a checkpoint was made.
+        CheckpointDue = "checkpoint-due",
         /// A commit ended that nobody waited for any more.
         CommitUnattended = "commit-unattended",
 

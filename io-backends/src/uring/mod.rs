@@ -535,4 +535,8 @@ impl File for UringFile {
     fn directory(&self) -> PathBuf {
         self.file.directory()
     }
+
+    fn resolved_path(&self) -> PathBuf {
+        self.file.resolved_path()
+    }
 }

@@ -3,11 +3,15 @@
 use smallvec::smallvec;
 use yieldb_core::sync::{Arc, OnceLock};
 use yieldb_core::{
-    Completion, CompletionGroup, StateMachine, StateTransition, Transition, is_planted, reached,
+    Completion, CompletionGroup, IOResult, StateMachine, StateTransition, Transition, is_planted,
+    reached,
 };
 
 use crate::ledger::Plan;
-use crate::superblock::{SLOT_LEN, SLOT_OFFSETS, Superblock};
+use crate::log::writer::NewLog;
+use crate::ops::grow_log::GrowLog;
+use crate::ops::make_log::MakeLog;
+use crate::superblock::{LogUse, SLOT_LEN, SLOT_OFFSETS, Superblock};
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
@@ -16,14 +20,43 @@ use crate::{Error, Pager, Result};
 /// What a checkpoint is to make durable.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// The pages of the transaction.
+    pub subject: Subject,
+    /// What becomes of the log.
+    pub log: LogPlan,
+    /// Where the result goes.
+    pub ticket: Arc<Ticket>,
+}
+
+/// Whose pages a checkpoint writes.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    /// Those of the newest version that was applied; with the right to write, if nothing is to be
+    /// applied meanwhile.
+    Version(Option<WriterTurn>),
+    /// Those of a transaction that is not in the log, and applied when it is durable.
+    Transaction(Box<Changes>),
+}
+
+/// A transaction that was handed over.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// Its pages.
     pub set: WriteSet,
-    /// The trees of the new version. Its number and moment are the checkpoint's to give.
+    /// The trees of the new version. Its number and moment are the engine's to give.
     pub roots: RootSet,
     /// The right to write ends with the checkpoint.
     pub turn: WriterTurn,
-    /// Where the result goes.
-    pub ticket: Arc<Ticket>,
+}
+
+/// What becomes of the log when a checkpoint is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogPlan {
+    /// It goes on, or there is none.
+    Keep,
+    /// It begins if there is none: commits are going to need it.
+    Begin,
+    /// It is over: the checkpoint has all of it.
+    End,
 }
 
 /// The result of a checkpoint, for whoever waits for it.
@@ -61,39 +94,68 @@ impl Ticket {
 /// asked for it has gone away.
 ///
 /// ```text
-///   begin -> Publish --> Writing --> Syncing --> ReadingSlots --> WritingSlot, twice --> done
-///               |           |           |                             |
-///               v           v           v                             v
-///            given up    given up    poisoned                      poisoned
+///            a log begins, or is to be longer                                     no log, or it
+///   begin -> MakingLog ---> Publish -> Writing -> Syncing -> ReadingSlots        begins or ends
+///      | '-> GrowingLog ------^^ |         |         |             |               ,---------.
+///      '-----------------------' v         v         v             v               v         |
+///                             given up  given up  poisoned    WritingSlot --> WritingSlot    |
+///                                                             (first) |        (second) -> done
+///                                                the log goes on      v              |
+///                                                                   Naming        RemovingLog
+///                                                                     '-> done <-----'
 /// ```
 ///
 /// Given up: nothing durable has changed, and the transaction is undone. Poisoned: the new version
 /// may or may not be what the next open finds.
 ///
 /// Both slots name the checkpoint before. A disk may have lost a write of one of them, or let it
-/// rot: so they are read while the pages become durable, and the bad one is written first.
+/// rot: so they are read while the pages become durable, and the bad one is written first. With a
+/// log one slot is written, and then a group that names the checkpoint: if that slot is damaged
+/// later, the log says that there was something newer than the other one. Without a log both are
+/// written.
 ///
 /// An abandoned run (the process ends) leaves the version before, or from the first slot's write
-/// on perhaps the new one; nothing is acknowledged before both slots name it.
+/// on perhaps the new one; nothing is acknowledged, and no number of a replaced page is used again,
+/// before both slots, or the log, name it.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    job: Option<Job>,
+    /// The transaction; `None` for a version, and when it is over.
+    changes: Option<Box<Changes>>,
+    /// The right to write that a checkpoint of a version came with.
+    turn: Option<WriterTurn>,
+    log: LogPlan,
     ticket: Arc<Ticket>,
 }
 
 /// How far a checkpoint is.
 #[derive(Debug)]
 pub(crate) enum State {
+    /// The file of the log is made.
+    MakingLog(StateMachine<MakeLog>),
+    /// The file of the log is made longer.
+    GrowingLog(StateMachine<GrowLog>),
     /// The transaction's pages are private.
-    Publish,
-    /// They and the new space map are on their way to places that nothing durable refers to.
-    Writing(Plan, Completion),
-    /// All of them are written, and become durable, while both slots are read.
-    Syncing(Plan, Completion, Completion),
-    /// They are durable; what the slots say is still to be known.
-    ReadingSlots(Plan, Completion),
-    /// A slot that names them is written.
-    WritingSlot(Plan, Slot, Completion),
+    Publish(Option<NewLog>),
+    /// What only memory has, and the new space map, are on their way to places that nothing durable
+    /// refers to. The completion is that of the map, and of what the transaction has written.
+    Writing(Flip, Completion),
+    /// All of it is written, and becomes durable, while both slots are read.
+    Syncing(Flip, Completion, Completion),
+    /// It is durable; what the slots say is still to be known.
+    ReadingSlots(Flip, Completion),
+    /// A slot that names it is written.
+    WritingSlot(Flip, Slot, Completion),
+    /// The group of the log becomes durable that names the checkpoint.
+    Naming(Flip, Completion),
+    /// No slot says any more that there is a log; its file goes.
+    RemovingLog(Flip, Completion),
+}
+
+/// What both slots are to say, and the log that begins with that.
+#[derive(Debug)]
+pub(crate) struct Flip {
+    plan: Plan,
+    new_log: Option<NewLog>,
 }
 
 /// Which of the superblock's slots is written.
@@ -105,16 +167,37 @@ pub(crate) enum Slot {
     Second,
 }
 
+/// How many writes of pages a checkpoint has in flight.
+const DEPTH: usize = 32;
+
 /// The machine of a job.
-pub(crate) fn begin(job: Job) -> StateMachine<Checkpoint> {
-    let ticket = job.ticket.clone();
-    StateMachine::new(Checkpoint { job: Some(job), ticket }, State::Publish)
+pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
+    let Job { subject, log, ticket } = job;
+    let (changes, turn) = match subject {
+        Subject::Version(turn) => (None, turn),
+        Subject::Transaction(changes) => (Some(changes), None),
+    };
+    let state = if let Some(making) = pager.log().make(log, pager) {
+        State::MakingLog(making)
+    } else if changes.is_none()
+        && let Some(growing) = pager.log().begin_growth(log, pager)
+    {
+        State::GrowingLog(growing)
+    } else {
+        State::Publish(None)
+    };
+    StateMachine::new(Checkpoint { changes, turn, log, ticket }, state)
 }
 
 impl Checkpoint {
     /// Where the result goes.
     pub fn ticket(&self) -> &Arc<Ticket> {
         &self.ticket
+    }
+
+    /// Is it one of a version, beside which others may commit?
+    pub fn is_of_version(&self) -> bool {
+        self.changes.is_none() && self.turn.is_none()
     }
 }
 
@@ -126,86 +209,175 @@ impl StateTransition for Checkpoint {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Publish => {
-                let (plan, writes) = self.publish(pager)?;
-                Transition::Wait(State::Writing(plan, writes.clone()), writes)
-            }
-            State::Writing(plan, writes) => {
-                if let Some(error) = writes.get_error()
-                    && !is_planted!(WriteErrorIgnored)
-                {
-                    return Err(self.give_up(pager, Some(plan), error.into()));
+            State::MakingLog(mut making) => match making.step(pager) {
+                Ok(IOResult::IO(io)) => Transition::Wait(State::MakingLog(making), io.into()),
+                Ok(IOResult::Done(log)) => Transition::Next(State::Publish(Some(log))),
+                Err(error) => {
+                    // The commit does not need it: it is a checkpoint.
+                    tracing::warn!(file = %pager.file().path().display(), %error, "no log");
+                    Transition::Next(State::Publish(None))
                 }
-                let sync = Completion::sync();
-                if is_planted!(PagesNotSynced) {
-                    return Ok(write_slot(pager, plan, Slot::First));
+            },
+            State::GrowingLog(mut growing) => match growing.step(pager) {
+                Ok(IOResult::IO(io)) => Transition::Wait(State::GrowingLog(growing), io.into()),
+                Ok(IOResult::Done(blocks)) => {
+                    pager.log().grow(blocks);
+                    Transition::Next(State::Publish(None))
                 }
-                pager.file().sync_data(sync.clone());
-                let slots = read_slots(pager);
-                Transition::Wait(State::Syncing(plan, slots, sync.clone()), sync)
+                Err(error @ Error::Poisoned { .. }) => return Err(error),
+                Err(error) => {
+                    // The log does as it is.
+                    tracing::warn!(file = %pager.file().path().display(), %error, "a short log");
+                    Transition::Next(State::Publish(None))
+                }
+            },
+            State::Publish(new_log) => {
+                let (flip, others) = self.publish(pager, new_log)?;
+                Transition::Next(State::Writing(flip, others))
             }
-            State::Syncing(plan, slots, sync) if sync.failed() && is_planted!(SyncRetried) => {
+            State::Writing(flip, others) => self.write(pager, flip, others)?,
+            State::Syncing(flip, slots, sync) if sync.failed() && is_planted!(SyncRetried) => {
                 let again = Completion::sync();
                 pager.file().sync_data(again.clone());
-                Transition::Wait(State::Syncing(plan, slots, again.clone()), again)
+                Transition::Wait(State::Syncing(flip, slots, again.clone()), again)
             }
-            State::Syncing(plan, slots, sync) => {
+            State::Syncing(flip, slots, sync) => {
                 check(pager, &sync)?;
-                Transition::Wait(State::ReadingSlots(plan, slots.clone()), slots)
+                Transition::Wait(State::ReadingSlots(flip, slots.clone()), slots)
             }
-            State::ReadingSlots(mut plan, slots) => {
-                plan.first_slot = first_slot(pager, plan.first_slot, &slots);
-                write_slot(pager, plan, Slot::First)
+            State::ReadingSlots(mut flip, slots) => {
+                flip.plan.first_slot = first_slot(pager, flip.plan.first_slot, &slots);
+                write_slot(pager, flip, Slot::First)
             }
-            State::WritingSlot(plan, Slot::First, write) if !is_planted!(SecondSlotNotWritten) => {
+            State::WritingSlot(flip, slot, write) => {
                 check(pager, &write)?;
-                write_slot(pager, plan, Slot::Second)
+                self.slot_is_written(pager, flip, slot)?
             }
-            State::WritingSlot(plan, Slot::First | Slot::Second, write) => {
-                check(pager, &write)?;
-                let version = plan.superblock.version;
-                self.conclude(pager, plan);
-                Transition::Done(version)
+            State::Naming(flip, named) => {
+                check(pager, &named)?;
+                self.conclude(pager, flip)?
+            }
+            State::RemovingLog(flip, removed) => {
+                if let Some(error) = removed.get_error() {
+                    // No slot speaks of it: the next log empties it.
+                    tracing::warn!(file = %pager.file().path().display(), %error, "a log is left");
+                }
+                self.conclude(pager, flip)?
             }
         })
     }
 }
 
 impl Checkpoint {
-    /// Publishes the transaction's pages, plans the space map, and starts writing both.
-    fn publish(&mut self, pager: &Pager) -> Result<(Plan, Completion)> {
-        let job = self.job.as_mut().expect("a job that is published is not over");
-        if let Err(error) = job.set.settle() {
-            return Err(self.give_up(pager, None, error));
-        }
-        let pages = job.set.finish(pager);
-        let planned = pager.ledger().plan(&job.set, &job.roots);
-        let (plan, image) = match planned {
-            Ok(planned) => planned,
+    /// Publishes the transaction's pages, plans the space map, and starts writing it.
+    fn publish(&mut self, pager: &Pager, new_log: Option<NewLog>) -> Result<(Flip, Completion)> {
+        let log = match (self.log, &new_log) {
+            (LogPlan::End, _) => None,
+            (LogPlan::Keep | LogPlan::Begin, Some(new_log)) => Some(new_log.log_use(pager)),
+            (LogPlan::Keep | LogPlan::Begin, None) => pager.log().head(),
+        };
+        let plan = match self.plan(pager, log) {
+            Ok(plan) => plan,
             Err(error) => return Err(self.give_up(pager, None, error)),
         };
-        let map = match plan.encode_map(&image) {
+        let map = match plan.encode_map() {
             Ok(map) => map,
             Err(error) => return Err(self.give_up(pager, Some(plan), error)),
         };
         let mut group = CompletionGroup::silent();
-        if !is_planted!(RunsNotAwaited) {
-            self.job.as_ref().expect("it is not over").set.add_writes_to(&mut group);
+        if let Some(changes) = &self.changes
+            && !is_planted!(RunsNotAwaited)
+        {
+            changes.set.add_writes_to(&mut group);
         }
-        group.add(&pager.write_out(&pages));
         for (id, buffer) in map {
             let write = Completion::write(smallvec![buffer.share()]);
             group.add(&write);
             pager.file().write(pager.offset_of(id), false, write);
         }
-        Ok((plan, group.build()))
+        Ok((Flip { plan, new_log }, group.build()))
+    }
+
+    /// Decides what both slots will say.
+    fn plan(&mut self, pager: &Pager, log: Option<LogUse>) -> Result<Plan> {
+        let Some(changes) = &mut self.changes else {
+            let mut ledger = pager.ledger();
+            ledger.dirty().begin();
+            return Ok(ledger.plan_applied(log));
+        };
+        changes.set.settle()?;
+        let pages = changes.set.finish(pager);
+        let mut ledger = pager.ledger();
+        pages.iter().for_each(|page| ledger.dirty().add(*page));
+        ledger.dirty().begin();
+        ledger.plan(&changes.set, &changes.roots, log)
+    }
+
+    /// Keeps writes of pages in flight; when all of it is in the file, syncs it.
+    fn write(
+        &mut self,
+        pager: &Pager,
+        flip: Flip,
+        others: Completion,
+    ) -> Result<Transition<Checkpoint>> {
+        let is_careless = is_planted!(WriteErrorIgnored);
+        match pager.write_dirty(DEPTH) {
+            Err(error) if !is_careless => return Err(self.give_up(pager, Some(flip.plan), error)),
+            Ok(Some(io)) => return Ok(Transition::Wait(State::Writing(flip, others), io)),
+            Ok(None) | Err(_) => {}
+        }
+        if !others.finished() {
+            return Ok(Transition::Wait(State::Writing(flip, others.clone()), others));
+        }
+        if let Some(error) = others.get_error()
+            && !is_careless
+        {
+            return Err(self.give_up(pager, Some(flip.plan), error.into()));
+        }
+        if is_planted!(PagesNotSynced) {
+            return Ok(write_slot(pager, flip, Slot::First));
+        }
+        let sync = Completion::sync();
+        pager.file().sync_data(sync.clone());
+        let slots = read_slots(pager);
+        Ok(Transition::Wait(State::Syncing(flip, slots, sync.clone()), sync))
+    }
+
+    /// Goes on when a slot names the checkpoint.
+    fn slot_is_written(
+        &mut self,
+        pager: &Pager,
+        flip: Flip,
+        slot: Slot,
+    ) -> Result<Transition<Checkpoint>> {
+        let goes_on = flip.plan.superblock.log.is_some() && flip.new_log.is_none();
+        Ok(match slot {
+            Slot::First if goes_on => {
+                let named = pager.log().name(flip.plan.superblock.checkpoint);
+                Transition::Wait(State::Naming(flip, named.clone()), named)
+            }
+            Slot::First if flip.new_log.is_some() && is_planted!(LogBeforeSecondSlot) => {
+                self.conclude(pager, flip)?
+            }
+            Slot::First if !is_planted!(SecondSlotNotWritten) => {
+                write_slot(pager, flip, Slot::Second)
+            }
+            Slot::First | Slot::Second => match pager.log().remove(self.log, pager) {
+                Some(removed) => {
+                    Transition::Wait(State::RemovingLog(flip, removed.clone()), removed)
+                }
+                None => self.conclude(pager, flip)?,
+            },
+        })
     }
 
     /// Undoes the transaction: nothing durable refers to its pages.
     fn give_up(&mut self, pager: &Pager, plan: Option<Plan>, error: Error) -> Error {
         reached!(CheckpointGivenUp);
-        let mut job = self.job.take().expect("a job that is given up is not over");
-        job.set.give_up(pager);
+        pager.with_ledger(|ledger| ledger.dirty().end());
+        if let Some(mut changes) = self.changes.take() {
+            changes.set.give_up(pager);
+        }
         if let Some(plan) = plan
             && !is_planted!(NumbersOfAbandonedPlan)
         {
@@ -214,13 +386,31 @@ impl Checkpoint {
         error
     }
 
-    /// Makes the new version the newest.
-    fn conclude(&mut self, pager: &Pager, plan: Plan) {
-        let Job { set, roots, turn, ticket: _ } =
-            self.job.take().expect("a job that is concluded is not over");
-        pager.with_ledger(|ledger| ledger.conclude(plan, roots, set.dead(), pager.cache()));
-        set.keep(pager);
-        drop(turn);
+    /// Makes the new version the newest that is durable.
+    fn conclude(&mut self, pager: &Pager, flip: Flip) -> Result<Transition<Checkpoint>> {
+        let Flip { plan, new_log } = flip;
+        let (version, log) = (plan.superblock.version, plan.superblock.log);
+        let changes = self.changes.take();
+        pager.with_ledger(|ledger| {
+            let cache = pager.cache();
+            if let Some(changes) = &changes {
+                let applied = ledger.apply(&changes.set, changes.roots.clone(), cache);
+                applied.expect("what was planned can be applied");
+            }
+            ledger.conclude(plan, cache);
+            ledger.acknowledge(version, cache);
+        });
+        match new_log {
+            Some(new_log) => pager.log().begin(new_log, pager)?,
+            None => pager.log().pass(version, log, pager),
+        }
+        if let Some(changes) = changes {
+            let Changes { set, roots: _, turn } = *changes;
+            set.keep(pager);
+            drop(turn);
+        }
+        self.turn = None;
+        Ok(Transition::Done(version))
     }
 }
 
@@ -233,40 +423,41 @@ fn read_slots(pager: &Pager) -> Completion {
     read
 }
 
-/// The slot that is written first: `usual`, unless the other one does not say what it was told. A
-/// power cut may tear what is being written, and then the other one has to be good.
+/// The slot that is written first: `usual`, unless the other one, which is the newest, does not say
+/// what it was told. A power cut may tear what is being written, and then the other one has to be
+/// good.
 fn first_slot(pager: &Pager, usual: usize, slots: &Completion) -> usize {
     let (durable, blocks) = (pager.superblock(), slots.take_buffers());
     if slots.failed() || is_planted!(SlotsNotRead) {
         return usual;
     }
-    let is_good = |slot: usize| Superblock::parse(&blocks[slot]).is_ok_and(|said| said == durable);
-    if is_good(usual) && !is_good(1 - usual) {
-        reached!(SlotDamaged);
-        return 1 - usual;
+    let newest = 1 - usual;
+    if Superblock::parse(&blocks[newest]).is_ok_and(|said| said == durable) {
+        return usual;
     }
-    usual
+    reached!(SlotDamaged);
+    newest
 }
 
 /// Starts writing one slot of the superblock, durably.
-fn write_slot(pager: &Pager, plan: Plan, slot: Slot) -> Transition<Checkpoint> {
+fn write_slot(pager: &Pager, flip: Flip, slot: Slot) -> Transition<Checkpoint> {
     let index = match slot {
-        Slot::First => plan.first_slot,
-        Slot::Second => 1 - plan.first_slot,
+        Slot::First => flip.plan.first_slot,
+        Slot::Second => 1 - flip.plan.first_slot,
     };
     let mut block = pager.superblocks().take().expect("one checkpoint writes one slot at a time");
-    plan.superblock.encode(&mut block);
+    flip.plan.superblock.encode(&mut block);
     debug_assert_eq!(block.len(), SLOT_LEN);
     let write = Completion::write(smallvec![block.share()]);
     let durable = !is_planted!(SlotNotDurable);
     pager.file().write(SLOT_OFFSETS[index], durable, write.clone());
     if is_planted!(SlotNotAwaited) {
-        return Transition::Next(State::WritingSlot(plan, Slot::Second, write));
+        return Transition::Next(State::WritingSlot(flip, Slot::Second, write));
     }
     if matches!(slot, Slot::First) && is_planted!(SlotsTogether) {
-        return Transition::Next(State::WritingSlot(plan, slot, write));
+        return Transition::Next(State::WritingSlot(flip, slot, write));
     }
-    Transition::Wait(State::WritingSlot(plan, slot, write.clone()), write)
+    Transition::Wait(State::WritingSlot(flip, slot, write.clone()), write)
 }
 
 /// A failed sync or slot leaves it open which version is durable.

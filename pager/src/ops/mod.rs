@@ -2,5 +2,9 @@
 
 pub mod checkpoint;
 pub mod fetch;
+pub mod find_log;
+pub mod grow_log;
+pub mod make_log;
 pub mod open;
+pub mod read_log;
 pub(crate) mod turn;

@@ -1,17 +1,21 @@
 //! Opening a database file.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, File, IO, LockKind, OpenOptions, StateMachine, StateTransition,
-    Transition, is_planted, reached,
+    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, LockKind, OpenOptions,
+    StateMachine, StateTransition, Transition, is_planted, reached,
 };
 
 use crate::cache::{Cache, CheckPage, FramePool, Joined, PendingRead, check_limit};
 use crate::ledger::{Ledger, empty_space};
+use crate::log::writer::{LogLimits, LogWriter};
+use crate::ops::find_log::{FindLog, FoundLog, find_log};
+use crate::ops::read_log::LogReader;
 use crate::pager::Parts;
 use crate::space::map::MapLoader;
 use crate::superblock::{
@@ -37,6 +41,10 @@ pub struct Settings {
     pub direct: bool,
     /// What nodes must be like.
     pub check: CheckPage,
+    /// The log that commits go into; `None` where each is to be a checkpoint.
+    pub log: Option<LogLimits>,
+    /// Is only the checkpoint wanted, whatever the log has? Then the file is only to be read.
+    pub checkpoint_only: bool,
 }
 
 /// The memory for pages.
@@ -105,6 +113,8 @@ pub enum State {
     Opening(Completion),
     /// Its two slots are being read.
     ReadingSlots(OpenFile, Completion),
+    /// The log that the slot speaks of is being looked for, and read.
+    FindingLog(Known, Box<StateMachine<FindLog>>),
     /// A new file gets its length.
     Growing(Known, Completion),
     /// What may only be in a cache becomes durable.
@@ -141,6 +151,9 @@ pub struct Known {
     superblock: Superblock,
     /// The slot that counts.
     slot: usize,
+    /// Does the other one say the same?
+    is_settled: bool,
+    log: Option<FoundLog>,
 }
 
 /// A pager whose space map is not complete.
@@ -157,6 +170,7 @@ pub struct Unfinished {
 ///
 /// [`yieldb_core::Error::OutOfMemory`]; [`Error::CacheTooSmall`] for a file that is to be new.
 pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
+    assert!(settings.read_only || !settings.checkpoint_only, "a checkpoint is behind its log");
     if settings.create == Create::New {
         settings.cache.check(settings.page_size)?;
     }
@@ -188,24 +202,18 @@ impl StateTransition for Open {
                 let read = io.result().expect("the read is finished")?;
                 self.choose(file, &io, read)?
             }
+            State::FindingLog(mut chosen, mut finding) => match finding.step(&())? {
+                IOResult::IO(io) => Transition::Wait(State::FindingLog(chosen, finding), io.into()),
+                IOResult::Done(found) => {
+                    chosen.log = Some(found);
+                    self.settle(chosen)?
+                }
+            },
             State::Growing(chosen, io) => {
                 io.result().expect("the write is finished")?;
                 self.prepare(chosen)
             }
-            State::Preparing(chosen, io) => {
-                let synced = io.result().expect("the sync is finished");
-                if self.settings.read_only {
-                    reached!(ReaderSynced);
-                    if let Some(error) = synced.err().filter(|error| !is_unwritable(error)) {
-                        return Err(error.into());
-                    }
-                    return self.begin_map(chosen);
-                }
-                synced?;
-                // A new file has no slot yet.
-                let has_slot = chosen.superblock.session > 0 && !is_planted!(ChosenNotRewritten);
-                self.write_slot(chosen, if has_slot { Slot::Chosen } else { Slot::First })
-            }
+            State::Preparing(chosen, io) => self.begin_session(chosen, &io)?,
             State::WritingSlot(chosen, Slot::Chosen, io) => {
                 io.result().expect("the write is finished")?;
                 self.write_slot(chosen, Slot::First)
@@ -279,8 +287,10 @@ impl Open {
             space_level: 0,
             page_count: reserved_page_count(page_size),
             next_tree: 1,
+            log: None,
         };
-        let chosen = Known { file: OpenFile(file), superblock, slot: 1 };
+        let file = OpenFile(file);
+        let chosen = Known { file, superblock, slot: 1, is_settled: false, log: None };
         let io = self.grow(&chosen);
         Ok(Transition::Wait(State::Growing(chosen, io.clone()), io))
     }
@@ -321,8 +331,19 @@ impl Open {
         let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
         drop(slots);
         self.settings.cache.check(superblock.page_size)?;
-        let chosen = Known { file, superblock, slot };
-        let is_settled = spare.is_none();
+        let chosen = Known { file, superblock, slot, is_settled: spare.is_none(), log: None };
+        if chosen.superblock.log.is_none() || self.settings.checkpoint_only {
+            return self.settle(chosen);
+        }
+        let (io, path, superblock) = (self.io.clone(), chosen.log_path(), &chosen.superblock);
+        let (is_read_only, direct) = (self.settings.read_only, self.settings.direct);
+        let finding = find_log(io, path, superblock.clone(), is_read_only, direct);
+        Ok(Transition::Next(State::FindingLog(chosen, Box::new(finding))))
+    }
+
+    /// Goes on when it is known what the file says.
+    fn settle(&self, chosen: Known) -> Result<Transition<Self>> {
+        let is_settled = chosen.is_settled && chosen.log.is_none();
         if self.settings.read_only && (is_settled || is_planted!(ReaderNotSynced)) {
             self.begin_map(chosen)
         } else {
@@ -341,7 +362,35 @@ impl Open {
         } else {
             chosen.file.0.sync_data(io.clone());
         }
+        let io = match &chosen.log {
+            None => io,
+            Some(_) if is_planted!(LogNotSynced) => io,
+            Some(log) => {
+                let log_io = Completion::sync();
+                log.file.0.sync_data(log_io.clone());
+                let mut both = CompletionGroup::silent();
+                both.add(&io);
+                both.add(&log_io);
+                both.build()
+            }
+        };
         Transition::Wait(State::Preparing(chosen, io.clone()), io)
+    }
+
+    /// Goes on when what was in a cache is durable.
+    fn begin_session(&self, chosen: Known, io: &Completion) -> Result<Transition<Self>> {
+        let synced = io.result().expect("the sync is finished");
+        if self.settings.read_only {
+            reached!(ReaderSynced);
+            if let Some(error) = synced.err().filter(|error| !is_unwritable(error)) {
+                return Err(error.into());
+            }
+            return self.begin_map(chosen);
+        }
+        synced?;
+        // A new file has no slot yet.
+        let has_slot = chosen.superblock.session > 0 && !is_planted!(ChosenNotRewritten);
+        Ok(self.write_slot(chosen, if has_slot { Slot::Chosen } else { Slot::First }))
     }
 
     /// Writes a slot, durably; the first one names the new session.
@@ -388,8 +437,9 @@ impl Open {
         let cache = Cache::new(&pool, &chosen.file.0, self.settings.check)?;
         let Some(root) = superblock.space else {
             let space = empty_space(superblock);
-            let ledger = Ledger::new(superblock.clone(), chosen.slot, space, &[]);
-            return Ok(Transition::Done(self.pager(chosen, cache, ledger)));
+            let session = self.session(superblock);
+            let ledger = Ledger::new(superblock.clone(), session, chosen.slot, space, &[]);
+            return Ok(Transition::Done(self.pager(chosen, cache, ledger)?));
         };
         let loader = MapLoader::new(
             superblock.page_size,
@@ -399,6 +449,12 @@ impl Open {
         );
         let loader = loader.map_err(|what| OpenError::Damaged { what })?;
         self.read_map(Box::new(Unfinished { chosen, cache, loader }))
+    }
+
+    /// The session of what is made from now on. One that only reads makes pages as well, in memory:
+    /// those that the changes of the log come to.
+    fn session(&self, superblock: &Superblock) -> u32 {
+        superblock.session + u32::from(self.settings.read_only)
     }
 
     /// The memory for pages of this size.
@@ -428,20 +484,35 @@ impl Open {
         let (space, map) = loader
             .finish(reserved_page_count(superblock.page_size))
             .map_err(|what| OpenError::Damaged { what })?;
-        let ledger = Ledger::new(superblock, chosen.slot, space, &map);
-        Ok(Transition::Done(self.pager(chosen, cache, ledger)))
+        let session = self.session(&superblock);
+        let ledger = Ledger::new(superblock, session, chosen.slot, space, &map);
+        Ok(Transition::Done(self.pager(chosen, cache, ledger)?))
     }
 
-    fn pager(&self, chosen: Known, cache: Arc<Cache>, ledger: Ledger) -> Arc<Pager> {
-        Pager::new(Parts {
+    fn pager(&self, chosen: Known, cache: Arc<Cache>, ledger: Ledger) -> Result<Arc<Pager>> {
+        let log_path = chosen.log_path();
+        let Known { file, superblock, log, .. } = chosen;
+        let writer = LogWriter::new(self.settings.log, log_path, log.as_ref(), &superblock)?;
+        Ok(Pager::new(Parts {
             io: self.io.clone(),
-            file: chosen.file.0,
-            page_size: chosen.superblock.page_size,
+            file: file.0,
+            page_size: superblock.page_size,
             read_only: self.settings.read_only,
             cache,
             superblocks: self.superblocks.clone(),
             ledger,
-        })
+            log: writer,
+            recovery: log.map(LogReader::new).transpose()?,
+        }))
+    }
+}
+
+impl Known {
+    /// Where the log is, if there is one.
+    fn log_path(&self) -> PathBuf {
+        let mut name = OsString::from(self.file.0.resolved_path());
+        name.push("-log");
+        PathBuf::from(name)
     }
 }
 

@@ -134,6 +134,8 @@ pub struct WriteSet {
     /// Pages of runs that are published, and will be written together with the next ones.
     unwritten: Vec<PageId>,
     writes: Writes,
+    /// Were pages published for want of room?
+    has_spilled: bool,
     /// Why the transaction can only be given up.
     doomed: Option<IoFailure>,
 }
@@ -157,6 +159,7 @@ impl WriteSet {
             reserve: Reserve::default(),
             unwritten: Vec::new(),
             writes: Writes::default(),
+            has_spilled: false,
             doomed: None,
         }
     }
@@ -195,6 +198,22 @@ impl WriteSet {
         self.private.is_empty() && self.published.is_empty() && self.dead.is_empty()
     }
 
+    /// How many private pages there are.
+    pub fn private_count(&self) -> usize {
+        self.private.len()
+    }
+
+    /// Has the transaction written out pages, other than those of runs, before its end? Also if it
+    /// has given them up since.
+    pub fn has_spilled(&self) -> bool {
+        self.has_spilled
+    }
+
+    /// How many pages and runs of the version before the transaction has replaced.
+    pub fn replaced_count(&self) -> usize {
+        self.dead.len()
+    }
+
     /// The stamp of the pages that are made now.
     pub fn stamp(&self) -> Stamp {
         self.stamp
@@ -229,7 +248,9 @@ impl WriteSet {
             return Err(Error::CacheTooSmall { bytes, min: 2 * count as u64 * page_len });
         }
         if !self.private.is_empty() && self.private.len() + count > pager.private_limit() {
+            pager.check_spill()?;
             reached!(PagesWrittenEarly);
+            self.has_spilled = true;
             let pages = self.publish(pager);
             self.advance_stamp(pager);
             self.writes.push(pager.write_out(&pages), pages.len());
@@ -250,12 +271,16 @@ impl WriteSet {
     fn await_writes(&mut self, pager: &Pager, count: usize) -> Result<Option<Completion>> {
         self.check_writes()?;
         let on_the_way = self.writes.page_count() + self.unwritten.len();
+        if on_the_way + count > pager.in_flight_limit() && self.writes.oldest().is_none() {
+            pager.check_spill()?;
+        }
         if on_the_way + count > pager.in_flight_limit()
             && let Some(io) = self.writes.oldest()
         {
             return Ok(Some(io));
         }
         if self.vacated_count >= pager.vacated_limit() as u64 {
+            pager.check_spill()?;
             self.write_runs(pager);
             if let Some(io) = self.writes.oldest() {
                 return Ok(Some(io));
@@ -425,17 +450,6 @@ impl WriteSet {
     /// The published pages and the runs that belong to the transaction.
     pub(crate) fn made(&self) -> impl Iterator<Item = PageRun> + '_ {
         self.published.runs()
-    }
-
-    /// The numbers that the transaction has in reserve, or has vacated.
-    pub(crate) fn unused(&self) -> impl Iterator<Item = PageRun> + '_ {
-        let reserved = self.reserve.numbers.iter().map(|page| PageRun::from(*page));
-        let vacated = if self.vacated.is_empty() || !is_planted!(VacatedNotInMap) {
-            &self.vacated[..]
-        } else {
-            &[]
-        };
-        reserved.chain(vacated.iter().copied())
     }
 
     /// Ends the transaction well: its published pages belong to a version now, and all its writes

@@ -101,7 +101,7 @@ impl WriteSet {
             unfinished.published_count += 1;
             self.unwritten.push(page);
         }
-        if self.unwritten.len() >= pager.piece_len() {
+        if self.unwritten.len() >= pager.piece_len() && !pager.is_read_only() {
             self.write_runs(pager);
         }
         count

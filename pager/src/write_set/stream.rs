@@ -75,6 +75,7 @@ impl WriteSet {
         {
             return Ok(Some(io));
         }
+        self.has_spilled = true;
         let pages = self.publish(pager);
         self.writes.push(pager.write_out(&pages), pages.len());
         Ok(None)

@@ -68,6 +68,8 @@ impl Store {
             database_id: Some([1; 16]),
             direct: true,
             check: |_| Ok(()),
+            log: None,
+            checkpoint_only: false,
         };
         let mut machine = open(backend.io.clone(), Path::new("db"), settings).unwrap();
         let pager = loop {

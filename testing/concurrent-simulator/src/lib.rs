@@ -14,13 +14,13 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use simulator::computer::{Computer, FaultRates};
+use simulator::computer::{Computer, FaultRates, Mark};
 use simulator::disk::Disk;
 use simulator::host::Host;
 use simulator::model::Promise;
 use simulator::plan::{CrashKind, Operation};
 use simulator::random::Random;
-use simulator::recovery::{Context, Left, PATH};
+use simulator::recovery::{Context, LOG_PATH, Left, PATH};
 use simulator::session::compare;
 use simulator::tolerance::Tolerance;
 use yieldb_core::injection;
@@ -37,6 +37,9 @@ struct Run<'p> {
     random: Random,
     crashes: RefCell<Random>,
     is_damaged: bool,
+    /// How far things were when a write to the log was lost, if one was since the database was
+    /// opened.
+    misplaced: Option<Mark>,
 }
 
 /// Runs a plan: its operations are shared out among tasks.
@@ -49,7 +52,7 @@ pub fn run(context: &Context<'_>) {
     let mut random = Random::new(plan.seed ^ 0x2545_f491);
     let crashes = RefCell::new(random.fork());
     let versions = Rc::default();
-    let run = Run { context, versions, random, crashes, is_damaged: false };
+    let run = Run { context, versions, random, crashes, is_damaged: false, misplaced: None };
     injection::force(plan.schedule(), || run.processes());
 }
 
@@ -64,6 +67,7 @@ impl Run<'_> {
             is_first = false;
             let left = self.process(&computer, part);
             self.is_damaged |= computer.damage_fired();
+            self.misplaced = computer.misplaced(LOG_PATH).or(self.misplaced);
             self.context.stop(&computer);
             let Some(next) = left else { return };
             disk = next;
@@ -81,7 +85,8 @@ impl Run<'_> {
         };
         host.attach(&database);
         let snapshot = database.snapshot();
-        let state = self.promise().state(snapshot.version()).clone();
+        let state = self.promise(self.misplaced).state(snapshot.version()).clone();
+        self.misplaced = None;
         self.versions.borrow_mut().begin(snapshot.version());
         let compared =
             host.run(compare(&snapshot, &state, false), &mut |_| ControlFlow::Continue(()));
@@ -147,15 +152,16 @@ impl Run<'_> {
         if self.crashes.borrow_mut().one_in(self.context.plan.shape.crash_one_in) {
             let mut random = self.crashes.borrow_mut().fork();
             let is_damaged = self.is_damaged || host.computer.damage_fired();
-            let promise = self.promise();
-            let left = |disk| Left { disk, promise: promise.clone(), is_damaged };
+            let promise = self.promise(host.computer.misplaced(LOG_PATH));
+            let left =
+                |disk| Left { disk, promise: promise.clone(), is_damaged, is_misplaced: false };
             self.context.try_crash(host, left, &mut random);
         }
         ControlFlow::Continue(())
     }
 
-    fn promise(&self) -> Promise {
+    fn promise(&self, misplaced: Option<Mark>) -> Promise {
         let is_weak = self.context.plan.profile == simulator::profile::Profile::Lies;
-        self.versions.borrow().promise(is_weak)
+        self.versions.borrow().promise(is_weak, misplaced)
     }
 }

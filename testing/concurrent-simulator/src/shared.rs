@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use simulator::computer::Mark;
 use simulator::host::{Host, Patience, drive};
 use simulator::model::{Promise, State};
 use simulator::plan::{Change, Ending, Operation, Plan, Read};
@@ -40,12 +41,22 @@ impl Versions {
         self.seen = self.seen.max(number);
     }
 
-    /// What there may be after a crash.
-    pub fn promise(&self, is_weak: bool) -> Promise {
+    /// How far things are.
+    pub fn mark(&self) -> Mark {
+        Mark { acknowledged: self.seen, submitted: self.states.len().max(1) as u64 - 1 }
+    }
+
+    /// What there may be after a crash, when a write to the log was lost at `misplaced`: as long as
+    /// nothing that was submitted later is durable, nothing knows of that.
+    pub fn promise(&self, is_weak: bool, misplaced: Option<Mark>) -> Promise {
         if self.states.is_empty() {
             return Promise::new(0, vec![Arc::default()]);
         }
-        let first = if is_weak { 0 } else { self.seen };
+        let first = match misplaced {
+            _ if is_weak => 0,
+            Some(mark) if mark.submitted >= self.seen => mark.acknowledged,
+            Some(_) | None => self.seen,
+        };
         Promise::new(first, self.states[first as usize..].to_vec())
     }
 }
@@ -87,7 +98,7 @@ impl Shared<'_> {
             Operation::Batch { changes, patience } => {
                 self.transaction(changes, Ending::Commit(*patience)).await
             }
-            Operation::TakeSnapshot | Operation::Reopen | Operation::Crash { .. } => {
+            Operation::TakeSnapshot | Operation::Reopen { .. } | Operation::Crash { .. } => {
                 held.push(self.newest());
                 Ok(())
             }
@@ -120,6 +131,7 @@ impl Shared<'_> {
         let mut versions = self.versions.borrow_mut();
         assert!(number >= versions.seen, "version {number} after version {}", versions.seen);
         versions.see(number);
+        self.host.computer.set_mark(versions.mark());
         let state = versions.states.get(number as usize);
         let state = state.unwrap_or_else(|| panic!("version {number} was never submitted"));
         (snapshot, state.clone())
@@ -143,8 +155,8 @@ impl Shared<'_> {
     async fn transaction(&self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {
         let begun = self.database.begin().await;
         let transaction = self.tolerance.ok(begun)?;
-        // Whoever has the turn comes after every commit before him.
-        let before = self.database.snapshot().version();
+        // Whoever has the turn comes after every commit before him, durable or not.
+        let before = transaction.version();
         let state = {
             let mut versions = self.versions.borrow_mut();
             versions.settle(before);
@@ -156,11 +168,17 @@ impl Shared<'_> {
         }
         let Work { transaction, state, .. } = work;
         let Ending::Commit(patience) = ending else { return Ok(()) };
-        self.versions.borrow_mut().states.push(Arc::new(state));
+        {
+            let mut versions = self.versions.borrow_mut();
+            versions.states.push(Arc::new(state));
+            self.host.computer.set_mark(versions.mark());
+        }
         let Some(version) = drive(transaction.commit(), patience).await else { return Ok(()) };
         let version = self.tolerance.ok(version)?;
         assert!([before, before + 1].contains(&version), "version {version} after {before}");
-        self.versions.borrow_mut().see(version);
+        let mut versions = self.versions.borrow_mut();
+        versions.see(version);
+        self.host.computer.set_mark(versions.mark());
         Ok(())
     }
 }

@@ -138,6 +138,7 @@ impl Forge {
             space_level,
             page_count: (self.image.len() / PAGE) as u64,
             next_tree,
+            log: None,
         };
         for offset in SLOT_OFFSETS {
             superblock.encode(&mut self.image[offset as usize..][..PAGE]);

@@ -68,7 +68,9 @@ pub fn options(disk: &MemoryDisk) -> Options {
 }
 
 fn with(options: Options) -> Options {
-    options.cache_bytes(Options::min_cache_bytes(PAGE as u32)).database_id([7; 16])
+    // Each commit is in the file itself: there is one image for each.
+    let options = options.cache_bytes(Options::min_cache_bytes(PAGE as u32));
+    options.database_id([7; 16]).log(None)
 }
 
 fn key(contents: &Contents, number: u32) -> Vec<u8> {

@@ -54,6 +54,8 @@ pub enum Doing {
     Loading,
     /// A commit.
     Committing,
+    /// The last checkpoint, and the end of the log.
+    Closing,
 }
 
 impl Doing {
@@ -64,6 +66,7 @@ impl Doing {
             Doing::Working => "crash-while-working",
             Doing::Loading => "crash-while-loading",
             Doing::Committing => "crash-while-committing",
+            Doing::Closing => "crash-while-closing",
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::computer::Mark;
+
 /// The entries of a tree.
 pub type Entries = BTreeMap<Vec<u8>, Value>;
 
@@ -101,7 +103,8 @@ impl State {
 /// The versions of a database, from the first one on.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// What each version has, from version 0 on. The last one may be a commit under way.
+    /// What each version has, from version 0 on. Those behind the last one that somebody was told
+    /// of are commits under way.
     versions: Vec<Arc<State>>,
     /// The last version that somebody was told of.
     acknowledged: usize,
@@ -114,27 +117,78 @@ impl Default for History {
 }
 
 impl History {
-    /// The newest version that anybody was told of, with its number.
-    pub fn acknowledged(&self) -> (u64, &Arc<State>) {
-        (self.acknowledged as u64, &self.versions[self.acknowledged])
+    /// The newest version that anybody was told of.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged as u64
     }
 
-    /// A commit of `state` is under way.
+    /// The last version of which a commit was begun.
+    pub fn last(&self) -> u64 {
+        self.versions.len() as u64 - 1
+    }
+
+    /// Somebody sees version `number`: what is in it.
+    ///
+    /// # Panics
+    ///
+    /// If it is older than one that was seen before, or there is none.
+    pub fn see(&mut self, number: u64) -> Arc<State> {
+        let (first, last) = (self.acknowledged(), self.last());
+        assert!(
+            (first..=last).contains(&number),
+            "version {number} is seen, {first} to {last} may be"
+        );
+        self.acknowledged = number as usize;
+        self.versions[number as usize].clone()
+    }
+
+    /// The next commit goes on from version `number`, which need not be durable: what is in it.
+    /// Those behind it never came to be.
+    ///
+    /// # Panics
+    ///
+    /// If it is older than one that was seen before, or there is none.
+    pub fn go_on_from(&mut self, number: u64) -> Arc<State> {
+        let (first, last) = (self.acknowledged(), self.last());
+        assert!(
+            (first..=last).contains(&number),
+            "a transaction goes on from version {number}, {first} to {last} may be"
+        );
+        self.versions.truncate(number as usize + 1);
+        self.versions[number as usize].clone()
+    }
+
+    /// A commit of `state` is under way, behind all others.
     pub fn submit(&mut self, state: State) {
-        assert_eq!(self.versions.len(), self.acknowledged + 1, "one commit is under way at a time");
         self.versions.push(Arc::new(state));
     }
 
-    /// Version `number` is what there is: those behind it never came to be.
+    /// Version `number` is what a new process finds: the others never came to be.
     pub fn settle(&mut self, number: u64) {
         self.versions.truncate(number as usize + 1);
-        assert_eq!(self.versions.len() as u64, number + 1, "version {number} does not exist");
+        assert_eq!(self.last(), number, "version {number} does not exist");
         self.acknowledged = number as usize;
+    }
+
+    /// How far it is.
+    pub fn mark(&self) -> Mark {
+        Mark { acknowledged: self.acknowledged(), submitted: self.last() }
     }
 
     /// What a crash may leave.
     pub fn promise(&self) -> Promise {
-        Promise::new(self.acknowledged as u64, self.versions[self.acknowledged..].to_vec())
+        self.promise_from(self.acknowledged)
+    }
+
+    /// What a crash may leave when a disk has lost a write to the log, at `mark`, and said nothing
+    /// of it. As long as nothing that was submitted later is durable, nothing knows of that.
+    pub fn promise_behind(&self, mark: Mark) -> Promise {
+        let is_known = self.acknowledged() > mark.submitted;
+        self.promise_from(if is_known { self.acknowledged } else { mark.acknowledged as usize })
+    }
+
+    fn promise_from(&self, first: usize) -> Promise {
+        Promise::new(first as u64, self.versions[first..].to_vec())
     }
 
     /// What a disk may leave that loses what it said was durable: any version.

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use yieldb::LogLimits;
 use yieldb_core::named;
 
 use crate::computer::{FaultKind, FaultRates};
@@ -27,6 +28,9 @@ named! {
         Small = "small",
     }
 }
+
+/// The shortest log, in blocks.
+const LEAST_LOG: u64 = 7;
 
 impl Profile {
     /// Those that a seed chooses from, and how often of a hundred times each.
@@ -104,6 +108,7 @@ impl Profile {
         Shape {
             page_size,
             cache_pages,
+            log: None,
             keys: keys as u16,
             has_long_keys: random.one_in(3),
             max_changes: if is_large { 400 } else { 60 },
@@ -116,6 +121,18 @@ impl Profile {
             is_exhaustive: false,
             faults: self.rates(random),
         }
+    }
+
+    /// How long the log is: none, or from the least that works up to what is seldom full.
+    pub fn log(self, random: &mut Random) -> Option<LogLimits> {
+        let blocks = match random.below(8) {
+            0 => return None,
+            1..4 => LEAST_LOG,
+            4..7 => LEAST_LOG + random.below(12),
+            _ => LEAST_LOG + random.below(40),
+        };
+        let first_len = blocks * 4096;
+        Some(LogLimits { first_len, max_len: first_len << random.below(3) })
     }
 
     fn rates(self, random: &mut Random) -> FaultRates {

@@ -2,19 +2,20 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::rc::Rc;
 use std::slice;
 
 use yieldb_core::injection;
 
-use crate::computer::{Computer, FaultRates};
+use crate::computer::{Computer, FaultRates, Mark};
 use crate::disk::Disk;
 use crate::host::Host;
 use crate::model::{History, Promise};
 use crate::plan::{CrashKind, Operation};
 use crate::profile::Profile;
 use crate::random::Random;
-use crate::recovery::{Context, Left, PATH};
+use crate::recovery::{Context, LOG_PATH, Left, PATH};
 use crate::session::{Session, compare};
 use crate::tolerance::{Tolerance, Trouble};
 
@@ -31,6 +32,9 @@ struct Run<'p> {
     /// What decides about the crashes that are tried.
     crashes: RefCell<Random>,
     is_damaged: bool,
+    /// How far things were when a write to the log was lost, if one was since the database was
+    /// opened.
+    misplaced: Option<Mark>,
 }
 
 /// How a process ended.
@@ -58,6 +62,7 @@ pub fn run(context: &Context<'_>) {
         crashes: RefCell::new(random.fork()),
         random,
         is_damaged: false,
+        misplaced: None,
     };
     injection::force(plan.schedule(), || run.processes());
 }
@@ -105,7 +110,8 @@ impl Run<'_> {
         let Ok(database) = opened else { return self.reopen_or_lose(computer) };
         let snapshot = database.snapshot();
         let number = snapshot.version();
-        let state = self.promise().state(number).clone();
+        let state = self.promise(self.misplaced).state(number).clone();
+        self.misplaced = None;
         self.history.borrow_mut().settle(number);
         host.attach(&database);
         let compared = host.run(compare(&snapshot, &state, false), &mut |host| self.watch(host));
@@ -143,16 +149,8 @@ impl Run<'_> {
                     *self.alarm.borrow_mut() = Some((*kind, *ios));
                     continue;
                 }
-                Operation::Reopen => {
-                    let close = session.close();
-                    let closed = host.run(close, &mut |host| self.watch(host));
-                    let settled = host.settle(&mut |host| self.watch(host));
-                    self.notice_damage(computer);
-                    return match (closed, settled) {
-                        (Some(_), ControlFlow::Continue(())) => End::Next(computer.disk()),
-                        _ => self.crash(computer),
-                    };
-                }
+                Operation::Reopen { is_closed } => return self.leave(host, session, *is_closed),
+                Operation::Check if host.settle(&mut |host| self.watch(host)).is_break() => None,
                 _ => host.run(session.operate(operation), &mut |host| self.watch(host)),
             };
             self.notice_damage(computer);
@@ -167,6 +165,33 @@ impl Run<'_> {
         }
         self.try_crash(host);
         End::Over
+    }
+
+    /// Closes the database, or only drops it, and lets all I/O end.
+    fn leave(&mut self, host: &Host, session: Session<'_>, is_closed: bool) -> End {
+        let computer = &host.computer;
+        let closed = match is_closed {
+            true => host.run(session.close(), &mut |host| self.watch(host)),
+            false => {
+                drop(session);
+                Some(Err(Trouble::Failed))
+            }
+        };
+        host.detach();
+        let settled = host.settle(&mut |host| self.watch(host));
+        self.notice_damage(computer);
+        let (Some(closed), ControlFlow::Continue(())) = (closed, settled) else {
+            return self.crash(computer);
+        };
+        let mut disk = computer.disk();
+        if closed.is_ok() {
+            // Everything is in one file now. A crash may have left another one, before it was
+            // in use.
+            let is_left = disk.remove(&Path::new(LOG_PATH).into());
+            let path = if is_left { "closed beside a log that was never used" } else { "closed" };
+            self.context.report.borrow_mut().path(path);
+        }
+        End::Next(disk)
     }
 
     /// Opening failed: with errors another process tries again, with damage that is the end.
@@ -185,6 +210,7 @@ impl Run<'_> {
 
     fn notice_damage(&mut self, computer: &Computer) {
         self.is_damaged |= computer.damage_fired();
+        self.misplaced = computer.misplaced(LOG_PATH).or(self.misplaced);
     }
 
     /// Called before each I/O ends: tries a crash now and then. Says whether the process goes on.
@@ -206,17 +232,18 @@ impl Run<'_> {
     fn try_crash(&self, host: &Host) {
         let mut random = self.crashes.borrow_mut().fork();
         let is_damaged = self.is_damaged || host.computer.damage_fired();
-        let promise = self.promise();
-        let left = |disk| Left { disk, promise: promise.clone(), is_damaged };
+        let promise = self.promise(host.computer.misplaced(LOG_PATH));
+        let left = |disk| Left { disk, promise: promise.clone(), is_damaged, is_misplaced: false };
         self.context.try_crash(host, left, &mut random);
     }
 
     /// What has to be found after a crash.
-    fn promise(&self) -> Promise {
+    fn promise(&self, misplaced: Option<Mark>) -> Promise {
         let history = self.history.borrow();
-        match self.context.plan.profile {
-            Profile::Lies => history.weak_promise(),
-            _ => history.promise(),
+        match (self.context.plan.profile, misplaced) {
+            (Profile::Lies, _) => history.weak_promise(),
+            (_, Some(mark)) => history.promise_behind(mark),
+            (_, None) => history.promise(),
         }
     }
 

@@ -69,7 +69,7 @@ impl Tolerance {
             // A block that cannot be read stays one.
             ErrorKind::System => faults.total() > 0 || self.was_damaged,
             ErrorKind::Poisoned => POISON.iter().any(|kind| faults.of(*kind) > 0),
-            ErrorKind::Damaged | ErrorKind::Foreign => self.is_damaged(),
+            ErrorKind::Damaged | ErrorKind::Foreign | ErrorKind::LogMissing => self.is_damaged(),
             _ => false,
         };
         let fired: Vec<_> = faults.iter().filter(|(_, count)| *count > 0).collect();

@@ -61,6 +61,7 @@ impl Source {
         self.path.starts_with("testing")
             || self.path.starts_with("examples")
             || self.path.components().any(|part| part.as_os_str() == "tests")
+            || self.path.file_name().is_some_and(|name| name == "tests.rs")
     }
 
     fn finding(&self, line: usize, what: impl Into<String>) -> Finding {
@@ -219,7 +220,7 @@ pub fn io_result(source: &Source) -> Vec<Finding> {
 /// `pager` and `btree` name no driver.
 pub fn drivers(source: &Source) -> Vec<Finding> {
     let above = ["pager/src", "btree/src"].iter().any(|krate| source.path.starts_with(krate));
-    if !source.is_rust() || !above {
+    if !source.is_rust() || !above || source.is_test() {
         return Vec::new();
     }
     let names = ["io_uring", "uring", "pread", "io_backends", "yieldb_io_backends", "MemoryDisk"];
@@ -236,7 +237,8 @@ pub fn drivers(source: &Source) -> Vec<Finding> {
 pub fn checked_threads(source: &Source) -> Vec<Finding> {
     let crates = ["core/src", "io-backends/src", "pager/src", "btree/src", "src"];
     let is_engine = crates.iter().any(|krate| source.path.starts_with(krate));
-    if !source.is_rust() || !is_engine || source.path.starts_with("core/src/sync") {
+    let is_exempt = source.path.starts_with("core/src/sync") || source.is_test();
+    if !source.is_rust() || !is_engine || is_exempt {
         return Vec::new();
     }
     let shipped = source.text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();

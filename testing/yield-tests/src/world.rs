@@ -12,6 +12,7 @@ use yieldb_btree::ops::{begin, open};
 use yieldb_btree::{KeyRange, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, Operation, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
+use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageId, PageRef, PageSize, Pager, Stamp};
 
@@ -84,6 +85,11 @@ pub fn settings() -> Settings {
     settings_with(MIN_FRAMES)
 }
 
+/// The same with a cache in which everything fits.
+pub fn roomy_settings() -> Settings {
+    settings_with(64 * MIN_FRAMES)
+}
+
 fn settings_with(frames: usize) -> Settings {
     Settings {
         page_size: PageSize::MIN,
@@ -93,6 +99,8 @@ fn settings_with(frames: usize) -> Settings {
         database_id: Some([7; 16]),
         direct: true,
         check: check_node,
+        log: None,
+        checkpoint_only: false,
     }
 }
 
@@ -184,7 +192,28 @@ impl World {
     where
         M: StateTransition<Context = Pager, Error: std::fmt::Display>,
     {
-        self.drive_in(&*self.pager, machine)
+        self.drive_on(&self.pager, machine)
+    }
+
+    /// Drives an operation on another database of the same disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`].
+    pub fn drive_on<M>(&self, pager: &Pager, machine: StateMachine<M>) -> Result<M::Output, Stop>
+    where
+        M: StateTransition<Context = Pager, Error: std::fmt::Display>,
+    {
+        self.drive_steps(pager, &mut InContext { machine, context: pager })
+    }
+
+    /// Waits for a checkpoint of another database.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`].
+    pub fn wait_on(&self, pager: &Pager, ticket: Arc<Ticket>) -> Result<u64, Stop> {
+        self.drive_steps(pager, &mut Waiter(ticket))
     }
 
     /// Drives an operation of the door.
@@ -196,7 +225,7 @@ impl World {
     where
         M: StateTransition<Error: Into<yieldb::Error>>,
     {
-        self.drive_steps(&mut op)
+        self.drive_steps(&self.pager, &mut op)
     }
 
     /// Drives an operation with another context.
@@ -212,15 +241,15 @@ impl World {
     where
         M: StateTransition<Error: std::fmt::Display>,
     {
-        self.drive_steps(&mut InContext { machine, context })
+        self.drive_steps(&self.pager, &mut InContext { machine, context })
     }
 
-    fn drive_steps<S: Steps>(&self, operation: &mut S) -> Result<S::Output, Stop> {
+    fn drive_steps<S: Steps>(&self, pager: &Pager, operation: &mut S) -> Result<S::Output, Stop> {
         let policy = self.policy.get();
         self.driven.set(self.driven.get() + 1);
         assert!(self.driven.get() < 100_000, "the work does not end");
         for _ in 0..100_000 {
-            self.pager.turn();
+            pager.turn();
             let io = match operation.step() {
                 Ok(IOResult::Done(output)) => return Ok(output),
                 Ok(IOResult::IO(IOCompletions::Single(io))) => io,
@@ -357,6 +386,24 @@ impl<M: StateTransition<Error: Into<yieldb::Error>>> Steps for Op<'_, M> {
 
     fn shown(&self) -> String {
         format!("{self:?}")
+    }
+}
+
+/// Waits for a checkpoint that the engine makes.
+struct Waiter(Arc<Ticket>);
+
+impl Steps for Waiter {
+    type Output = u64;
+
+    fn step(&mut self) -> Result<IOResult<u64>, String> {
+        match self.0.result() {
+            None => Ok(IOResult::IO(self.0.completion().into())),
+            Some(result) => result.map(IOResult::Done).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        format!("{:?}", self.0)
     }
 }
 

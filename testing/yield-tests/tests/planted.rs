@@ -49,6 +49,8 @@ fn rows_of(scenario: &Scenario, image: &[u8], expected: &Baseline) {
 #[case(Mistake::NumbersOfAbandonedPlan)]
 #[case(Mistake::NumbersOfAbandonedWork)]
 #[case(Mistake::TentativeWorkKept)]
+#[case(Mistake::RecordNotRolledBack)]
+#[case(Mistake::RecordedBeforeStored)]
 #[case(Mistake::WriteErrorIgnored)]
 #[case(Mistake::SyncErrorIgnored)]
 #[case(Mistake::NotPoisoned)]

@@ -82,6 +82,7 @@ fn endless(path: &Path, is_map: bool) -> Option<u64> {
         space_level: 2,
         page_count,
         next_tree: u32::MAX,
+        log: None,
     };
     let mut slot = vec![0; PAGE];
     superblock.encode(&mut slot);

@@ -94,6 +94,18 @@ pub(crate) struct State {
     submitted: u64,
     is_halted: bool,
     idle_waits: u32,
+    mark: Mark,
+    misplaced: Vec<(Arc<Path>, Mark)>,
+}
+
+/// How far things were when something happened: the newest version that somebody was told of, and
+/// the last that was submitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// What was acknowledged.
+    pub acknowledged: u64,
+    /// What was submitted.
+    pub submitted: u64,
 }
 
 impl Computer {
@@ -112,6 +124,8 @@ impl Computer {
             submitted: 0,
             is_halted: false,
             idle_waits: 0,
+            mark: Mark::default(),
+            misplaced: Vec::new(),
         };
         Computer { shared: Arc::new(Shared { state: Mutex::new(state), locks: Arc::default() }) }
     }
@@ -186,6 +200,17 @@ impl Computer {
     /// Has anything happened that the engine may tell as damage? See [`FaultKind::is_damage`].
     pub fn damage_fired(&self) -> bool {
         lock(&self.shared.state).faults.damage_fired()
+    }
+
+    /// Says how far things are.
+    pub fn set_mark(&self, mark: Mark) {
+        lock(&self.shared.state).mark = mark;
+    }
+
+    /// How far things were when a write to the file at `path` was lost, or landed elsewhere in it.
+    pub fn misplaced(&self, path: &str) -> Option<Mark> {
+        let state = lock(&self.shared.state);
+        state.misplaced.iter().find(|(at, _)| **at == *Path::new(path)).map(|(_, mark)| *mark)
     }
 
     /// Lets other things go wrong from now on. What lasts, lasts.

@@ -340,6 +340,9 @@ impl State {
         let before = self.disk.sequence();
         let is_lost = self.faults.fires(FaultKind::LostWrite);
         let target = if is_lost { at } else { self.misdirected(file, at, len) };
+        if is_lost || target != at {
+            self.misplaced.push((handle.path.clone(), self.mark));
+        }
         let mut filter = || if is_lost { 0 } else { ALL_SECTORS };
         let end = at + len as u64;
         self.disk.write(file, parts(buffers, target, done, len), &mut filter, end, durable);

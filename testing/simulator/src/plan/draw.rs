@@ -15,14 +15,20 @@ impl Plan {
         let mut random = Random::new(seed);
         let profile = profile.of_seed(&mut random);
         let shape = profile.shape(&mut random);
-        let mut draw = Draw { random, shape, tag: 0 };
+        let mut log = Random::new(seed ^ LOG_STREAM);
+        let shape = Shape { log: profile.log(&mut log), ..shape };
+        let mut draw = Draw { random, log, shape, tag: 0 };
         let operations = draw.operations(profile);
         Plan { seed, profile, shape: draw.shape, operations }
     }
 }
 
+/// What concerns the log has a stream of its own: all else is the same with and without one.
+const LOG_STREAM: u64 = 0x6c6f_6721;
+
 struct Draw {
     random: Random,
+    log: Random,
     shape: Shape,
     tag: u32,
 }
@@ -52,7 +58,7 @@ impl Draw {
             58..62 => Operation::ReleaseSnapshot(self.random.below(8) as u8),
             62..78 => self.read(),
             78..83 => Operation::Check,
-            83..88 => Operation::Reopen,
+            83..88 => Operation::Reopen { is_closed: !self.log.one_in(3) },
             88..98 => self.crash(),
             _ => Operation::MakeRoom,
         }
@@ -72,7 +78,7 @@ impl Draw {
         let changes = (0..count).map(|_| self.change()).collect();
         let ending = match self.random.below(8) {
             0 => Ending::GiveUp,
-            _ => Ending::Commit(self.patience(6)),
+            _ => Ending::Commit(self.commit_patience()),
         };
         Operation::Transaction { changes, ending }
     }
@@ -89,7 +95,7 @@ impl Draw {
             };
             changes.push(Change { tree, edit, patience: None });
         }
-        Operation::Batch { changes, patience: self.patience(6) }
+        Operation::Batch { changes, patience: self.commit_patience() }
     }
 
     fn read(&mut self) -> Operation {
@@ -164,6 +170,16 @@ impl Draw {
         let power = self.random.below(u64::from(bits) + 1);
         let len = self.random.below(1 << power).min(u64::from(self.shape.max_value_len)) as u32;
         Value { tag: self.tag, len }
+    }
+
+    /// With a log, more commits are dropped early: the next one goes on beside them.
+    fn commit_patience(&mut self) -> Patience {
+        let patience = self.patience(6);
+        let polls = 1 + self.log.below(3) as u8;
+        match self.log.one_in(3) && self.shape.log.is_some() && self.shape.drops {
+            true => Some(polls),
+            false => patience,
+        }
     }
 
     /// One operation in so many is dropped.

@@ -7,6 +7,7 @@ mod draw;
 mod scripts;
 mod words;
 
+use yieldb::LogLimits;
 use yieldb_core::injection::Schedule;
 
 use crate::computer::FaultRates;
@@ -35,6 +36,8 @@ pub struct Shape {
     pub page_size: u32,
     /// How many pages are kept in memory.
     pub cache_pages: u64,
+    /// How long the log is; `None` where every commit is a checkpoint.
+    pub log: Option<LogLimits>,
     /// How many keys there are.
     pub keys: u16,
     /// Are most keys so long that few fit a page, and hard to tell apart?
@@ -91,8 +94,11 @@ pub enum Operation {
     },
     /// Looks for damage and for lost pages.
     Check,
-    /// Closes the database and opens it again.
-    Reopen,
+    /// Closes the database, or only drops it, and opens it again.
+    Reopen {
+        /// Is it closed?
+        is_closed: bool,
+    },
     /// Soon everything ends, and goes on with what a crash left.
     Crash {
         /// What crashes.

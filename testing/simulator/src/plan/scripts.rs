@@ -21,6 +21,7 @@ impl Plan {
             shape: Shape {
                 page_size: 4096,
                 cache_pages: 64,
+                log: None,
                 keys: 200,
                 has_long_keys: false,
                 max_changes: 150,
@@ -37,7 +38,7 @@ impl Plan {
                 transaction(0, 20, Ending::Commit(None)),
                 transaction(1_000, 150, Ending::GiveUp),
                 transaction(2_000, 150, Ending::Commit(None)),
-                Operation::Reopen,
+                Operation::Reopen { is_closed: true },
                 read,
             ],
         }

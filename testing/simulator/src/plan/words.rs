@@ -37,7 +37,8 @@ impl fmt::Display for Operation {
                 }
             }
             Operation::Check => write!(f, "check"),
-            Operation::Reopen => write!(f, "close and open again"),
+            Operation::Reopen { is_closed: true } => write!(f, "close and open again"),
+            Operation::Reopen { is_closed: false } => write!(f, "drop and open again"),
             Operation::Crash { kind: CrashKind::Kill, ios } => {
                 write!(f, "the process will be killed after {ios} I/Os")
             }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use yieldb::{Batch, Database, Error, KeyRange, Snapshot};
+use yieldb::{Batch, Database, Error, KeyRange, Snapshot, WriteTransaction};
 use yieldb_pager::PageSize;
 use yieldb_pager::superblock::reserved_page_count;
 
@@ -64,7 +64,7 @@ impl<'r> Session<'r> {
                 self.host.computer.make_room();
                 Ok(())
             }
-            Operation::Reopen | Operation::Crash { .. } => {
+            Operation::Reopen { .. } | Operation::Crash { .. } => {
                 unreachable!("it ends the session, or is to")
             }
         };
@@ -79,20 +79,27 @@ impl<'r> Session<'r> {
     /// # Errors
     ///
     /// If it is poisoned.
-    pub async fn close(mut self) -> Result<(), Trouble> {
-        self.held.clear();
-        self.host.detach();
+    pub async fn close(self) -> Result<(), Trouble> {
+        self.host.doing.set(Doing::Closing);
         let closed = self.database.close().await;
-        self.tolerance.ok(closed)
+        self.tolerance.ok(closed)?;
+        for (snapshot, state) in self.held {
+            self.tolerance.ok(compare(&snapshot, &state, false).await)?;
+        }
+        Ok(())
     }
 
     /// The newest version, with what should be in it.
     fn newest(&self) -> (Snapshot, Arc<State>) {
         let snapshot = self.database.snapshot();
-        let history = self.history.borrow();
-        let (number, state) = history.acknowledged();
-        assert_eq!(snapshot.version(), number, "the newest version");
-        (snapshot, state.clone())
+        let state = self.history.borrow_mut().see(snapshot.version());
+        self.mark();
+        (snapshot, state)
+    }
+
+    /// Tells the computer how far things are.
+    fn mark(&self) {
+        self.host.computer.set_mark(self.history.borrow().mark());
     }
 
     fn take_snapshot(&mut self) {
@@ -129,10 +136,16 @@ impl<'r> Session<'r> {
         View { plan, tolerance, snapshot, state }.read(read, patience).await
     }
 
-    async fn transaction(&mut self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {
+    /// A transaction, with what should be in it: behind every commit before, durable or not.
+    async fn begin(&self) -> Result<(WriteTransaction, State), Trouble> {
         let begun = self.database.begin().await;
         let transaction = self.tolerance.ok(begun)?;
-        let state = State::clone(self.history.borrow().acknowledged().1);
+        let state = self.history.borrow_mut().go_on_from(transaction.version());
+        Ok((transaction, State::clone(&state)))
+    }
+
+    async fn transaction(&mut self, changes: &[Change], ending: Ending) -> Result<(), Trouble> {
+        let (transaction, state) = self.begin().await?;
         let mut work = Work::new(self.plan, self.host, &self.tolerance, transaction, state);
         for change in changes {
             work.change(change).await?;
@@ -153,6 +166,7 @@ impl<'r> Session<'r> {
         patience: Patience,
     ) -> Result<(), Trouble> {
         self.history.borrow_mut().submit(state);
+        self.mark();
         self.host.doing.set(Doing::Committing);
         let version = drive(commit, patience).await;
         let concluded = self.conclude(version).await;
@@ -161,11 +175,11 @@ impl<'r> Session<'r> {
     }
 
     async fn batch(&mut self, changes: &[Change], patience: Patience) -> Result<(), Trouble> {
-        let (snapshot, state) = self.newest();
-        let (mut batch, mut state) = (Batch::new(), State::clone(&state));
+        let (transaction, mut state) = self.begin().await?;
+        let mut batch = Batch::new();
         for change in changes {
             let name = Plan::tree_name(change.tree);
-            let Some(tree) = snapshot.tree(&name) else { continue };
+            let Some(tree) = transaction.tree(&name) else { continue };
             let entries = state.entries_mut(&name);
             match &change.edit {
                 Edit::Delete(key) => {
@@ -186,54 +200,58 @@ impl<'r> Session<'r> {
                 other => unreachable!("{other:?} in a batch"),
             }
         }
-        drop(snapshot);
+        drop(transaction);
         let database = self.database.clone();
         self.commit(database.write(&batch), state, patience).await
     }
 
-    /// Takes the outcome of a commit: `None` if nobody waited for it.
+    /// Takes the outcome of a commit: `None` if nobody waited for it. Then it may be under way, or
+    /// never come to be: whoever goes on from what there is finds out.
     async fn conclude(&mut self, version: Option<Result<u64, Error>>) -> Result<(), Trouble> {
-        let before = self.history.borrow().acknowledged().0;
-        let version = match version {
-            Some(Ok(version)) => version,
+        match version {
+            Some(Ok(version)) => {
+                let mut history = self.history.borrow_mut();
+                // The one before, if nothing was changed.
+                assert!(version + 1 >= history.last(), "version {version} after a commit");
+                history.go_on_from(version);
+                let newest = self.database.snapshot().version();
+                assert_eq!(newest, version, "the version after a commit");
+                history.see(version);
+                drop(history);
+                self.mark();
+            }
             Some(Err(error)) => {
                 let trouble = self.tolerance.trouble(&error);
                 if trouble == Trouble::Failed {
-                    self.history.borrow_mut().settle(before);
+                    let mut history = self.history.borrow_mut();
+                    let before = history.last() - 1;
+                    history.go_on_from(before);
                 }
                 return Err(trouble);
             }
             None => {
                 // Who leaves the queue passes the turn on.
                 drop(drive(self.database.begin(), Some(1)).await);
-                // Whoever gets the turn comes after every commit before him.
-                let begun = self.database.begin().await;
-                drop(self.tolerance.ok(begun)?);
-                self.database.snapshot().version()
+                drop(self.begin().await?);
             }
-        };
-        // The one before if nothing was changed, or the batch was dropped before it was a commit.
-        self.history.borrow_mut().settle(version);
-        assert_eq!(self.database.snapshot().version(), version, "the version after a commit");
+        }
         Ok(())
     }
 
-    /// Looks for damage, and for pages that nothing uses and nobody can have.
+    /// Looks for damage, and for pages that nothing uses and nobody can have. Nothing is under way.
     async fn check(&mut self) -> Result<(), Trouble> {
-        if self.host.computer.in_flight() > 0 {
-            return Ok(());
-        }
         // What waited for I/O is noticed to be free when the next transaction begins.
-        let begun = self.database.begin().await;
-        drop(self.tolerance.ok(begun)?);
+        let (transaction, _) = self.begin().await?;
         let (snapshot, state) = self.newest();
-        let pages = check(&snapshot, &state, &self.tolerance).await?;
-        assert_no_page_is_lost(&self.database, self.plan.shape.page_size, pages);
+        assert_eq!(transaction.version(), snapshot.version(), "nothing is under way");
+        drop(transaction);
+        let reached = check(&snapshot, &state, &self.tolerance).await?;
+        assert_no_page_is_lost(&self.database, self.plan.shape.page_size, reached);
         Ok(())
     }
 }
 
-/// Looks for damage in a version. Returns how many pages it reaches.
+/// Looks for damage in a version. Returns how many pages its trees have.
 ///
 /// # Errors
 ///
@@ -253,12 +271,14 @@ pub async fn check(
         return Err(tolerance.damage(&format!("{:?}", report.damages)));
     }
     assert_eq!(report.entries, state.count(), "the entries of all trees");
-    Ok(report.pages)
+    Ok(report.pages - report.map_pages)
 }
 
-/// Asserts that exactly the pages that are reached are used.
-pub fn assert_no_page_is_lost(database: &Database, page_size: u32, reached: u64) {
+/// Asserts that exactly the pages are used that the trees of the newest version have, those that
+/// only older versions have, and those of the space map. Nothing may be under way.
+pub fn assert_no_page_is_lost(database: &Database, page_size: u32, trees: u64) {
     let space = database.info().space;
     let reserved = reserved_page_count(PageSize::new(page_size).expect("a page size"));
-    assert_eq!(space.used, reached + reserved + space.held, "pages are lost: {space:?}");
+    let known = reserved + trees + space.map + space.held;
+    assert_eq!(space.used, known, "pages are lost: {space:?}");
 }

@@ -1,6 +1,7 @@
 //! Work with operations. All of them together use every operation that there is.
 
 mod loads;
+mod logs;
 mod ranges;
 mod values;
 
@@ -46,12 +47,14 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "ranges", run: ranges::ranges, spares_reads: true },
     Scenario { name: "savepoints", run: ranges::savepoints, spares_reads: true },
     Scenario { name: "a batch", run: ranges::batch, spares_reads: true },
+    Scenario { name: "a replay", run: ranges::replayed, spares_reads: true },
     Scenario { name: "a load in order", run: loads::in_order, spares_reads: true },
     Scenario { name: "a load that is sorted", run: loads::sorted, spares_reads: true },
     Scenario { name: "a load whose order breaks", run: loads::broken, spares_reads: true },
     Scenario { name: "a check", run: check, spares_reads: false },
     Scenario { name: "statistics", run: stats, spares_reads: false },
     Scenario { name: "an open", run: reopen, spares_reads: false },
+    Scenario { name: "a log", run: logs::log, spares_reads: true },
     Scenario { name: "the door", run: door, spares_reads: true },
 ];
 
@@ -283,6 +286,7 @@ fn door(world: &World, again: bool) -> Result<String, Stop> {
     let mut transaction = retry(again, || world.drive_op(database.begin()))?;
     retry(again, || world.drive_op(transaction.put(Tree::MAIN, "door", "open")))?;
     let version = world.drive_op(transaction.commit())?;
+    retry(again, || world.drive_op(database.checkpoint()))?;
     retry(again, || world.drive_op(database.clone().close()))?;
     drop(database);
     let database = open()?;

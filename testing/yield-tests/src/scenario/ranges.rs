@@ -1,6 +1,6 @@
-//! Ranges, batches, and going back.
+//! Ranges, batches, going back, and doing it all again.
 
-use yieldb_btree::ops::{begin, write};
+use yieldb_btree::ops::{begin, replay, write};
 use yieldb_btree::{Batch, KeyRange, Tree};
 
 use super::{finish, key, retry};
@@ -77,4 +77,37 @@ pub fn batch(world: &World, _again: bool) -> Result<String, Stop> {
     let begin = begin::begin(world.pager.clone());
     let version = world.drive(write::write(&batch, begin))?;
     Ok(format!("version {version}"))
+}
+
+/// Records what a transaction does, gives it up, and makes it again from the record.
+pub fn replayed(world: &World, again: bool) -> Result<String, Stop> {
+    let mut transaction = retry(again, || world.begin())?;
+    transaction.record_into(Vec::new(), 1 << 20);
+    let tree = transaction.create_tree(b"recorded").unwrap();
+    for number in (0..130).step_by(7) {
+        let len = if number == 21 { 9_000 } else { 500 };
+        retry(again, || world.drive(transaction.put(Tree::MAIN, key(number), vec![3; len])))?;
+        retry(again, || world.drive(transaction.put(tree, key(number), "a few")))?;
+    }
+    let range = KeyRange::all().from(key(60)).to(key(90));
+    retry(again, || world.drive(transaction.delete_range(Tree::MAIN, range.clone())))?;
+    retry(again, || world.drive(transaction.delete(Tree::MAIN, key(3))))?;
+    let savepoint = transaction.savepoint();
+    let other = transaction.create_tree(b"other").unwrap();
+    retry(again, || world.drive(transaction.put(other, key(1), "not recorded")))?;
+    transaction.roll_back_to(savepoint).unwrap();
+    retry(again, || {
+        let dropping = transaction.drop_tree(tree);
+        // Begun again after it was dropped behind its last step, it finds nothing.
+        dropping.map_or(Ok(()), |machine| world.drive(machine))
+    })?;
+    let record = transaction.take_record().expect("it is short");
+    drop(transaction);
+    let replayed = retry(again, || {
+        let transaction = world.begin()?;
+        world.drive(replay::replay(transaction, &record))
+    })?;
+    let seen = format!("{} bytes, {}", record.len(), replayed.count(Tree::MAIN).unwrap());
+    let version = world.drive(replayed.commit())?;
+    Ok(format!("version {version} {seen}"))
 }

@@ -1,0 +1,234 @@
+//! Commits and checkpoints, as those who work for a transaction ask for them.
+
+use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::{Arc, PoisonError};
+use yieldb_core::{Completion, is_planted, reached};
+
+use crate::log::writer::{LogWriter, Room};
+use crate::ops::checkpoint::{Changes, Job, LogPlan, Subject, Ticket};
+use crate::ops::read_log::LogReader;
+use crate::ops::turn::Machines;
+use crate::version::RootSet;
+use crate::write_set::WriteSet;
+use crate::writer_queue::WriterTurn;
+use crate::{Pager, Result};
+
+impl Pager {
+    /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
+    ///
+    /// Any number of threads may call it at any time; one of them does the work, and none of the
+    /// others' news is lost. `true` if this one did: there may be I/O to be sent out.
+    pub fn turn(&self) -> bool {
+        self.machines.turn(self)
+    }
+
+    /// Commits a transaction by a checkpoint, on behalf of the one who has the writer's turn. From
+    /// here on the engine owns it; see [`Ticket`] for the result.
+    ///
+    /// Behind the first commit since the database was opened, this begins a log.
+    pub fn commit(&self, set: WriteSet, roots: RootSet, turn: WriterTurn) -> Arc<Ticket> {
+        let is_first = !self.has_committed.swap(true, Ordering::SeqCst);
+        let log = if is_first { LogPlan::Keep } else { LogPlan::Begin };
+        let subject = Subject::Transaction(Box::new(Changes { set, roots, turn }));
+        self.begin_job(subject, log)
+    }
+
+    /// The longest record of a transaction that the log can have, in bytes; `None` if there is no
+    /// log that commits go into.
+    pub fn record_limit(&self) -> Option<usize> {
+        self.log.record_limit()
+    }
+
+    /// Is there room in the log for a commit of these changes, with a record of so many bytes? For
+    /// the one who has the writer's turn.
+    ///
+    /// # Errors
+    ///
+    /// The failure of an earlier write: the transaction is doomed.
+    pub fn room_for(&self, set: &mut WriteSet, record_len: usize) -> Result<Room> {
+        self.check_usable()?;
+        if let Some(io) = set.settle()? {
+            return Ok(Room::Wait(io));
+        }
+        if set.private_count() > self.cache.pool().share() / 16 {
+            return Ok(Room::Never);
+        }
+        if self.ledger().dirty().count() >= self.dirty_limit() * 2
+            && let Some(io) = self.log.wait_for_room()
+        {
+            self.machines.catch_up();
+            return Ok(Room::Wait(io));
+        }
+        let room = self.log.room_for(record_len);
+        if let Room::Wait(_) = room {
+            self.machines.catch_up();
+        }
+        Ok(room)
+    }
+
+    /// Commits a transaction for which there [is room](Pager::room_for) in the log. From here on
+    /// the engine owns it; see [`Ticket`] for the result. The next writer goes on from it at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::Error::Corrupt) if the transaction replaced a page that the file's space
+    /// map does not have: it is undone.
+    pub fn append(
+        &self,
+        mut set: WriteSet,
+        roots: RootSet,
+        turn: WriterTurn,
+        record: &[u8],
+    ) -> Result<Arc<Ticket>> {
+        let pages = set.finish(self);
+        let version = roots.version + 1;
+        let applied = self.with_ledger(|ledger| {
+            ledger.apply(&set, roots, &self.cache)?;
+            if is_planted!(AppliedIsAcknowledged) {
+                ledger.acknowledge(version, &self.cache);
+            }
+            pages.iter().for_each(|page| ledger.dirty().add(*page));
+            Ok(())
+        });
+        if let Err(error) = applied {
+            set.give_up(self);
+            return Err(error);
+        }
+        let ticket = Arc::new(Ticket::default());
+        self.machines.begin_activity();
+        self.log.push(version, record.to_vec(), ticket.clone());
+        set.keep(self);
+        drop(turn);
+        if self.is_checkpoint_due() {
+            reached!(CheckpointDue);
+            self.machines.catch_up();
+        }
+        Ok(ticket)
+    }
+
+    /// For a transaction without changes: what to wait for before it may be said that `version`, on
+    /// which it began, is there to stay; `None` if that is so.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`](crate::Error::Poisoned).
+    pub fn await_version(&self, version: u64) -> Result<Option<Arc<Ticket>>> {
+        let mut ledger = self.ledger();
+        self.check_usable()?;
+        Ok(ledger.await_version(version))
+    }
+
+    /// Tells those who wait for a version that it is acknowledged, or never will be.
+    pub(crate) fn end_waits(&self) {
+        let failure = self.check_usable().err();
+        let over = self.ledger().take_awaiting(failure.is_some());
+        for (version, ticket) in over {
+            ticket.finish(failure.clone().map_or(Ok(version), Err));
+        }
+    }
+
+    /// What the log has that the checkpoint does not, and the writer's turn to make it again with.
+    /// For opening: `None` if there is nothing, or it was taken before.
+    pub fn take_recovery(&self) -> Option<(LogReader, WriterTurn)> {
+        let reader = self.recovery.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((reader, self.queue.try_take().expect("nobody else has the database yet")))
+    }
+
+    /// Applies a transaction that has the changes of the log up to `version`. For opening. `None`
+    /// if that is done; otherwise what to wait for before asking again.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a write, or as [`Pager::append`].
+    pub fn adopt(
+        &self,
+        set: &mut WriteSet,
+        roots: RootSet,
+        version: u64,
+    ) -> Result<Option<Completion>> {
+        if let Some(io) = set.settle()? {
+            return Ok(Some(io));
+        }
+        let mut set = set.take();
+        let pages = set.finish(self);
+        let roots = RootSet { version: version - 1, ..roots };
+        let applied = self.with_ledger(|ledger| {
+            ledger.apply(&set, roots, &self.cache)?;
+            pages.iter().for_each(|page| ledger.dirty().add(*page));
+            ledger.acknowledge(version, &self.cache);
+            Ok(())
+        });
+        if let Err(error) = applied {
+            set.give_up(self);
+            return Err(error);
+        }
+        reached!(LogReplayed);
+        set.keep(self);
+        if !self.read_only && self.is_checkpoint_due() {
+            self.machines.catch_up();
+        }
+        Ok(None)
+    }
+
+    /// Makes a checkpoint of the newest version, if that is not one yet. Commits go on beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`Poisoned`](crate::Error::Poisoned).
+    pub fn checkpoint(&self) -> Result<Arc<Ticket>> {
+        let _queue = self.writers()?;
+        let ledger = self.ledger();
+        let (version, durable) = (ledger.applied().version, ledger.durable().version);
+        drop(ledger);
+        if version == durable && !self.is_busy() {
+            let ticket = Arc::new(Ticket::default());
+            ticket.finish(Ok(version));
+            return Ok(ticket);
+        }
+        Ok(self.begin_job(Subject::Version(None), LogPlan::Keep))
+    }
+
+    /// Makes a checkpoint of the newest version, and ends the log: for closing, on behalf of the
+    /// one who has the writer's turn. `None` if there is no log.
+    pub fn end_log(&self, turn: WriterTurn) -> Option<Arc<Ticket>> {
+        self.log.head()?;
+        Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End))
+    }
+
+    fn begin_job(&self, subject: Subject, log: LogPlan) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket::default());
+        self.machines.push(Job { subject, log, ticket: ticket.clone() });
+        ticket
+    }
+
+    /// The log, if there is one.
+    pub(crate) fn log(&self) -> &LogWriter {
+        &self.log
+    }
+
+    /// The engine's own machines.
+    pub(crate) fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    /// Is there so much that only memory and the log have that a checkpoint should be made?
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        self.log.is_checkpoint_due() || self.ledger().dirty().count() >= self.dirty_limit()
+    }
+
+    /// How many pages only memory may have before a checkpoint is made.
+    fn dirty_limit(&self) -> u64 {
+        self.cache.pool().share() as u64 / 8
+    }
+
+    /// How many commits and checkpoints are queued or under way: [`Pager::turn`] has nothing to do
+    /// while this is 0.
+    pub fn activity(&self) -> &Arc<AtomicUsize> {
+        self.machines.active()
+    }
+
+    /// Is a commit or a checkpoint queued or under way?
+    pub fn is_busy(&self) -> bool {
+        self.activity().load(Ordering::SeqCst) > 0
+    }
+}

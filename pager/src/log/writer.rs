@@ -1,0 +1,391 @@
+//! The log of an open database: what waits to be written into it, and what is on its way.
+//!
+//! ```text
+//!            push                   flush                       reaped, oldest first
+//!   commit -------> queue: applied ------> groups in flight -------------------------> durable:
+//!                      |                                                            acknowledged
+//!                      '---- a checkpoint has them: acknowledged without a group
+//! ```
+//!
+//! Groups are written as soon as there is anything to be written, up to eight of them at a
+//! time: what comes while so many are in flight goes out with the next one. So a commit on its own
+//! waits for nothing but its write, and many share one.
+
+use std::path::PathBuf;
+
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use yieldb_core::{Completion, Error as IoFailure, StateMachine, is_planted, reached};
+
+pub use super::limits::LogLimits;
+
+use super::group::{self, Builder};
+use super::ring::{LEFT_FOR_NAMES, Ring};
+use super::{BLOCK_LEN, Place, file_offset, max_group_blocks};
+use crate::ops::checkpoint::{LogPlan, Ticket};
+use crate::ops::find_log::FoundLog;
+use crate::ops::grow_log::{GrowLog, grow_log};
+use crate::ops::make_log::{LogFile, MakeLog, make_log};
+use crate::superblock::{LogUse, Superblock};
+use crate::{Error, Pager, Result};
+use groups::{Group, InFlight, Log, Queued, Reaped, finish};
+
+mod groups;
+#[cfg(test)]
+mod tests;
+
+/// How many groups may be in flight. With 64 commits under way on one thread, 4 made 60,000 a
+/// second where 1, 2 and 8 made 58,000, 53,000 and 42,000: fewer mean longer groups.
+const DEPTH: usize = 4;
+
+/// How many blocks of memory are kept for groups; longer ones take their own.
+const POOL_BLOCKS: u32 = 256;
+
+/// The log of an open database, if it has one.
+pub(crate) struct LogWriter {
+    /// `None` where commits are to be checkpoints.
+    limits: Option<LogLimits>,
+    path: PathBuf,
+    state: Mutex<Option<Log>>,
+}
+
+/// What a log has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// The length of the ring in bytes.
+    pub len: u64,
+    /// How much of it no checkpoint has yet, in bytes.
+    pub used: u64,
+    /// The position that the next group has, in blocks of 4,096 bytes.
+    pub position: u64,
+    /// How many groups were written since the log began or was found.
+    pub groups: u64,
+    /// How many commits they had.
+    pub commits: u64,
+    /// How many bytes they had.
+    pub bytes_written: u64,
+}
+
+/// A file that was made for a log.
+#[derive(Debug)]
+pub struct NewLog {
+    pub(crate) file: LogFile,
+    pub(crate) id: [u8; 16],
+    pub(crate) ring_blocks: u64,
+}
+
+impl NewLog {
+    /// What a superblock is to say of it.
+    pub(crate) fn log_use(&self, pager: &Pager) -> LogUse {
+        LogUse { id: self.id, start: FIRST_PLACE, session: pager.superblock().session }
+    }
+}
+
+/// Where the first group of a new log is.
+const FIRST_PLACE: Place = Place { position: 0, offset: 0 };
+
+/// Is there room for a commit?
+#[derive(Debug)]
+pub enum Room {
+    /// There is, as long as nobody else takes it: the caller has the writer's turn.
+    Enough,
+    /// There will be, perhaps, behind this.
+    Wait(Completion),
+    /// There is no log, or it never has so much room: the commit is to be a checkpoint.
+    Never,
+}
+
+impl LogWriter {
+    /// The log that was found at opening; without one, there is none for the time being.
+    ///
+    /// # Errors
+    ///
+    /// [`yieldb_core::Error::OutOfMemory`].
+    pub fn new(
+        limits: Option<LogLimits>,
+        path: PathBuf,
+        found: Option<&FoundLog>,
+        superblock: &Superblock,
+    ) -> Result<LogWriter> {
+        let log = found.map(|found| {
+            let ring = Ring::new(found.ring_blocks, found.start.place, found.end.place);
+            let id = superblock.log.expect("a superblock speaks of it").id;
+            Log::new(found.file.clone(), id, ring, superblock, found.end.version)
+        });
+        Ok(LogWriter { limits, path, state: Mutex::new(log.transpose()?) })
+    }
+
+    // Beginning and end.
+
+    /// Begins to make the log's file, if it is planned that one begins, and there is none.
+    pub fn make(&self, plan: LogPlan, pager: &Pager) -> Option<StateMachine<MakeLog>> {
+        let limits = self.limits.filter(|_| plan == LogPlan::Begin)?;
+        if self.state().is_some() {
+            return None;
+        }
+        Some(make_log(pager, self.path.clone(), limits.begin_len() as usize))
+    }
+
+    /// Uses a log that both slots of the superblock speak of from now on.
+    pub fn begin(&self, new_log: NewLog, pager: &Pager) -> Result<()> {
+        reached!(LogBegun);
+        let NewLog { file, id, ring_blocks } = new_log;
+        let superblock = pager.superblock();
+        let ring = Ring::new(ring_blocks, FIRST_PLACE, FIRST_PLACE);
+        let log = Log::new(file, id, ring, &superblock, superblock.version)?;
+        let before = self.state().replace(log);
+        assert!(before.is_none(), "a log begins where there is none");
+        Ok(())
+    }
+
+    /// Begins to make the log's file longer, if the log goes on and is not as long as it should be.
+    pub fn begin_growth(&self, plan: LogPlan, pager: &Pager) -> Option<StateMachine<GrowLog>> {
+        let limits = self.limits.filter(|_| plan != LogPlan::End)?;
+        let data_len = pager.superblock().file_len();
+        let state = self.state();
+        let log = state.as_ref()?;
+        let len = file_offset(log.ring.ring_blocks());
+        let next = limits.next_len(len, data_len);
+        (next > len).then(|| grow_log(log.file.clone(), len, next))
+    }
+
+    /// Begins to sync the log's file. The operating system may tell the error of a group's write to
+    /// this sync instead: while it is in flight, no group is known to be durable.
+    pub fn sync(&self) -> Completion {
+        let sync = Completion::sync();
+        let mut state = self.state();
+        let log = state.as_mut().expect("the log goes on");
+        log.sync = Some(sync.clone());
+        let file = log.file.clone();
+        drop(state);
+        file.0.sync_data(sync.clone());
+        sync
+    }
+
+    /// Takes note of blocks that the file has more, zero-filled and durable.
+    pub fn grow(&self, blocks: u64) {
+        reached!(LogGrown);
+        let mut state = self.state();
+        let log = state.as_mut().expect("the log goes on");
+        log.ring.grow(blocks);
+        log.builder = Builder::new(max_group_blocks(log.ring.ring_blocks()));
+        let room = log.room.take();
+        drop(state);
+        if let Some(room) = room {
+            room.succeed(0);
+        }
+    }
+
+    /// Where the log goes on; `None` if there is none. A checkpoint of the newest applied version
+    /// has everything that stands before it.
+    pub fn head(&self) -> Option<LogUse> {
+        let state = self.state();
+        let log = state.as_ref()?;
+        Some(LogUse { id: log.id, start: log.ring.head(), session: log.session })
+    }
+
+    /// What the log has done and holds; `None` if there is none.
+    pub fn stats(&self) -> Option<LogStats> {
+        let state = self.state();
+        let log = state.as_ref()?;
+        Some(LogStats {
+            len: log.ring.ring_blocks() * BLOCK_LEN as u64,
+            used: log.ring.used_blocks() * BLOCK_LEN as u64,
+            position: log.ring.head().position,
+            ..log.stats
+        })
+    }
+
+    /// Is nothing waiting or in flight?
+    pub fn is_idle(&self) -> bool {
+        self.state().as_ref().is_none_or(|log| log.queue.is_empty() && log.in_flight.is_empty())
+    }
+
+    /// Begins to remove the log's file, if it is planned that the log ends. No slot speaks of it.
+    pub fn remove(&self, plan: LogPlan, pager: &Pager) -> Option<Completion> {
+        if plan != LogPlan::End {
+            return None;
+        }
+        let log = self.state().take()?;
+        assert!(log.queue.is_empty() && log.in_flight.is_empty(), "a log ends when it is idle");
+        reached!(LogEnded);
+        let removed = Completion::directory();
+        pager.io().remove(&self.path, removed.clone());
+        Some(removed)
+    }
+
+    // Commits.
+
+    /// The longest record that a group can have, in bytes; `None` if commits do not go into a log.
+    pub fn record_limit(&self) -> Option<usize> {
+        let state = self.state();
+        let log = state.as_ref().filter(|_| self.limits.is_some())?;
+        Some(Builder::max_transaction_len(max_group_blocks(log.ring.ring_blocks())))
+    }
+
+    /// Is there room for a commit with a record of so many bytes?
+    pub fn room_for(&self, record_len: usize) -> Room {
+        let mut state = self.state();
+        let Some(log) = state.as_mut().filter(|_| self.limits.is_some()) else {
+            return Room::Never;
+        };
+        let longest = max_group_blocks(log.ring.ring_blocks());
+        let blocks = group::blocks_of_one(record_len);
+        if blocks > longest {
+            return Room::Never;
+        }
+        // A wrap may waste as much as the longest group has.
+        let needed = blocks + longest + LEFT_FOR_NAMES;
+        if log.ring.free_blocks() >= log.queued_blocks + needed {
+            return Room::Enough;
+        }
+        if log.ring.ring_blocks() < needed + 1 {
+            // A checkpoint leaves its name in it at least.
+            return Room::Never;
+        }
+        reached!(LogFull);
+        Room::Wait(log.room.get_or_insert_with(Completion::signal).clone())
+    }
+
+    /// Waits until a checkpoint has made room; `None` if there is no log.
+    pub fn wait_for_room(&self) -> Option<Completion> {
+        let mut state = self.state();
+        Some(state.as_mut()?.room.get_or_insert_with(Completion::signal).clone())
+    }
+
+    /// Adds a commit that is applied, behind those before it.
+    pub fn push(&self, version: u64, record: Vec<u8>, ticket: Arc<Ticket>) {
+        let mut state = self.state();
+        let log = state.as_mut().expect("there was room in the log");
+        log.queued_blocks += group::blocks_of_one(record.len());
+        log.queue.push_back(Queued::Commit { version, record, ticket });
+    }
+
+    /// Adds a group that names a checkpoint, which a slot holds. Finished when it is durable, and
+    /// all before it.
+    pub fn name(&self, checkpoint: u64) -> Completion {
+        let named = Completion::signal();
+        let mut state = self.state();
+        let log = state.as_mut().expect("a checkpoint is named in a log");
+        log.names = checkpoint;
+        log.queue.push_back(Queued::Name(named.clone()));
+        named
+    }
+
+    /// Takes note of a checkpoint of `version` that was named: what is before `log.start` is not
+    /// needed any more, and commits up to it need no group.
+    pub fn pass(&self, version: u64, start: Option<LogUse>, pager: &Pager) {
+        let mut state = self.state();
+        let Some(log) = state.as_mut() else { return };
+        let start = start.expect("a checkpoint beside a log says where it goes on").start;
+        log.ring.advance_tail(start);
+        let mut passed = Vec::new();
+        while let Some(Queued::Commit { version: queued, .. }) = log.queue.front()
+            && *queued <= version
+        {
+            passed.extend(log.take_queued());
+        }
+        let room = log.room.take();
+        drop(state);
+        if let Some(room) = room {
+            room.succeed(0);
+        }
+        finish(passed, pager);
+    }
+
+    /// Tells who waits for room that there will be none.
+    pub fn refuse_room(&self, error: &IoFailure) {
+        let room = self.state().as_mut().and_then(|log| log.room.take());
+        if let Some(room) = room {
+            room.fail(error.clone());
+        }
+    }
+
+    /// Is the log so full that a checkpoint is due?
+    pub fn is_checkpoint_due(&self) -> bool {
+        self.state().as_ref().is_some_and(|log| {
+            let used = log.ring.ring_blocks() - log.ring.free_blocks();
+            used + log.queued_blocks > log.ring.ring_blocks() / 2
+        })
+    }
+
+    // Groups.
+
+    /// Takes note of groups that are durable, and writes what waits. `true` if anything was done.
+    pub fn turn(&self, pager: &Pager) -> bool {
+        let mut worked = false;
+        while let Some(reaped) = self.reap() {
+            worked = true;
+            match reaped {
+                Reaped::Durable(waiting) => {
+                    let version = waiting.iter().filter_map(Queued::version).max();
+                    if let Some(version) = version {
+                        let cache = pager.cache();
+                        pager.with_ledger(|ledger| ledger.acknowledge(version, cache));
+                    }
+                    finish(waiting, pager);
+                }
+                Reaped::Failed(cause, waiting) => {
+                    let _poisoned = pager.poison(cause.clone());
+                    self.refuse_room(&cause);
+                    waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
+                }
+            }
+        }
+        if let Err(Error::Poisoned { cause }) = pager.check_usable() {
+            // Behind a group that failed none would be found again.
+            let waiting = self.state().as_mut().map(Log::take_all).unwrap_or_default();
+            worked |= !waiting.is_empty();
+            waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
+        }
+        while let Some(group) = self.next_group() {
+            worked = true;
+            let Group { file, wrap, group } = group;
+            for (place, write) in wrap.into_iter().chain([group]) {
+                if !write.finished() {
+                    file.0.write(file_offset(place.offset), true, write);
+                }
+            }
+        }
+        worked
+    }
+
+    /// The oldest group in flight, if it is finished.
+    fn reap(&self) -> Option<Reaped> {
+        let mut state = self.state();
+        let log = state.as_mut()?;
+        if let Some(cause) = log.failed.clone().filter(|_| !log.queue.is_empty()) {
+            return Some(Reaped::Failed(cause, log.take_all()));
+        }
+        if let Some(sync) = &log.sync {
+            if !sync.finished() {
+                return None;
+            }
+            let failed = sync.get_error();
+            log.sync = None;
+            if let Some(cause) = failed {
+                return Some(log.fail(cause, Vec::new()));
+            }
+        }
+        let is_over = |group: &InFlight| group.write.finished();
+        let group = match is_planted!(GroupAheadNotAwaited) {
+            true => log.in_flight.remove(log.in_flight.iter().position(is_over)?)?,
+            false => log.in_flight.pop_front_if(|group| is_over(group))?,
+        };
+        if let Some(cause) = group.write.get_error() {
+            return Some(log.fail(cause, group.waiting));
+        }
+        log.known = group.end;
+        Some(Reaped::Durable(group.waiting))
+    }
+
+    /// Makes a group of what waits, to be written at its place; `None` if nothing does, enough is
+    /// in flight, or there is no room.
+    fn next_group(&self) -> Option<Group> {
+        self.state().as_mut()?.next_group()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Log>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,261 @@
+//! What waits to be written into a log, the groups that are made of it, and those in flight.
+
+use std::collections::VecDeque;
+
+use smallvec::smallvec;
+use yieldb_core::sync::Arc;
+use yieldb_core::{BufferPool, Completion, Error as IoFailure, SharedBuffers, reached};
+
+use super::{DEPTH, LogStats, POOL_BLOCKS};
+use crate::log::group::{self, Builder, Header, Kind};
+use crate::log::ring::{Demand, Ring};
+use crate::log::{BLOCK_LEN, Place, max_group_blocks};
+use crate::ops::checkpoint::Ticket;
+use crate::ops::make_log::LogFile;
+use crate::superblock::Superblock;
+use crate::{Error, Pager, Result};
+
+/// A log in use.
+pub(super) struct Log {
+    pub file: LogFile,
+    pub id: [u8; 16],
+    pub session: u32,
+    pub ring: Ring,
+    /// The newest checkpoint that a slot holds.
+    pub names: u64,
+    /// All groups before this position are durable.
+    pub known: u64,
+    pub queue: VecDeque<Queued>,
+    pub in_flight: VecDeque<InFlight>,
+    /// How many blocks the queue needs at most.
+    pub queued_blocks: u64,
+    pub stats: LogStats,
+    /// Who waits for room.
+    pub room: Option<Completion>,
+    /// A write of a group failed: nothing behind it would be found again.
+    pub failed: Option<IoFailure>,
+    /// A sync of the file beside the groups.
+    pub sync: Option<Completion>,
+    /// The version that the next commit makes.
+    pub next_version: u64,
+    /// The group that is being put together.
+    pub builder: Builder,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    pub blocks: Arc<BufferPool>,
+}
+
+/// What waits for a group.
+pub(super) enum Queued {
+    /// A commit that is applied.
+    Commit { version: u64, record: Vec<u8>, ticket: Arc<Ticket> },
+    /// A checkpoint that is to be named.
+    Name(Completion),
+}
+
+/// A group whose write is not finished, or not looked at.
+pub(super) struct InFlight {
+    pub write: Completion,
+    /// The position behind it.
+    pub end: u64,
+    /// Those who wait for it.
+    pub waiting: Vec<Queued>,
+}
+
+/// A group that is to be written.
+pub(super) struct Group {
+    pub file: LogFile,
+    /// The wrap group that has to be written before it.
+    pub wrap: Option<(Place, Completion)>,
+    pub group: (Place, Completion),
+}
+
+/// What a look at the groups in flight came to.
+pub(super) enum Reaped {
+    /// The oldest is durable; those who wait for it.
+    Durable(Vec<Queued>),
+    /// It failed, and with it everything that waited.
+    Failed(IoFailure, Vec<Queued>),
+}
+
+impl Log {
+    /// A log whose groups are all durable, and end with `version`.
+    pub fn new(
+        file: LogFile,
+        id: [u8; 16],
+        ring: Ring,
+        superblock: &Superblock,
+        version: u64,
+    ) -> Result<Log> {
+        Ok(Log {
+            file,
+            id,
+            session: superblock.session,
+            names: superblock.checkpoint,
+            known: ring.head().position,
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            queued_blocks: 0,
+            stats: LogStats::default(),
+            room: None,
+            failed: None,
+            sync: None,
+            next_version: version + 1,
+            builder: Builder::new(max_group_blocks(ring.ring_blocks())),
+            bytes: Vec::new(),
+            blocks: BufferPool::new(POOL_BLOCKS, BLOCK_LEN)?,
+            ring,
+        })
+    }
+
+    /// Notes that a write failed: it is over with everything that waits, and with what comes.
+    pub fn fail(&mut self, cause: IoFailure, mut waiting: Vec<Queued>) -> Reaped {
+        self.failed = Some(cause.clone());
+        waiting.extend(self.take_all());
+        Reaped::Failed(cause, waiting)
+    }
+
+    /// As [`LogWriter::next_group`].
+    pub fn next_group(&mut self) -> Option<Group> {
+        let is_held_up = self.failed.is_some() || self.in_flight.len() >= DEPTH;
+        if self.queue.is_empty() || is_held_up {
+            return None;
+        }
+        let mut waiting = Vec::new();
+        self.builder.clear();
+        while let Some(queued) = self.queue.front() {
+            if let Queued::Commit { record, .. } = queued {
+                if !self.builder.would_fit(record.len()) {
+                    break;
+                }
+                self.builder.push(record);
+            }
+            waiting.extend(self.take_queued());
+        }
+        let first_version = waiting.iter().find_map(Queued::version);
+        let last_version = waiting.iter().rev().find_map(Queued::version);
+        let demand = match last_version {
+            Some(_) => Demand::Commits(self.builder.block_count()),
+            None => Demand::Name,
+        };
+        let placed = self.ring.place(demand).expect("room was kept for it");
+        let header = Header {
+            kind: Kind::Commits,
+            position: placed.at.position,
+            session: self.session,
+            transactions: self.builder.transactions(),
+            first_version: first_version.unwrap_or(self.next_version),
+            known: self.known,
+            names: self.names,
+        };
+        self.next_version = last_version.map_or(self.next_version, |version| version + 1);
+        let wrap = placed.wrap.map(|place| {
+            reached!(LogWrapped);
+            let (kind, position) = (Kind::Wrap, place.position);
+            let wrap = Header { kind, position, transactions: 0, ..header };
+            (place, self.begin_write(&wrap, &[], Vec::new()))
+        });
+        let builder = std::mem::replace(&mut self.builder, Builder::new(1));
+        let write = self.begin_write(&header, builder.payload(), waiting);
+        self.builder = builder;
+        Some(Group { file: self.file.clone(), wrap, group: (placed.at, write) })
+    }
+
+    /// The write of a group, which is in flight from now on.
+    pub fn begin_write(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        waiting: Vec<Queued>,
+    ) -> Completion {
+        let blocks = group::block_count(payload.len());
+        self.bytes.resize(blocks as usize * BLOCK_LEN, 0);
+        group::encode(header, payload, &mut self.bytes);
+        let buffers = self.bytes.chunks(BLOCK_LEN).map_while(|block| {
+            let mut buffer = self.blocks.take()?;
+            buffer.copy_from_slice(block);
+            Some(buffer.share())
+        });
+        let buffers: SharedBuffers = buffers.collect();
+        let write = if buffers.len() as u64 == blocks {
+            Completion::write(buffers)
+        } else {
+            drop(buffers);
+            long_write(&self.bytes)
+        };
+        let end = header.position + blocks;
+        self.stats.groups += 1;
+        self.stats.commits += u64::from(header.transactions);
+        self.stats.bytes_written += blocks * BLOCK_LEN as u64;
+        self.in_flight.push_back(InFlight { write: write.clone(), end, waiting });
+        write
+    }
+
+    /// All that waits, those in flight first.
+    pub fn take_all(&mut self) -> Vec<Queued> {
+        self.queued_blocks = 0;
+        let in_flight = self.in_flight.drain(..).flat_map(|group| group.waiting);
+        in_flight.chain(self.queue.drain(..)).collect()
+    }
+
+    pub fn take_queued(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        if let Queued::Commit { record, .. } = &queued {
+            self.queued_blocks -= group::blocks_of_one(record.len());
+        }
+        Some(queued)
+    }
+}
+
+impl Queued {
+    pub fn version(&self) -> Option<u64> {
+        match self {
+            Queued::Commit { version, .. } => Some(*version),
+            Queued::Name(_) => None,
+        }
+    }
+
+    pub fn fail(self, cause: &IoFailure, pager: &Pager) {
+        match self {
+            Queued::Commit { ticket, .. } => {
+                pager.machines().end_activity();
+                ticket.finish(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+            }
+            Queued::Name(named) => {
+                named.fail(cause.clone());
+            }
+        }
+    }
+}
+
+/// The write of a group for which there are not enough blocks of memory ready.
+fn long_write(bytes: &[u8]) -> Completion {
+    let pool = BufferPool::new(1, bytes.len());
+    let buffer = pool.map(|pool| pool.take().expect("it has one"));
+    match buffer {
+        Ok(mut buffer) => {
+            buffer.copy_from_slice(bytes);
+            Completion::write(smallvec![buffer.share()])
+        }
+        Err(error) => {
+            let write = Completion::write(smallvec![]);
+            write.fail(error);
+            write
+        }
+    }
+}
+
+/// Tells those who waited that all is well.
+pub(super) fn finish(waiting: Vec<Queued>, pager: &Pager) {
+    for queued in waiting {
+        match queued {
+            Queued::Commit { version, ticket, .. } => {
+                pager.machines().end_activity();
+                ticket.finish(Ok(version));
+            }
+            Queued::Name(named) => {
+                named.succeed(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The log of an open database in memory, whose commits have records and change no page.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use yieldb_core::{Create, IOResult, Operation};
+use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
+
+use super::*;
+use crate::PageSize;
+use crate::ops::open::{CacheMemory, Settings, open};
+use crate::version::RootSet;
+use crate::writer_queue::WriterTurn;
+
+/// Fails one request.
+struct Failure {
+    /// How many come before it; below 0 none fails.
+    left: AtomicI64,
+    /// Only requests behind this byte of a file count.
+    first_offset: AtomicU64,
+}
+
+impl RawHook for Failure {
+    fn raw(&self, _operation: Operation, offset: u64, _len: usize, result: i32) -> i32 {
+        if offset < self.first_offset.load(Ordering::SeqCst) {
+            return result;
+        }
+        let is_next = self.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        if is_next { -EIO } else { result }
+    }
+}
+
+/// The number of an I/O error.
+const EIO: i32 = 5;
+
+const FIRST_LEN: u64 = 64 << 10;
+
+/// A log of 15 blocks.
+const SHORT: LogLimits = growing(1);
+
+/// A log that needs no checkpoint.
+const ROOMY: LogLimits = LogLimits { first_len: 1 << 20, max_len: 1 << 20 };
+
+/// A log that grows to so many times its length.
+const fn growing(times: u64) -> LogLimits {
+    LogLimits { first_len: FIRST_LEN, max_len: times * FIRST_LEN }
+}
+
+/// An open database with a log.
+struct Store {
+    disk: MemoryDisk,
+    backend: Backend,
+    pager: Arc<Pager>,
+    failure: Arc<Failure>,
+}
+
+impl Store {
+    fn open(disk: MemoryDisk, seed: u64, limits: LogLimits) -> Store {
+        let failure = Arc::new(Failure { left: AtomicI64::new(-1), first_offset: 0.into() });
+        let backend = disk.with_hook(Some(seed), failure.clone());
+        let settings = Settings {
+            page_size: PageSize::MIN,
+            cache: CacheMemory::Own(64 * 4096),
+            read_only: false,
+            create: Create::IfMissing,
+            database_id: None,
+            direct: true,
+            check: |_| Ok(()),
+            log: Some(limits),
+            checkpoint_only: false,
+        };
+        let mut machine = open(backend.io.clone(), Path::new("db"), settings).unwrap();
+        let pager = loop {
+            match machine.step(&()).unwrap() {
+                IOResult::Done(pager) => break pager,
+                IOResult::IO(_) => {
+                    backend.driver.poll();
+                }
+            }
+        };
+        Store { disk, backend, pager, failure }
+    }
+
+    /// A new one behind two commits, the second of which began a log.
+    fn new(seed: u64, limits: LogLimits) -> Store {
+        let store = Store::open(MemoryDisk::new(), seed, limits);
+        for _ in 0..2 {
+            let roots = RootSet::clone(&store.pager.applied());
+            let ticket = store.pager.commit(store.pager.begin_write_set(), roots, store.turn());
+            store.finish();
+            ticket.result().unwrap().unwrap();
+        }
+        assert!(store.pager.log().head().is_some());
+        store
+    }
+
+    /// Performs one request, in an order of its own.
+    fn poll(&self) -> bool {
+        let polled = self.backend.driver.poll() > 0;
+        self.pager.turn() || polled
+    }
+
+    fn finish(&self) {
+        while self.poll() {}
+    }
+
+    /// Commits, if there is room.
+    fn append(&self, record_len: usize) -> std::result::Result<Arc<Ticket>, Room> {
+        let mut set = self.pager.begin_write_set();
+        match self.pager.room_for(&mut set, record_len).unwrap() {
+            Room::Enough => Ok(self.append_with(self.turn(), record_len)),
+            room @ (Room::Wait(_) | Room::Never) => Err(room),
+        }
+    }
+
+    fn turn(&self) -> WriterTurn {
+        self.pager.writers().unwrap().try_take().unwrap()
+    }
+
+    /// Commits; there is room.
+    fn append_with(&self, turn: WriterTurn, record_len: usize) -> Arc<Ticket> {
+        let set = self.pager.begin_write_set();
+        let roots = RootSet::clone(&self.pager.applied());
+        let record = vec![record_len as u8; record_len];
+        let ticket = self.pager.append(set, roots, turn, &record).unwrap();
+        self.pager.turn();
+        ticket
+    }
+
+    /// Fails a request, of which so many come before it.
+    fn fail_behind(&self, count: i64) {
+        self.failure.left.store(count, Ordering::SeqCst);
+    }
+
+    /// The last version that an open finds in these files as they are.
+    fn durable_version(&self) -> u64 {
+        let disk = MemoryDisk::new();
+        for name in ["db", "db-log"] {
+            disk.set_image(name, self.disk.image(name).unwrap());
+        }
+        let store = Store::open(disk, 1, SHORT);
+        let version = store.pager.superblock().version;
+        store.pager.take_recovery().map_or(version, |(reader, _)| reader.last_version())
+    }
+
+    /// The log's length in bytes: as the file has it, and as the ring has it.
+    fn log_len(&self) -> (u64, u64) {
+        let len = self.disk.image("db-log").unwrap().len() as u64;
+        let ring_blocks = self.pager.log().state().as_ref().unwrap().ring.ring_blocks();
+        (len, file_offset(ring_blocks))
+    }
+}
+
+/// How many of these ended well, if the others have not ended and are behind them.
+fn count_durable(tickets: &[Arc<Ticket>]) -> usize {
+    let count = tickets.iter().take_while(|ticket| ticket.result().is_some()).count();
+    assert!(tickets[..count].iter().all(|ticket| ticket.result().unwrap().is_ok()));
+    assert!(tickets[count..].iter().all(|ticket| ticket.result().is_none()));
+    count
+}
+
+#[test]
+fn commits_are_acknowledged_in_order_when_they_are_durable() {
+    let mut together = 0;
+    for seed in 1..40 {
+        let store = Store::new(seed, ROOMY);
+        let first = store.pager.applied().version + 1;
+        let tickets: Vec<_> = (0..20).map(|at| store.append(at % 3 * 300).unwrap()).collect();
+        // The first ones are in flight, each in its own group; the others go out behind them.
+        let mut durable = 0;
+        while store.poll() {
+            let now = count_durable(&tickets);
+            if now > durable {
+                assert!(store.durable_version() + 1 >= first + now as u64);
+                together += usize::from(now - durable > DEPTH);
+                assert_eq!(store.pager.newest().roots().version + 1, first + now as u64);
+            }
+            durable = now;
+        }
+        assert_eq!(durable, 20);
+        for (ticket, version) in tickets.iter().zip(first..) {
+            assert_eq!(ticket.result().unwrap().unwrap(), version);
+        }
+    }
+    assert!(together > 10, "what waited did not share a group");
+}
+
+#[test]
+fn a_log_goes_around_as_checkpoints_make_room() {
+    for seed in 1..10 {
+        let store = Store::new(seed, SHORT);
+        let (mut waited, mut committed) = (0, 0);
+        while committed < 200 {
+            match store.append(committed % 5 * 800) {
+                Ok(_) => committed += 1,
+                Err(Room::Wait(room)) => {
+                    waited += 1;
+                    while !room.finished() {
+                        assert!(store.poll(), "nobody makes room");
+                    }
+                }
+                Err(room) => panic!("{room:?}"),
+            }
+            if committed % 7 == 0 {
+                store.poll();
+            }
+        }
+        store.finish();
+        assert!(waited > 0, "there was always room");
+        assert!(store.pager.log().head().unwrap().start.position > 100);
+        assert_eq!(store.durable_version(), store.pager.applied().version);
+        assert_eq!(store.log_len(), (FIRST_LEN, FIRST_LEN));
+        // Longer than any group.
+        let longest = store.pager.record_limit().unwrap();
+        assert!(store.append(longest).is_ok());
+        assert!(matches!(store.append(longest + 1), Err(Room::Never)));
+    }
+}
+
+#[test]
+fn behind_a_group_that_fails_nothing_is_acknowledged() {
+    let (mut first_failed, mut later_failed) = (0, 0);
+    for (seed, behind) in (1..30).flat_map(|seed| (0..10).map(move |behind| (seed, behind))) {
+        let store = Store::new(seed, ROOMY);
+        let before = store.pager.applied().version;
+        let tickets: Vec<_> = (0..10).map(|_| store.append(100).unwrap()).collect();
+        // Nobody has told this writer yet.
+        let turn = store.turn();
+        store.fail_behind(behind);
+        store.finish();
+        let late = store.append_with(turn, 100);
+        store.finish();
+        let results: Vec<_> = tickets.iter().map(|ticket| ticket.result().unwrap()).collect();
+        let good = results.iter().take_while(|result| result.is_ok()).count();
+        let is_unknown = |result: &Result<u64>| matches!(result, Err(Error::OutcomeUnknown { .. }));
+        assert!(results[good..].iter().all(is_unknown), "{results:?}");
+        assert!(is_unknown(&late.result().unwrap()), "{late:?}");
+        assert!(good < 10, "an error of write {behind} was not noticed");
+        assert!(matches!(store.pager.writers(), Err(Error::Poisoned { .. })));
+        assert_eq!(store.pager.newest().roots().version, before + good as u64);
+        assert!(store.durable_version() >= before + good as u64);
+        assert!(!store.pager.is_busy());
+        first_failed += usize::from(good == 0);
+        later_failed += usize::from(good > 0);
+    }
+    assert!(first_failed > 50 && later_failed > 50, "{first_failed} {later_failed}");
+}
+
+#[test]
+fn a_checkpoint_makes_a_log_longer_that_is_too_short() {
+    for seed in 1..20 {
+        let store = Store::new(seed, growing(4));
+        for len in [2, 4, 4] {
+            let limit = store.pager.record_limit().unwrap();
+            let tickets: Vec<_> = (0..3).map(|_| store.append(limit).unwrap()).collect();
+            let checkpoint = store.pager.checkpoint().unwrap();
+            store.finish();
+            assert!(checkpoint.result().unwrap().is_ok());
+            assert_eq!(count_durable(&tickets), 3);
+            assert_eq!(store.log_len(), (len * FIRST_LEN, len * FIRST_LEN));
+            assert_eq!(store.durable_version(), store.pager.applied().version);
+        }
+        assert_eq!(store.pager.record_limit(), Some(Builder::max_transaction_len(7)));
+    }
+}
+
+#[test]
+fn no_group_is_known_to_be_durable_while_the_longer_file_is_not() {
+    for seed in 1..20 {
+        let store = Store::new(seed, growing(2));
+        let _before = store.append(100).unwrap();
+        let checkpoint = store.pager.checkpoint().unwrap();
+        let is_syncing = || {
+            let state = store.pager.log().state();
+            state.as_ref().unwrap().sync.as_ref().is_some_and(|sync| !sync.finished())
+        };
+        while !is_syncing() {
+            assert!(store.poll(), "it never is");
+        }
+        let ticket = store.append(100).unwrap();
+        while is_syncing() {
+            assert!(ticket.result().is_none());
+            store.poll();
+        }
+        store.finish();
+        assert!(ticket.result().unwrap().is_ok() && checkpoint.result().unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_made_longer_stays_as_it_is() {
+    let store = Store::new(1, growing(2));
+    store.failure.first_offset.store(FIRST_LEN, Ordering::SeqCst);
+    store.fail_behind(0);
+    let (ticket, checkpoint) = (store.append(100).unwrap(), store.pager.checkpoint().unwrap());
+    store.finish();
+    assert!(ticket.result().unwrap().is_ok() && checkpoint.result().unwrap().is_ok());
+    // The file is longer: what was written is of no use yet, and does no harm.
+    assert_eq!(store.log_len(), (2 * FIRST_LEN, FIRST_LEN));
+    assert_eq!(store.durable_version(), store.pager.applied().version);
+    let _news = store.append(100).unwrap();
+    let checkpoint = store.pager.checkpoint().unwrap();
+    store.finish();
+    assert!(checkpoint.result().unwrap().is_ok());
+    assert_eq!(store.log_len(), (2 * FIRST_LEN, 2 * FIRST_LEN));
+}
+
+#[test]
+fn whatever_fails_beside_growth_nothing_that_was_acknowledged_is_lost() {
+    let mut poisoned = 0;
+    for (seed, behind) in (1..12).flat_map(|seed| (0..14).map(move |behind| (seed, behind))) {
+        let store = Store::new(seed, growing(2));
+        let before = store.pager.applied().version;
+        store.fail_behind(behind);
+        let mut tickets = vec![store.append(100).unwrap()];
+        let checkpoint = store.pager.checkpoint().unwrap();
+        tickets.extend((0..2).map(|_| store.append(100).unwrap()));
+        store.finish();
+        let is_good = |ticket: &&Arc<Ticket>| ticket.result().unwrap().is_ok();
+        let good = tickets.iter().take_while(is_good).count();
+        assert!(store.durable_version() >= before + good as u64);
+        let is_usable = store.pager.writers().is_ok();
+        assert!(!is_usable || good == 3);
+        assert!(checkpoint.result().is_some() && !store.pager.is_busy());
+        poisoned += usize::from(!is_usable);
+    }
+    assert!(poisoned > 20, "{poisoned}");
+}

@@ -1,0 +1,123 @@
+//! Making the file of a log.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use smallvec::smallvec;
+use yieldb_core::{
+    BufferPool, Completion, Create, File, OpenOptions, StateMachine, StateTransition, Transition,
+    is_planted,
+};
+
+use crate::log::header::FileHeader;
+use crate::log::writer::NewLog;
+use crate::log::{BLOCK_LEN, ring_blocks};
+use crate::{Error, Pager, Result};
+
+/// Makes the file of a log, filled with zeros: to overwrite them needs no change of the file
+/// system's own, which a write into a hole or behind the end does.
+///
+/// ```text
+///   begin -> Open --> Opening --> Emptying --> Filling --> Syncing --> SyncingDirectory --> done
+/// ```
+///
+/// A file that an earlier log has left is emptied first: nothing of it can come back. An abandoned
+/// run leaves a file that no superblock speaks of, for the next run.
+#[derive(Debug)]
+pub struct MakeLog {
+    path: PathBuf,
+    len: usize,
+    id: [u8; 16],
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub enum State {
+    /// There is no file.
+    Open,
+    /// The file is being made, or opened.
+    Opening(Completion),
+    /// What is in it goes.
+    Emptying(LogFile, Completion),
+    /// Its header and its zeros are written.
+    Filling(LogFile, Completion),
+    /// They become durable.
+    Syncing(LogFile, Completion),
+    /// So does the file's directory entry.
+    SyncingDirectory(LogFile, Completion),
+}
+
+/// The file of a log.
+#[derive(Clone)]
+pub struct LogFile(pub Arc<dyn File>);
+
+/// Begins to make a log of `len` bytes.
+pub(crate) fn make_log(pager: &Pager, path: PathBuf, len: usize) -> StateMachine<MakeLog> {
+    let mut id = [0; 16];
+    pager.io().random(&mut id);
+    StateMachine::new(MakeLog { path, len, id }, State::Open)
+}
+
+impl StateTransition for MakeLog {
+    type State = State;
+    type Context = Pager;
+    type Output = NewLog;
+    type Error = Error;
+
+    fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
+        Ok(match state {
+            State::Open => {
+                let io = Completion::open();
+                let direct = pager.file().is_direct();
+                let options = OpenOptions { write: true, create: Create::IfMissing, direct };
+                pager.io().open(&self.path, options, io.clone());
+                Transition::Wait(State::Opening(io.clone()), io)
+            }
+            State::Opening(io) => {
+                io.result().expect("the open is finished")?;
+                let file = LogFile(io.take_file().expect("an open that succeeded has a file"));
+                let io = Completion::truncate();
+                file.0.truncate(0, io.clone());
+                Transition::Wait(State::Emptying(file, io.clone()), io)
+            }
+            State::Emptying(file, io) => {
+                io.result().expect("the truncation is finished")?;
+                let mut bytes = BufferPool::new(1, self.len)?.take().expect("it has one");
+                bytes.fill(0);
+                let database_id = pager.superblock().database_id;
+                FileHeader { database_id, log_id: self.id }.encode(&mut bytes[..BLOCK_LEN]);
+                let io = Completion::write(smallvec![bytes.share()]);
+                file.0.write(0, false, io.clone());
+                Transition::Wait(State::Filling(file, io.clone()), io)
+            }
+            State::Filling(file, io) => {
+                io.result().expect("the write is finished")?;
+                let io = Completion::sync();
+                file.0.sync_data(io.clone());
+                Transition::Wait(State::Syncing(file, io.clone()), io)
+            }
+            State::Syncing(file, io) => {
+                io.result().expect("the sync is finished")?;
+                let io = Completion::directory();
+                if is_planted!(LogEntryNotSynced) {
+                    io.succeed(0);
+                } else {
+                    pager.io().sync_directory(&file.0.directory(), io.clone());
+                }
+                Transition::Wait(State::SyncingDirectory(file, io.clone()), io)
+            }
+            State::SyncingDirectory(file, io) => {
+                io.result().expect("the sync is finished")?;
+                let ring_blocks = ring_blocks(self.len as u64);
+                Transition::Done(NewLog { file, id: self.id, ring_blocks })
+            }
+        })
+    }
+}
+
+impl fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.path().display())
+    }
+}

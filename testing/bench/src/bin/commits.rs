@@ -1,0 +1,407 @@
+//! Durable commits: one at a time beside a bare ring's writes of the same form, many under way, and
+//! what checkpoints, recovery and readers cost.
+//!
+//! `cargo run --release -p bench --bin commits -- [DIRECTORY [single | many | steady | recovery |
+//! readers]]`
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, opcode, types};
+use yieldb::{Batch, Database, DriverMode, IOCompletions, IOResult, LogLimits, MAIN, Options};
+
+type Failure = Box<dyn std::error::Error>;
+
+const COUNT: u64 = 1_000_000;
+const KEY_LEN: usize = 24;
+const VALUE_LEN: usize = 150;
+const BLOCK: usize = 4096;
+
+/// A key of 24 bytes that looks random.
+fn key(number: u64) -> [u8; KEY_LEN] {
+    let mut key = [0; KEY_LEN];
+    key[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    key[8..16].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn value(number: u64) -> [u8; VALUE_LEN] {
+    [number as u8; VALUE_LEN]
+}
+
+/// Numbers that look random (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % limit
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = tempfile::tempdir_in(parent)?;
+    let part = std::env::args().nth(2);
+    let is_wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    let path = directory.path().join("bench.db");
+    fill(&path)?;
+    if is_wanted("single") {
+        single(&path)?;
+    }
+    if is_wanted("many") {
+        many_on_one_thread(&path)?;
+        many_threads(&path)?;
+    }
+    if is_wanted("steady") {
+        steady(&path)?;
+    }
+    if is_wanted("recovery") {
+        recovery(&path)?;
+    }
+    if is_wanted("readers") {
+        readers(&path)?;
+    }
+    Ok(())
+}
+
+/// A log as long as it becomes for a file of this size.
+fn options() -> Options {
+    Options::new().log(Some(LogLimits { first_len: 64 << 20, max_len: 64 << 20 }))
+}
+
+fn fill(path: &Path) -> Result<(), Failure> {
+    let database = options().open(path).wait()?;
+    let mut transaction = database.begin().wait()?;
+    for number in 0..COUNT {
+        transaction.put(MAIN, key(number), value(number)).wait()?;
+    }
+    transaction.commit().wait()?;
+    database.close().wait()?;
+    println!("{COUNT} entries, a file of {} MiB", std::fs::metadata(path)?.len() >> 20);
+    Ok(())
+}
+
+/// A database with a log in use, whose interior pages and leaves are in memory.
+fn open_warm(path: &Path, options: Options) -> Result<Database, Failure> {
+    let database = options.open(path).wait()?;
+    for number in 0..2 {
+        put(&database, number)?;
+    }
+    let snapshot = database.snapshot();
+    for number in 0..COUNT {
+        snapshot.get(MAIN, key(number)).wait()?;
+    }
+    Ok(database)
+}
+
+fn put(database: &Database, number: u64) -> Result<(), Failure> {
+    let mut transaction = database.begin().wait()?;
+    transaction.put(MAIN, key(number % COUNT), value(number)).wait()?;
+    transaction.commit().wait()?;
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    percentile(values, 0.5)
+}
+
+fn percentile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * part) as usize]
+}
+
+/// A file of written blocks, and a ring to overwrite them with.
+struct Raw {
+    file: File,
+    ring: IoUring,
+    block: Box<Block>,
+    next: u64,
+}
+
+#[repr(align(4096))]
+struct Block([u8; BLOCK]);
+
+const RAW_BLOCKS: u64 = 16_384;
+
+impl Raw {
+    fn new(path: &Path) -> Result<Raw, Failure> {
+        std::fs::write(path, vec![0; RAW_BLOCKS as usize * BLOCK])?;
+        File::open(path)?.sync_all()?;
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
+        let ring = IoUring::builder().setup_coop_taskrun().build(8)?;
+        Ok(Raw { file, ring, block: Box::new(Block([7; BLOCK])), next: 0 })
+    }
+
+    /// Writes the next block, durably, as the log does.
+    fn write(&mut self) -> Result<(), Failure> {
+        let offset = self.next % RAW_BLOCKS * BLOCK as u64;
+        self.next += 1;
+        let fd = types::Fd(self.file.as_raw_fd());
+        let entry = opcode::Write::new(fd, self.block.0.as_ptr(), BLOCK as u32)
+            .offset(offset)
+            .rw_flags(libc::RWF_DSYNC)
+            .build();
+        // SAFETY: the block lives as long as the ring, and nobody changes it.
+        unsafe { self.ring.submission().push(&entry)? };
+        self.ring.submit_and_wait(1)?;
+        let result = self.ring.completion().next().ok_or("no completion")?.result();
+        assert_eq!(result, BLOCK as i32, "a write failed");
+        Ok(())
+    }
+}
+
+/// Single commits on one thread, and raw writes, in alternating blocks of 100.
+fn single(path: &Path) -> Result<(), Failure> {
+    let database = open_warm(path, options().driver(DriverMode::Manual))?;
+    let mut raw = Raw::new(&path.with_extension("raw"))?;
+    let mut random = Random(1);
+    database.checkpoint().wait()?;
+    let before = database.metrics().log.ok_or("no log")?;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    // Half a log is when a checkpoint begins.
+    while ours.len() < 6_000 {
+        for _ in 0..100 {
+            let started = Instant::now();
+            put(&database, random.below(COUNT))?;
+            ours.push(started.elapsed().as_secs_f64() * 1e6);
+        }
+        for _ in 0..100 {
+            let started = Instant::now();
+            raw.write()?;
+            bare.push(started.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let after = database.metrics().log.ok_or("no log")?;
+    let count = ours.len() as f64;
+    let each = (after.bytes_written - before.bytes_written) as f64 / count;
+    let (ours_median, bare_median) = (median(&mut ours), median(&mut bare));
+    print!("single commits, between checkpoints: median {ours_median:.1} us, ");
+    print!("raw writes {bare_median:.1} us, ratio {:.3}; ", bare_median / ours_median);
+    println!("{each:.0} bytes of log each");
+    sustained(&database, &mut raw, &mut random)?;
+    database.close().wait()?;
+    Ok(())
+}
+
+/// The same over several checkpoints.
+fn sustained(database: &Database, raw: &mut Raw, random: &mut Random) -> Result<(), Failure> {
+    const COMMITS: u64 = 40_000;
+    let (before, checkpoint) = (database.cache_stats().pages_written, database.info().checkpoint);
+    let (mut ours, mut bare) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..COMMITS / 100 {
+        let started = Instant::now();
+        for _ in 0..100 {
+            put(database, random.below(COUNT))?;
+        }
+        ours += started.elapsed();
+        let started = Instant::now();
+        for _ in 0..100 {
+            raw.write()?;
+        }
+        bare += started.elapsed();
+    }
+    let pages = database.cache_stats().pages_written - before;
+    print!("single commits, sustained: {:.0} a second, ", COMMITS as f64 / ours.as_secs_f64());
+    print!("raw writes {:.0} a second, ", COMMITS as f64 / bare.as_secs_f64());
+    print!("ratio {:.3}; ", bare.as_secs_f64() / ours.as_secs_f64());
+    print!("{} checkpoints, ", database.info().checkpoint - checkpoint);
+    println!("{} bytes of pages a commit", pages * BLOCK as u64 / COMMITS);
+    Ok(())
+}
+
+/// Commits of one put each, `depth` under way on this thread. Calls `ended` with how long each
+/// took.
+fn commit_many(
+    database: &Database,
+    depth: usize,
+    count: u64,
+    mut ended: impl FnMut(Duration),
+) -> Result<(), Failure> {
+    let mut random = Random(count);
+    let batches: Vec<Batch> = (0..count).map(|number| batch(random.below(COUNT), number)).collect();
+    let mut next = batches.iter();
+    let mut under_way = VecDeque::new();
+    loop {
+        while under_way.len() < depth
+            && let Some(batch) = next.next()
+        {
+            under_way.push_back((Instant::now(), database.write(batch)));
+        }
+        let mut waits_for = None;
+        for _ in 0..under_way.len() {
+            let Some((started, mut write)) = under_way.pop_front() else { break };
+            match write.step()? {
+                IOResult::Done(_) => ended(started.elapsed()),
+                IOResult::IO(IOCompletions::Single(io)) => {
+                    waits_for.get_or_insert(io);
+                    under_way.push_back((started, write));
+                }
+                IOResult::IO(_) => under_way.push_back((started, write)),
+            }
+        }
+        if under_way.is_empty() && next.len() == 0 {
+            return Ok(());
+        }
+        if let Some(io) = waits_for.filter(|_| under_way.len() == depth || next.len() == 0)
+            && database.turn() == 0
+        {
+            database.wait_for(&io)?;
+        }
+    }
+}
+
+fn batch(number: u64, value_of: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(MAIN, key(number), value(value_of));
+    batch
+}
+
+fn many_on_one_thread(path: &Path) -> Result<(), Failure> {
+    let database = open_warm(path, options().driver(DriverMode::Manual))?;
+    for depth in [1, 16, 64, 256] {
+        const COMMITS: u64 = 100_000;
+        let before = database.metrics().log.ok_or("no log")?;
+        let started = Instant::now();
+        commit_many(&database, depth, COMMITS, |_| ())?;
+        let rate = COMMITS as f64 / started.elapsed().as_secs_f64();
+        let after = database.metrics().log.ok_or("no log")?;
+        let size = COMMITS as f64 / (after.groups - before.groups) as f64;
+        println!("{depth} commits under way on one thread: {rate:.0} a second, {size:.1} a group");
+    }
+    database.close().wait()?;
+    Ok(())
+}
+
+fn many_threads(path: &Path) -> Result<(), Failure> {
+    let database = open_warm(path, options())?;
+    for threads in [2, 8, 64] {
+        let commits: u64 = 40_000 / threads * threads;
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let database = &database;
+                scope.spawn(move || {
+                    let mut random = Random(thread);
+                    for _ in 0..commits / threads {
+                        put(database, random.below(COUNT)).expect("a commit");
+                    }
+                });
+            }
+        });
+        let rate = commits as f64 / started.elapsed().as_secs_f64();
+        println!("{threads} threads: {rate:.0} commits a second");
+    }
+    database.close().wait()?;
+    Ok(())
+}
+
+/// How long commits take while checkpoints come and go.
+fn steady(path: &Path) -> Result<(), Failure> {
+    let database = open_warm(path, options().driver(DriverMode::Manual))?;
+    let first = database.info().checkpoint;
+    let mut latencies = Vec::new();
+    while database.info().checkpoint < first + 10 {
+        commit_many(&database, 32, 10_000, |took| latencies.push(took.as_secs_f64() * 1e6))?;
+    }
+    let (count, middle) = (latencies.len(), median(&mut latencies));
+    let (late, last) = (percentile(&mut latencies, 0.999), percentile(&mut latencies, 1.0));
+    print!("32 under way, over ten checkpoints, {count} commits: median {middle:.0} us, ");
+    println!("p99.9 {late:.0} us ({:.1} times), longest {:.1} ms", late / middle, last / 1e3);
+    database.close().wait()?;
+    Ok(())
+}
+
+/// How long opening takes with a full log, and without one.
+fn recovery(path: &Path) -> Result<(), Failure> {
+    let copy = path.with_extension("crashed");
+    let log = |path: &Path| PathBuf::from(format!("{}-log", path.display()));
+    // So large that no checkpoint is due before 64 MiB are used.
+    let limits = LogLimits { first_len: 130 << 20, max_len: 130 << 20 };
+    let database = open_warm(path, Options::new().log(Some(limits)).driver(DriverMode::Manual))?;
+    database.checkpoint().wait()?;
+    while database.metrics().log.ok_or("no log")?.used < 64 << 20 {
+        commit_many(&database, 64, 10_000, |_| ())?;
+    }
+    std::fs::copy(path, &copy)?;
+    std::fs::copy(log(path), log(&copy))?;
+    let used = database.metrics().log.ok_or("no log")?;
+    database.close().wait()?;
+    let started = Instant::now();
+    let database = Options::new().open(&copy).wait()?;
+    let took = started.elapsed();
+    print!("recovery of {} MiB of log, {} commits: ", used.used >> 20, used.commits);
+    println!("{:.0} ms", took.as_secs_f64() * 1e3);
+    database.close().wait()?;
+    let started = Instant::now();
+    let database = Options::new().open(&copy).wait()?;
+    println!("open after a clean close: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    drop(database);
+    Ok(())
+}
+
+/// What a reader loses to a writer's checkpoints.
+fn readers(path: &Path) -> Result<(), Failure> {
+    let database = open_warm(path, options())?;
+    let stop = AtomicBool::new(false);
+    let (is_writing, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+    let rate = |of: &Database, span: Duration, checkpoints: bool| -> Result<f64, Failure> {
+        let (before, started) = (reads.load(Ordering::Relaxed), Instant::now());
+        while started.elapsed() < span {
+            if checkpoints {
+                of.checkpoint().wait()?;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let count = reads.load(Ordering::Relaxed) - before;
+        Ok(count as f64 / started.elapsed().as_secs_f64())
+    };
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        scope.spawn(|| {
+            let mut random = Random(3);
+            while !stop.load(Ordering::Relaxed) {
+                let snapshot = database.snapshot();
+                for _ in 0..1_000 {
+                    snapshot.get(MAIN, key(random.below(COUNT))).wait().expect("a lookup");
+                }
+                reads.fetch_add(1_000, Ordering::Relaxed);
+            }
+        });
+        scope.spawn(|| {
+            let mut random = Random(4);
+            while !stop.load(Ordering::Relaxed) {
+                if is_writing.load(Ordering::Relaxed) {
+                    put(&database, random.below(COUNT)).expect("a commit");
+                } else {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let span = Duration::from_secs(1);
+        let (mut alone, mut beside, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..5 {
+            is_writing.store(false, Ordering::Relaxed);
+            alone.push(rate(&database, span, false)?);
+            is_writing.store(true, Ordering::Relaxed);
+            beside.push(rate(&database, span, false)?);
+            behind.push(rate(&database, span, true)?);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (alone, beside) = (median(&mut alone), median(&mut beside));
+        let behind = median(&mut behind);
+        print!("a reader: {alone:.0} lookups/s alone, {beside:.0} beside a writer, ");
+        println!("{behind:.0} with checkpoints all the time ({:.2})", behind / beside);
+        Ok(())
+    })?;
+    database.close().wait()?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Work with a log.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use yieldb_btree::ops::{begin, open};
+use yieldb_btree::{Snapshot, Tree};
+use yieldb_pager::Pager;
+use yieldb_pager::log::writer::LogLimits;
+use yieldb_pager::ops::open::Settings;
+
+use super::{key, retry};
+use crate::world::{Stop, World, roomy_settings};
+
+const FIRST_LEN: u64 = 64 << 10;
+
+/// Opens a database of this name, beside the world's.
+fn open(world: &World, again: bool, name: &str) -> Result<Arc<Pager>, Stop> {
+    retry(again, || {
+        // The I/O of an open that was dropped keeps the file locked until it is done.
+        world.quiesce();
+        let limits = LogLimits { first_len: FIRST_LEN, max_len: 2 * FIRST_LEN };
+        let settings = Settings { log: Some(limits), ..roomy_settings() };
+        let machine = open::open(world.backend.io.clone(), Path::new(name), settings).unwrap();
+        world.drive_in(&(), machine)
+    })
+}
+
+/// Commits one entry.
+fn commit(world: &World, pager: &Arc<Pager>, again: bool, number: u32) -> Result<u64, Stop> {
+    let mut transaction = retry(again, || world.drive_on(pager, begin::begin(pager.clone())))?;
+    retry(again, || world.drive_on(pager, transaction.put(Tree::MAIN, key(number), [9; 30])))?;
+    world.drive_on(pager, transaction.commit())
+}
+
+/// Fails if the log has not this length: what fails there is nothing to the commit or checkpoint
+/// that came with it.
+fn assert_len(world: &World, len: u64) -> Result<(), Stop> {
+    let found = world.disk.image("log-log").map_or(0, |image| image.len() as u64);
+    if found == len { Ok(()) } else { Err(Stop::Failed(format!("a log of {found} bytes"))) }
+}
+
+/// Commits into a log that is made, grows, is found again by an open, and ends.
+pub fn log(world: &World, again: bool) -> Result<String, Stop> {
+    world.disk.set_image("log", world.image());
+    let pager = open(world, again, "log")?;
+    // The second commit begins a log.
+    for number in [200, 201] {
+        commit(world, &pager, again, number)?;
+    }
+    assert_len(world, FIRST_LEN)?;
+    let Some(limit) = pager.record_limit() else {
+        return Err(Stop::Failed("a file that is no log".into()));
+    };
+    commit(world, &pager, again, 202)?;
+    let checkpoint = pager.checkpoint().map_err(|error| Stop::Failed(error.to_string()))?;
+    world.wait_on(&pager, checkpoint)?;
+    assert_len(world, 2 * FIRST_LEN)?;
+    if pager.record_limit() == Some(limit) {
+        return Err(Stop::Failed("a log that is no longer than before".into()));
+    }
+    for number in [203, 204] {
+        commit(world, &pager, again, number)?;
+    }
+    // What a kill leaves at this moment.
+    for (name, copy) in [("log", "copy"), ("log-log", "copy-log")] {
+        world.disk.set_image(copy, world.disk.image(name).expect("it is in use"));
+    }
+    let copy = open(world, again, "copy")?;
+    let mut found = String::new();
+    for number in [199, 200, 202, 203, 204, 205] {
+        let snapshot = Snapshot::newest(&copy);
+        let value = retry(again, || world.drive_on(&copy, snapshot.get(Tree::MAIN, key(number))))?;
+        found.push_str(&format!("{:?};", value.map(|value| value.len())));
+    }
+    let turn = pager.writers().expect("it can be written").try_take().expect("nobody writes");
+    let end = pager.end_log(turn).expect("there is a log");
+    world.wait_on(&pager, end)?;
+    assert_len(world, 0)?;
+    Ok(found)
+}
