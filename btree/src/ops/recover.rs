@@ -17,19 +17,28 @@ use crate::{Error, Result};
 /// transaction, which is a version of its own when it is complete.
 ///
 /// ```text
-///   begin -> Begin --> Reading --- a group --> Replaying, its commits --.
-///              |         ^ '--- no more ---> Adopting --> done          |
-///   no log     |         '----------------------------------------------'
+///   begin -> Begin --> Reading --- enough groups --> Replaying, their commits --.
+///              |         ^ '--- no more ---> Adopting --> done                  |
+///   no log     |         '------------------------------------------------------'
 ///   done <-----'
 /// ```
+///
+/// Commits of many groups are made again as one, so that the pages of many of them can be read at
+/// the same time: each may be short.
 ///
 /// An abandoned run has changed nothing but memory. Cost: the log is read, and the pages that its
 /// changes are made in; those that do not fit the cache are written.
 pub struct Recover {
     pager: Arc<Pager>,
-    /// The version of the last commit that was made again, or that of the checkpoint.
+    /// The version of the last commit that was read, or that of the checkpoint.
     version: u64,
+    /// The records of commits that were read and not made again, one behind the other.
+    record: Vec<u8>,
 }
+
+/// How many bytes of records are made again at a time, if there are so many: a few thousand short
+/// ones.
+const ENOUGH: usize = 1 << 20;
 
 /// How far it is.
 #[derive(Debug)]
@@ -38,19 +47,16 @@ pub enum State {
     Begin,
     /// The next group is being read.
     Reading(Box<Transaction>, Box<StateMachine<ReadGroup>>),
-    /// A commit is being made again; the rest of its group is to follow.
-    Replaying(Box<LogReader>, Box<StateMachine<Replay<Vec<u8>>>>, Rest),
+    /// What was read is being made again.
+    Replaying(Box<LogReader>, Box<StateMachine<Replay<Vec<u8>>>>),
     /// The new version is put in place.
     Adopting(Box<StateMachine<Commit>>),
 }
 
-/// The commits of a group that are not made again yet, the last first.
-pub struct Rest(Vec<Vec<u8>>);
-
 /// Begins to make the changes of the log again.
 pub(crate) fn recover(pager: Arc<Pager>) -> StateMachine<Recover> {
     let version = pager.superblock().version;
-    StateMachine::new(Recover { pager, version }, State::Begin)
+    StateMachine::new(Recover { pager, version, record: Vec::new() }, State::Begin)
 }
 
 impl StateTransition for Recover {
@@ -73,22 +79,26 @@ impl StateTransition for Recover {
                     Transition::Wait(State::Reading(transaction, reading), io.into())
                 }
                 IOResult::Done((reader, Some(group))) => {
-                    let rest = self.rest_of(&group);
-                    self.replay_next(transaction, reader, rest)?
+                    self.gather(&group);
+                    if self.record.len() >= ENOUGH {
+                        self.replay(*transaction, reader)
+                    } else {
+                        read_next(transaction, reader)
+                    }
+                }
+                IOResult::Done((reader, None)) if !self.record.is_empty() => {
+                    self.replay(*transaction, reader)
                 }
                 IOResult::Done((_, None)) => {
                     let adopting = adopt(*transaction, self.version);
                     Transition::Next(State::Adopting(Box::new(adopting)))
                 }
             },
-            State::Replaying(reader, mut replaying, rest) => match replaying.step(&self.pager)? {
+            State::Replaying(reader, mut replaying) => match replaying.step(&self.pager)? {
                 IOResult::IO(io) => {
-                    Transition::Wait(State::Replaying(reader, replaying, rest), io.into())
+                    Transition::Wait(State::Replaying(reader, replaying), io.into())
                 }
-                IOResult::Done(transaction) => {
-                    self.version += 1;
-                    self.replay_next(Box::new(transaction), *reader, rest)?
-                }
+                IOResult::Done(transaction) => read_next(Box::new(transaction), *reader),
             },
             State::Adopting(mut adopting) => match adopting.step(&self.pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Adopting(adopting), io.into()),
@@ -99,29 +109,19 @@ impl StateTransition for Recover {
 }
 
 impl Recover {
-    /// The commits of a group that the trees do not have yet.
-    fn rest_of(&self, group: &Group) -> Rest {
+    /// Takes the commits of a group that the trees do not have yet.
+    fn gather(&mut self, group: &Group) {
         let known = (self.version + 1).saturating_sub(group.header().first_version);
-        let records = group.transactions().skip(known as usize).map(<[u8]>::to_vec);
-        let mut rest: Vec<Vec<u8>> = records.collect();
-        rest.reverse();
-        Rest(rest)
+        for record in group.transactions().skip(known as usize) {
+            self.record.extend_from_slice(record);
+            self.version += 1;
+        }
     }
 
-    /// Goes on with the next commit of a group, or with the next group.
-    fn replay_next(
-        &self,
-        transaction: Box<Transaction>,
-        reader: LogReader,
-        mut rest: Rest,
-    ) -> Result<Transition<Self>> {
-        Ok(match rest.0.pop() {
-            None => read_next(transaction, reader),
-            Some(record) => {
-                let replaying = Box::new(replay(*transaction, record));
-                Transition::Next(State::Replaying(Box::new(reader), replaying, rest))
-            }
-        })
+    /// Makes again what was read.
+    fn replay(&mut self, transaction: Transaction, reader: LogReader) -> Transition<Recover> {
+        let replaying = replay(transaction, std::mem::take(&mut self.record));
+        Transition::Next(State::Replaying(Box::new(reader), Box::new(replaying)))
     }
 }
 
@@ -132,11 +132,5 @@ fn read_next(transaction: Box<Transaction>, reader: LogReader) -> Transition<Rec
 impl fmt::Debug for Recover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "recovering, at version {}", self.version)
-    }
-}
-
-impl fmt::Debug for Rest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} commits", self.0.len())
     }
 }
