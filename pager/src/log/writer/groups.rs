@@ -169,19 +169,15 @@ impl Log {
         waiting: Vec<Queued>,
     ) -> Completion {
         let blocks = group::block_count(payload.len());
-        self.bytes.resize(blocks as usize * BLOCK_LEN, 0);
-        group::encode(header, payload, &mut self.bytes);
-        let buffers = self.bytes.chunks(BLOCK_LEN).map_while(|block| {
-            let mut buffer = self.blocks.take()?;
-            buffer.copy_from_slice(block);
-            Some(buffer.share())
-        });
-        let buffers: SharedBuffers = buffers.collect();
-        let write = if buffers.len() as u64 == blocks {
-            Completion::write(buffers)
+        let write = if blocks == 1
+            && let Some(mut buffer) = self.blocks.take()
+        {
+            group::encode(header, payload, &mut buffer);
+            Completion::write(smallvec![buffer.share()])
         } else {
-            drop(buffers);
-            long_write(&self.bytes)
+            self.bytes.resize(blocks as usize * BLOCK_LEN, 0);
+            group::encode(header, payload, &mut self.bytes);
+            self.write_bytes()
         };
         let end = header.position + blocks;
         self.stats.groups += 1;
@@ -189,6 +185,21 @@ impl Log {
         self.stats.bytes_written += blocks * BLOCK_LEN as u64;
         self.in_flight.push_back(InFlight { write: write.clone(), end, waiting });
         write
+    }
+
+    /// The write of the group whose bytes are together.
+    fn write_bytes(&self) -> Completion {
+        let buffers = self.bytes.chunks(BLOCK_LEN).map_while(|block| {
+            let mut buffer = self.blocks.take()?;
+            buffer.copy_from_slice(block);
+            Some(buffer.share())
+        });
+        let buffers: SharedBuffers = buffers.collect();
+        if buffers.len() == self.bytes.len() / BLOCK_LEN {
+            return Completion::write(buffers);
+        }
+        drop(buffers);
+        long_write(&self.bytes)
     }
 
     /// All that waits, those in flight first.
