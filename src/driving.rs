@@ -56,6 +56,14 @@ impl Engine {
         self.slot.get()?.pager.upgrade()
     }
 
+    /// Is there work that was left until what is submitted has been sent out?
+    fn is_settling(&self) -> bool {
+        self.slot.get().is_some_and(|attached| {
+            attached.activity.load(Ordering::SeqCst) > 0
+                && attached.pager.upgrade().is_some_and(|pager| pager.is_settling())
+        })
+    }
+
     #[inline]
     fn turn(&self, driver: &dyn Driver) {
         if let Some(attached) = self.slot.get()
@@ -100,7 +108,7 @@ impl Driving {
         self.engine.turn(&*self.backend.driver);
     }
 
-    /// Sends out what was submitted.
+    /// Sends out what was submitted, and does then what was left for the time that it takes.
     ///
     /// # Errors
     ///
@@ -108,6 +116,9 @@ impl Driving {
     pub fn submit(&self) -> Result<()> {
         self.check_process()?;
         self.backend.driver.submit();
+        if self.engine.is_settling() {
+            self.turn_engine();
+        }
         Ok(())
     }
 
@@ -133,6 +144,10 @@ impl Driving {
         self.check_process()?;
         if let Some(pager) = self.engine.pager() {
             pager.check_wait(io).map_err(yieldb_btree::Error::from)?;
+        }
+        if self.engine.is_settling() {
+            self.backend.driver.submit();
+            self.turn_engine();
         }
         self.backend.driver.wait(io);
         Ok(())

@@ -417,7 +417,9 @@ impl Transaction {
             }
         }
         let (set, roots, turn) = self.take_all();
-        Ok(HandOver::Done(self.pager.commit(set, roots, turn)))
+        let ticket = self.pager.commit(set, roots, turn);
+        let _submitted = self.pager.turn();
+        Ok(HandOver::Done(ticket))
     }
 
     /// Gives the transaction up, and ends the log, for closing: see [`Pager::end_log`].

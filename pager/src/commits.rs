@@ -1,9 +1,10 @@
 //! Commits and checkpoints, as those who work for a transaction ask for them.
 
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
-use yieldb_core::sync::{Arc, PoisonError};
+use yieldb_core::sync::{Arc, MutexGuard, PoisonError};
 use yieldb_core::{Completion, is_planted, reached};
 
+use crate::ledger::{Ledger, Settling};
 use crate::log::writer::{LogWriter, Room};
 use crate::ops::checkpoint::{Changes, Job, LogPlan, Subject, Ticket};
 use crate::ops::read_log::LogReader;
@@ -66,8 +67,12 @@ impl Pager {
         Ok(room)
     }
 
-    /// Commits a transaction for which there [is room](Pager::room_for) in the log. From here on
-    /// the engine owns it; see [`Ticket`] for the result. The next writer goes on from it at once.
+    /// Commits a transaction for which there [is room](Pager::room_for) in the log, and sends the
+    /// group that it is in if enough are not in flight. From here on the engine owns it; see
+    /// [`Ticket`] for the result.
+    ///
+    /// What can be done while the group is being written is left to [`Pager::turn`]: its pages are
+    /// handed to the cache, and then the next writer's turn comes.
     ///
     /// # Errors
     ///
@@ -80,30 +85,64 @@ impl Pager {
         turn: WriterTurn,
         record: &[u8],
     ) -> Result<Arc<Ticket>> {
-        let pages = set.finish(self);
+        let pages = set.close(self);
         let version = roots.version + 1;
-        let applied = self.with_ledger(|ledger| {
-            ledger.apply(&set, roots, &self.cache)?;
-            if is_planted!(AppliedIsAcknowledged) {
-                ledger.acknowledge(version, &self.cache);
-            }
-            pages.iter().for_each(|page| ledger.dirty().add(*page));
-            Ok(())
-        });
-        if let Err(error) = applied {
+        let mut ledger = self.ledger();
+        if let Err(error) = ledger.apply(&set, roots, &self.cache) {
+            drop(ledger);
+            set.hand_to_cache(self);
             set.give_up(self);
             return Err(error);
         }
+        ledger.begin_settling(Settling { set, pages, turn });
+        drop(ledger);
+        self.cache.wake_waiters();
         let ticket = Arc::new(Ticket::default());
+        // One for the commit, and one for its pages.
+        self.machines.begin_activity();
         self.machines.begin_activity();
         self.log.push(version, record.to_vec(), ticket.clone());
+        self.log.send(self);
+        Ok(ticket)
+    }
+
+    /// Is there a commit whose pages the cache does not have yet? [`Pager::turn`] is to be called
+    /// when what was submitted is sent out.
+    pub fn is_settling(&self) -> bool {
+        self.ledger().is_settling()
+    }
+
+    /// Hands the pages of the newest applied version to the cache, if it does not have them, and
+    /// gives the turn to the next writer. For the engine's own machines, which do one thing at a
+    /// time.
+    pub(crate) fn settle(&self) {
+        let settling = self.ledger().take_settling();
+        let Some(Settling { mut set, pages, turn }) = settling else { return };
+        set.hand_to_cache(self);
+        self.with_ledger(|ledger| {
+            pages.iter().for_each(|page| ledger.dirty().add(*page));
+            if is_planted!(AppliedIsAcknowledged) {
+                ledger.acknowledge(ledger.applied().version, &self.cache);
+            }
+        });
         set.keep(self);
         drop(turn);
+        self.machines.end_activity();
         if self.is_checkpoint_due() {
             reached!(CheckpointDue);
             self.machines.catch_up();
         }
-        Ok(ticket)
+    }
+
+    /// The ledger, when the cache has the pages of all versions. For the engine's own machines.
+    pub(crate) fn settled(&self) -> MutexGuard<'_, Ledger> {
+        loop {
+            self.settle();
+            let ledger = self.ledger();
+            if !ledger.is_settling() {
+                return ledger;
+            }
+        }
     }
 
     /// For a transaction without changes: what to wait for before it may be said that `version`, on

@@ -12,18 +12,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
 
 use crate::cache::Cache;
 use crate::dirty::Dirty;
 use crate::ops::checkpoint::Ticket;
-use crate::reuse::Reuse;
+use crate::reuse::{Fate, Holder, Reuse};
 use crate::space::Space;
 use crate::space::map::{MapShape, encode_page};
 use crate::superblock::{LogUse, Superblock, reserved_page_count};
 use crate::trees::Trees;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
+use crate::writer_queue::WriterTurn;
 use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
 
 /// Which page numbers are used, and by which versions.
@@ -52,6 +54,18 @@ pub(crate) struct Ledger {
     dirty: Dirty,
     /// Who waits until a version is acknowledged, without a commit of his own.
     awaiting: Vec<(u64, Arc<Ticket>)>,
+    /// The newest applied version's pages, until the cache has them.
+    settling: Option<Settling>,
+}
+
+/// A transaction that was applied, and whose pages the cache does not have yet: its turn is not
+/// over.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    pub set: WriteSet,
+    /// The pages that wait to be written.
+    pub pages: Vec<PageId>,
+    pub turn: WriterTurn,
 }
 
 /// What a checkpoint is going to write.
@@ -102,8 +116,8 @@ impl Ledger {
     ) -> Ledger {
         let mut reuse = Reuse::default();
         // Once as the durable checkpoint, once as the newest version.
-        reuse.pin(durable.moment);
-        reuse.pin(durable.moment);
+        reuse.pin(durable.moment, Holder::Checkpoint);
+        reuse.pin(durable.moment, Holder::Readers);
         let map: Vec<PageId> = map.iter().map(|page| page.page()).collect();
         let image = space.without(map.iter().map(|page| PageRun::from(*page)));
         let newest = RootSet {
@@ -124,6 +138,7 @@ impl Ledger {
             busy: Vec::new(),
             dirty: Dirty::default(),
             awaiting: Vec::new(),
+            settling: None,
         }
     }
 
@@ -153,15 +168,30 @@ impl Ledger {
         self.versions = VecDeque::from([Arc::new(learned)]);
     }
 
+    /// Counts one more pin of readers on a version's moment.
     pub fn pin(&mut self, moment: Stamp) {
-        self.reuse.pin(moment);
+        self.reuse.pin(moment, Holder::Readers);
     }
 
+    /// Counts one pin of readers on it less.
     pub fn unpin(&mut self, moment: Stamp, cache: &Cache) {
-        let mut freed = Vec::new();
-        self.reuse.unpin(moment, |run| freed.push(run));
-        for run in freed {
-            self.free(run, cache);
+        self.unpin_for(moment, Holder::Readers, cache);
+    }
+
+    fn unpin_for(&mut self, moment: Stamp, holder: Holder, cache: &Cache) {
+        let mut changed = SmallVec::<[(PageRun, Fate); 8]>::new();
+        self.reuse.unpin(moment, holder, |run, fate| changed.push((run, fate)));
+        for (run, fate) in changed {
+            self.meet(run, fate, cache);
+        }
+    }
+
+    /// Does what the fate of a dead run asks for.
+    fn meet(&mut self, run: PageRun, fate: Fate, cache: &Cache) {
+        match fate {
+            Fate::Held => {}
+            Fate::Unread => run.pages().for_each(|page| cache.drop_clean(page)),
+            Fate::Free => self.free(run, cache),
         }
     }
 
@@ -242,7 +272,7 @@ impl Ledger {
     /// Plans a checkpoint of the newest version that was applied. Its moment is pinned from now on.
     pub fn plan_applied(&mut self, log: Option<LogUse>) -> Plan {
         let version = (**self.applied()).clone();
-        self.reuse.pin(version.moment);
+        self.reuse.pin(version.moment, Holder::Checkpoint);
         let image = self.image.clone();
         Plan { is_pinned: true, ..self.plan_version(version, image, log) }
     }
@@ -286,7 +316,7 @@ impl Ledger {
             self.free(page, cache);
         }
         if plan.is_pinned {
-            self.unpin(plan.superblock.moment, cache);
+            self.unpin_for(plan.superblock.moment, Holder::Checkpoint, cache);
         }
     }
 
@@ -294,14 +324,14 @@ impl Ledger {
     pub fn conclude(&mut self, plan: Plan, cache: &Cache) {
         let before = self.durable.moment;
         if !plan.is_pinned {
-            self.reuse.pin(plan.superblock.moment);
+            self.reuse.pin(plan.superblock.moment, Holder::Checkpoint);
         }
         for page in std::mem::replace(&mut self.map, plan.map) {
             self.free(page, cache);
         }
         self.durable = plan.superblock;
         self.slot = plan.first_slot;
-        self.unpin(before, cache);
+        self.unpin_for(before, Holder::Checkpoint, cache);
         if self.reuse.held_count() > 0 {
             reached!(HeldForSnapshot);
         }
@@ -316,14 +346,28 @@ impl Ledger {
     pub fn apply(&mut self, set: &WriteSet, roots: RootSet, cache: &Cache) -> Result<()> {
         change_image(&mut self.image, set)?;
         let death = set.stamp();
-        self.reuse.pin(death);
+        self.reuse.pin(death, Holder::Readers);
         for (run, birth) in set.dead().iter().copied() {
-            if self.reuse.retire(run, birth, death) {
-                self.free(run, cache);
-            }
+            let fate = self.reuse.retire(run, birth, death);
+            self.meet(run, fate, cache);
         }
         self.versions.push_back(Arc::new(roots.successor(death)));
         Ok(())
+    }
+
+    /// Notes that the cache does not have the pages of the newest applied version yet.
+    pub fn begin_settling(&mut self, settling: Settling) {
+        let before = self.settling.replace(settling);
+        assert!(before.is_none(), "the next writer's turn comes behind it");
+    }
+
+    pub fn take_settling(&mut self) -> Option<Settling> {
+        self.settling.take()
+    }
+
+    /// Does the cache not have the pages of the newest applied version yet?
+    pub fn is_settling(&self) -> bool {
+        self.settling.is_some()
     }
 
     /// A ticket that ends when `version`, which was applied, is acknowledged; `None` if it is.

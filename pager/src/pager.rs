@@ -15,6 +15,7 @@ use yieldb_core::{
 use crate::cache::{Cache, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::log::writer::{LogStats, LogWriter};
+use crate::ops::checkpoint::Pace;
 use crate::ops::read_log::LogReader;
 use crate::ops::turn::Machines;
 use crate::superblock::Superblock;
@@ -292,20 +293,20 @@ impl Pager {
         group.build()
     }
 
-    /// Goes on writing the pages of a checkpoint, with up to `depth` writes in flight. `None` if
-    /// all of them are in the file, otherwise what to wait for before asking again.
+    /// Goes on writing the pages of a checkpoint. `None` if all of them are in the file, otherwise
+    /// what to wait for before asking again.
     ///
     /// # Errors
     ///
     /// The failure of a write. The page waits for the next checkpoint.
-    pub(crate) fn write_dirty(&self, depth: usize) -> Result<Option<Completion>> {
-        let most = MAX_WRITE_LEN / self.page_size.bytes();
+    pub(crate) fn write_dirty(&self, pace: Pace) -> Result<Option<Completion>> {
+        let most = pace.write_len / self.page_size.bytes();
         loop {
             let mut ledger = self.ledger();
             ledger.dirty().settle()?;
             let oldest = ledger.dirty().oldest();
             if let Some((oldest, count)) = &oldest
-                && *count >= depth
+                && *count >= pace.depth
             {
                 return Ok(Some(oldest.clone()));
             }

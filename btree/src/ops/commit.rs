@@ -131,7 +131,6 @@ impl StateTransition for Commit {
                     }
                     HandOver::Done(ticket) => {
                         let over = ticket.completion();
-                        let _submitted = pager.turn();
                         Transition::Wait(State::Committing(ticket), over)
                     }
                 },

@@ -186,6 +186,18 @@ impl Cache {
         None
     }
 
+    /// Takes a page out of memory that nobody will ask for again, unless it has to be written yet.
+    /// Whoever has it pinned keeps it.
+    ///
+    /// Those who wait for a frame are not told, as in [`Cache::forget`].
+    pub fn drop_clean(&self, id: PageId) {
+        let mut slow = self.pool.slow();
+        let Some(frame) = self.table.get(id) else { return };
+        if self.pool.frames.meta[frame as usize].state.load(Ordering::SeqCst) & DIRTY == 0 {
+            self.expel(&mut slow, id);
+        }
+    }
+
     /// Tells those who wait that a frame may be had.
     pub(crate) fn wake_waiters(&self) {
         self.pool.wake_waiters();

@@ -201,6 +201,13 @@ impl LogWriter {
         self.state().as_ref().is_none_or(|log| log.queue.is_empty() && log.in_flight.is_empty())
     }
 
+    /// Do commits go into it, and none of them waits for the room that a checkpoint makes?
+    pub fn is_in_use(&self) -> bool {
+        let state = self.state();
+        let log = state.as_ref().filter(|log| log.room.is_none());
+        log.is_some_and(|log| !log.queue.is_empty() || !log.in_flight.is_empty())
+    }
+
     /// Begins to remove the log's file, if it is planned that the log ends. No slot speaks of it.
     pub fn remove(&self, plan: LogPlan, pager: &Pager) -> Option<Completion> {
         if plan != LogPlan::End {
@@ -321,7 +328,8 @@ impl LogWriter {
                     let version = waiting.iter().filter_map(Queued::version).max();
                     if let Some(version) = version {
                         let cache = pager.cache();
-                        pager.with_ledger(|ledger| ledger.acknowledge(version, cache));
+                        pager.settled().acknowledge(version, cache);
+                        cache.wake_waiters();
                     }
                     finish(waiting, pager);
                 }
@@ -338,8 +346,16 @@ impl LogWriter {
             worked |= !waiting.is_empty();
             waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
         }
-        while let Some(group) = self.next_group() {
-            worked = true;
+        worked | self.send(pager)
+    }
+
+    /// Writes what waits, if not enough is in flight. `true` if anything was.
+    pub fn send(&self, pager: &Pager) -> bool {
+        let mut is_sent = false;
+        while pager.check_usable().is_ok()
+            && let Some(group) = self.next_group()
+        {
+            is_sent = true;
             let Group { file, wrap, group } = group;
             for (place, write) in wrap.into_iter().chain([group]) {
                 if !write.finished() {
@@ -347,7 +363,7 @@ impl LogWriter {
                 }
             }
         }
-        worked
+        is_sent
     }
 
     /// The oldest group in flight, if it is finished.

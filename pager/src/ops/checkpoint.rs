@@ -167,8 +167,21 @@ pub(crate) enum Slot {
     Second,
 }
 
-/// How many writes of pages a checkpoint has in flight.
-const DEPTH: usize = 32;
+/// How fast a checkpoint writes its pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// How many writes it has in flight.
+    pub depth: usize,
+    /// The longest of them, in bytes.
+    pub write_len: usize,
+}
+
+/// As fast as the device can.
+const FAST: Pace = Pace { depth: 32, write_len: 256 * 1024 };
+
+/// Beside commits: each of them waits for the pages that are on their way before it, since it makes
+/// the device write what it has taken.
+const GENTLE: Pace = Pace { depth: 4, write_len: 64 * 1024 };
 
 /// The machine of a job.
 pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
@@ -301,7 +314,7 @@ impl Checkpoint {
     /// Decides what both slots will say.
     fn plan(&mut self, pager: &Pager, log: Option<LogUse>) -> Result<Plan> {
         let Some(changes) = &mut self.changes else {
-            let mut ledger = pager.ledger();
+            let mut ledger = pager.settled();
             ledger.dirty().begin();
             return Ok(ledger.plan_applied(log));
         };
@@ -321,7 +334,8 @@ impl Checkpoint {
         others: Completion,
     ) -> Result<Transition<Checkpoint>> {
         let is_careless = is_planted!(WriteErrorIgnored);
-        match pager.write_dirty(DEPTH) {
+        let pace = if pager.log().is_in_use() { GENTLE } else { FAST };
+        match pager.write_dirty(pace) {
             Err(error) if !is_careless => return Err(self.give_up(pager, Some(flip.plan), error)),
             Ok(Some(io)) => return Ok(Transition::Wait(State::Writing(flip, others), io)),
             Ok(None) | Err(_) => {}

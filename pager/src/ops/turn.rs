@@ -69,6 +69,7 @@ impl Machines {
             };
             worked = true;
             self.turn_wanted.store(false, Ordering::SeqCst);
+            pager.settle();
             let _reaped = pager.log().turn(pager);
             loop {
                 self.run(pager, &mut current);

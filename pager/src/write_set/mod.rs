@@ -251,7 +251,8 @@ impl WriteSet {
             pager.check_spill()?;
             reached!(PagesWrittenEarly);
             self.has_spilled = true;
-            let pages = self.publish(pager);
+            let pages = self.publish();
+            self.hand_to_cache(pager);
             self.advance_stamp(pager);
             self.writes.push(pager.write_out(&pages), pages.len());
             return Ok(self.writes.oldest());
@@ -406,24 +407,30 @@ impl WriteSet {
         self.doomed.get_or_insert(cause);
     }
 
-    /// Ends all savepoints, gives up what only they kept and the run that is not finished, and
-    /// [publishes](WriteSet::publish) the rest: what is published now is what the version gets.
+    /// [Closes](WriteSet::close) the transaction and hands its pages to the cache. Returns those
+    /// that wait to be written, in the order of their numbers.
     pub(crate) fn finish(&mut self, pager: &Pager) -> Vec<PageId> {
+        let pages = self.close(pager);
+        self.hand_to_cache(pager);
+        pages
+    }
+
+    /// Ends all savepoints, and gives up what only they kept and the run that is not finished: what
+    /// is published now is what the version gets. Its pages have to be
+    /// [handed to the cache](WriteSet::hand_to_cache) before anybody looks for them. Returns those
+    /// that wait to be written, in the order of their numbers.
+    pub(crate) fn close(&mut self, pager: &Pager) -> Vec<PageId> {
         self.abandon_run();
         self.release_from(pager, 0);
         self.renew_stamp(pager);
-        self.publish(pager)
+        self.publish()
     }
 
-    /// Seals every private page and hands it to the cache, where it waits to be written. Returns
-    /// those pages, and those of runs that wait as well, in the order of their numbers.
-    fn publish(&mut self, pager: &Pager) -> Vec<PageId> {
-        let mut made = Vec::with_capacity(self.private.len());
-        for (id, mut private) in self.private.drain() {
-            page_format::seal(&mut private.buffer, id, private.birth);
-            pager.cache().publish_dirty(id, private.buffer);
-            made.push((id, private.birth));
-        }
+    /// Makes every private page a published one: it does not change any more. Returns those pages,
+    /// and those of runs that wait to be written as well, in the order of their numbers.
+    fn publish(&mut self) -> Vec<PageId> {
+        let made = self.private.iter().map(|(id, private)| (*id, private.birth));
+        let mut made: Vec<(PageId, Stamp)> = made.collect();
         made.sort_unstable();
         for (id, birth) in &made {
             self.published.insert(*birth, (*id).into());
@@ -435,6 +442,15 @@ impl WriteSet {
         pages.extend(made.into_iter().map(|(id, _)| id));
         pages.sort_unstable();
         pages
+    }
+
+    /// Seals the pages that were private when they were [published](WriteSet::publish), and hands
+    /// them to the cache, where they wait to be written.
+    pub(crate) fn hand_to_cache(&mut self, pager: &Pager) {
+        for (id, mut private) in self.private.drain() {
+            page_format::seal(&mut private.buffer, id, private.birth);
+            pager.cache().publish_dirty(id, private.buffer);
+        }
     }
 
     /// Makes a group wait for the writes in flight, and fail with those that failed.

@@ -76,7 +76,8 @@ impl WriteSet {
             return Ok(Some(io));
         }
         self.has_spilled = true;
-        let pages = self.publish(pager);
+        let pages = self.publish();
+        self.hand_to_cache(pager);
         self.writes.push(pager.write_out(&pages), pages.len());
         Ok(None)
     }
