@@ -113,12 +113,16 @@ impl Database {
         Op::new(machine, Held::Owned(self.pager.clone()), Held::Owned(self.driving.clone()))
     }
 
-    /// Makes the changes of a batch in a transaction of their own, durably, all or none of them;
-    /// the output is the number of the version that has them. When a page is missing, those of the
-    /// changes behind it are read with it. Once it was driven as far as the commit, that goes on
-    /// even if the operation is dropped; before, nothing has changed.
+    /// Makes the changes of a batch, durably, all or none of them; the output is the number of the
+    /// version that has them. When a page is missing, those of the changes behind it are read with
+    /// it. Once it was driven as far as the commit, or another batch's commit has taken it along,
+    /// that goes on even if the operation is dropped; before, nothing has changed.
     ///
-    /// Cost and durability: those of the changes, and as [`WriteTransaction::commit`].
+    /// Batches that wait at the same time are committed together: they have the same version. Each
+    /// is whole or not at all for itself, and fails only with its own error or that of the commit.
+    ///
+    /// Cost and durability: those of the changes, and as [`WriteTransaction::commit`]. Where many
+    /// are under way, the pages that their changes share are copied once for all of them.
     ///
     /// ```
     /// # fn main() -> yieldb::Result<()> {
@@ -140,7 +144,7 @@ impl Database {
     /// When driven: as [`Database::begin`], [`WriteTransaction::put`] and
     /// [`WriteTransaction::commit`].
     pub fn write<'a>(&'a self, batch: &'a Batch) -> Op<'a, Write<'a>> {
-        let machine = write(batch, btree::ops::begin::begin(self.pager.clone()));
+        let machine = write(batch, self.pager.clone());
         Op::new(machine, Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }
 

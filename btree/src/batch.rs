@@ -76,6 +76,17 @@ impl Batch {
         self.ranges.clear();
     }
 
+    /// A record of the changes, if it has at most so many bytes of keys and values.
+    pub(crate) fn record(&self, max_len: usize) -> Option<Vec<u8>> {
+        let changes = || (0..self.count()).filter_map(|index| self.change(index));
+        if changes().map(|change| change.content_len()).sum::<usize>() > max_len {
+            return None;
+        }
+        let mut record = Vec::with_capacity(self.bytes.len() + 8 * self.count());
+        changes().for_each(|change| change.append_to(&mut record));
+        Some(record)
+    }
+
     /// The change at `index`.
     pub(crate) fn change(&self, index: usize) -> Option<TreeChange<'_>> {
         let Change { tree, start, kind } = *self.changes.get(index)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::log::writer::Room;
 use yieldb_pager::ops::checkpoint::Ticket;
-use yieldb_pager::writer_queue::WriterTurn;
+use yieldb_pager::writer_queue::{Followers, WriterTurn};
 use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::{Cursor, Direction};
@@ -37,6 +37,9 @@ use crate::{Error, KeyRange, Result};
 /// undoes it.
 #[derive(Debug)]
 pub struct Transaction {
+    /// Changes of others that are made with it. In front of the turn, so that they are left again
+    /// before that is passed on.
+    followers: Followers,
     pager: Arc<Pager>,
     /// `None` once it was handed over with the commit.
     turn: Option<WriterTurn>,
@@ -50,6 +53,9 @@ pub struct Transaction {
     /// What it did so far, if that is recorded.
     pub(crate) recorder: Recorder,
 }
+
+/// How many bytes of records of others a transaction takes at most.
+const MAX_TOGETHER: usize = 1 << 20;
 
 /// A tree that a transaction changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +93,8 @@ impl Transaction {
         let set = pager.begin_write_set();
         let (catalogue, trees) = (base.catalogue, TreeSet::new(base.trees.clone()));
         let (saved, recorder) = (Vec::new(), Recorder::default());
-        Transaction { pager, turn: Some(turn), set, base, catalogue, trees, saved, recorder }
+        let (followers, turn) = (Followers::default(), Some(turn));
+        Transaction { followers, pager, turn, set, base, catalogue, trees, saved, recorder }
     }
 
     /// The same, for commits: what it does is recorded if there is a log to put that in.
@@ -98,6 +105,29 @@ impl Transaction {
             transaction.record_into(Vec::new(), limit);
         }
         transaction
+    }
+
+    // Changes that others have left.
+
+    /// Takes changes that others have left, to be made in this transaction and committed with it.
+    /// They are left again if it ends without a commit.
+    pub(crate) fn take_followers(&mut self) {
+        let turn = self.turn.as_ref().expect("it is not over");
+        let len = self.pager.record_limit().unwrap_or(MAX_TOGETHER);
+        self.followers = turn.followers(self.pager.most_together(), len.min(MAX_TOGETHER) / 2);
+    }
+
+    /// Those changes.
+    pub(crate) fn followers(&self) -> &Followers {
+        &self.followers
+    }
+
+    /// Begins again, and leaves to others what they have left.
+    pub(crate) fn begin_again(mut self) -> Transaction {
+        self.set.give_up(&self.pager);
+        let turn = self.turn.take().expect("it is not over");
+        self.followers = Followers::default();
+        Transaction::begin(self.pager.clone(), turn)
     }
 
     // Trees.
@@ -411,13 +441,16 @@ impl Transaction {
                 Room::Never => {}
                 Room::Enough => {
                     let (set, roots, turn) = self.take_all();
+                    let followers = std::mem::take(&mut self.followers);
                     let record = self.record().expect("there is one");
-                    return Ok(HandOver::Done(self.pager.append(set, roots, turn, record)?));
+                    let ticket = self.pager.append(set, roots, turn, followers, record)?;
+                    return Ok(HandOver::Done(ticket));
                 }
             }
         }
         let (set, roots, turn) = self.take_all();
-        let ticket = self.pager.commit(set, roots, turn);
+        let followers = std::mem::take(&mut self.followers);
+        let ticket = self.pager.commit(set, roots, turn, followers);
         let _submitted = self.pager.turn();
         Ok(HandOver::Done(ticket))
     }

@@ -235,7 +235,7 @@ impl User {
         }
         batch.put(Tree::MAIN, key(9), [8; 9_000]);
         batch.delete_range(Tree::MAIN, KeyRange::all().from(key(39)));
-        let _written = self.drive(write::write(&batch, begin::begin(self.pager.clone())));
+        let _written = self.drive(write::write(&batch, self.pager.clone()));
         let Some(mut transaction) = self.begin() else { return };
         let _deleted = self.drive(transaction.delete_range(Tree::MAIN, KeyRange::all()));
         let _committed = self.drive(transaction.commit());

@@ -11,7 +11,7 @@ use crate::ops::read_log::LogReader;
 use crate::ops::turn::Machines;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
-use crate::writer_queue::WriterTurn;
+use crate::writer_queue::{Followers, WriterTurn};
 use crate::{Pager, Result};
 
 impl Pager {
@@ -27,17 +27,34 @@ impl Pager {
     /// here on the engine owns it; see [`Ticket`] for the result.
     ///
     /// Behind the first commit since the database was opened, this begins a log.
-    pub fn commit(&self, set: WriteSet, roots: RootSet, turn: WriterTurn) -> Arc<Ticket> {
+    pub fn commit(
+        &self,
+        set: WriteSet,
+        roots: RootSet,
+        turn: WriterTurn,
+        followers: Followers,
+    ) -> Arc<Ticket> {
         let is_first = !self.has_committed.swap(true, Ordering::SeqCst);
         let log = if is_first { LogPlan::Keep } else { LogPlan::Begin };
         let subject = Subject::Transaction(Box::new(Changes { set, roots, turn }));
-        self.begin_job(subject, log)
+        self.begin_job(subject, log, Ticket::with(followers))
     }
 
     /// The longest record of a transaction that the log can have, in bytes; `None` if there is no
     /// log that commits go into.
     pub fn record_limit(&self) -> Option<usize> {
         self.log.record_limit()
+    }
+
+    /// Would a commit be written at once, or by a checkpoint? Otherwise so many groups are in
+    /// flight that it is better made together with what comes until one of them is durable.
+    pub fn is_ready(&self) -> bool {
+        self.log.is_ready()
+    }
+
+    /// How many changes should be made together at most, so that they go into the log.
+    pub fn most_together(&self) -> usize {
+        self.cache.pool().share() / 64
     }
 
     /// Is there room in the log for a commit of these changes, with a record of so many bytes? For
@@ -83,6 +100,7 @@ impl Pager {
         mut set: WriteSet,
         roots: RootSet,
         turn: WriterTurn,
+        followers: Followers,
         record: &[u8],
     ) -> Result<Arc<Ticket>> {
         let pages = set.close(self);
@@ -97,7 +115,7 @@ impl Pager {
         ledger.begin_settling(Settling { set, pages, turn });
         drop(ledger);
         self.cache.wake_waiters();
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(Ticket::with(followers));
         // One for the commit, and one for its pages.
         self.machines.begin_activity();
         self.machines.begin_activity();
@@ -224,18 +242,18 @@ impl Pager {
             ticket.finish(Ok(version));
             return Ok(ticket);
         }
-        Ok(self.begin_job(Subject::Version(None), LogPlan::Keep))
+        Ok(self.begin_job(Subject::Version(None), LogPlan::Keep, Ticket::default()))
     }
 
     /// Makes a checkpoint of the newest version, and ends the log: for closing, on behalf of the
     /// one who has the writer's turn. `None` if there is no log.
     pub fn end_log(&self, turn: WriterTurn) -> Option<Arc<Ticket>> {
         self.log.head()?;
-        Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End))
+        Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End, Ticket::default()))
     }
 
-    fn begin_job(&self, subject: Subject, log: LogPlan) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket::default());
+    fn begin_job(&self, subject: Subject, log: LogPlan, ticket: Ticket) -> Arc<Ticket> {
+        let ticket = Arc::new(ticket);
         self.machines.push(Job { subject, log, ticket: ticket.clone() });
         ticket
     }

@@ -1,10 +1,15 @@
 //! The writer's turn: one at a time, first come first served, without blocking.
 
+mod deposits;
+
 use std::collections::VecDeque;
 
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread_local};
 use yieldb_core::{Completion, is_planted};
+
+use deposits::tell;
+pub use deposits::{Deposit, Deposited, Followers, Outcome};
 
 /// Who may write, and who waits for it.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ struct State {
     holder: Option<u64>,
     /// Who waits, in order, each with the signal that tells him.
     waiting: VecDeque<(u64, Completion)>,
+    /// Changes that anyone may make.
+    deposits: VecDeque<Arc<Deposit>>,
     /// How many places there have ever been.
     places: u64,
 }
@@ -62,10 +69,23 @@ impl WriterQueue {
         Place { queue: self.clone(), number, signal }
     }
 
-    /// Gives the turn to the next in the queue.
+    /// Gives the turn to the next in the queue. Where there are deposits it is offered to them as
+    /// well.
     fn pass_on(&self) {
         let mut state = self.state();
         self.used_by.store(0, Ordering::Relaxed);
+        if !state.deposits.is_empty() {
+            state.holder = None;
+            let mut signals = state.offer();
+            signals.extend(
+                state
+                    .waiting
+                    .front_mut()
+                    .map(|(_, signal)| std::mem::replace(signal, Completion::signal())),
+            );
+            drop(state);
+            return tell(signals);
+        }
         let next = state.waiting.pop_front();
         state.holder = next.as_ref().map(|(number, _)| *number);
         drop(state);
@@ -74,11 +94,25 @@ impl WriterQueue {
         }
     }
 
+    /// Somebody to whom the turn was offered has left: the others are told.
+    fn pass_on_again(&self) {
+        let state = self.state();
+        let is_lost = state.holder.is_none() && !state.waiting.is_empty();
+        drop(state);
+        if is_lost {
+            self.pass_on();
+        }
+    }
+
     /// Would this thread wait for itself if it waited for `signal`? So it is if `signal` is that of
     /// a place in the queue, and the turn's holder used it on this thread last.
     pub fn would_wait_for_itself(&self, signal: &Completion) -> bool {
-        self.used_by.load(Ordering::Relaxed) == thread_mark()
-            && self.state().waiting.iter().any(|(_, waiting)| waiting.id() == signal.id())
+        if self.used_by.load(Ordering::Relaxed) != thread_mark() {
+            return false;
+        }
+        let state = self.state();
+        state.waiting.iter().any(|(_, waiting)| waiting.id() == signal.id())
+            || state.deposits.iter().any(|deposit| deposit.signal().id() == signal.id())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,19 +121,26 @@ impl WriterQueue {
 }
 
 impl Place {
-    /// Finished when the turn has come.
+    /// Finished when the turn has come, or may be had.
     pub fn completion(&self) -> Completion {
-        self.signal.clone()
+        let state = self.queue.state();
+        let mut waiting = state.waiting.iter();
+        let own = waiting.find(|(number, _)| *number == self.number);
+        own.map_or(&self.signal, |(_, signal)| signal).clone()
     }
 
-    /// The turn, or the place back if the turn has not come.
+    /// The turn, or the place back if the turn has not come, and another one had it when it was
+    /// offered.
     ///
     /// # Errors
     ///
     /// The place itself, still in the queue.
     pub fn take(self) -> Result<WriterTurn, Place> {
         let mut state = self.queue.state();
-        if state.holder != Some(self.number) {
+        let is_first = state.waiting.front().is_some_and(|(number, _)| *number == self.number);
+        if state.holder.is_none() && is_first {
+            state.waiting.pop_front();
+        } else if state.holder != Some(self.number) {
             drop(state);
             return Err(self);
         }
@@ -141,6 +182,11 @@ impl Drop for Place {
             self.queue.pass_on();
         } else {
             state.waiting.retain(|(number, _)| *number != self.number);
+            let is_offered = state.holder.is_none();
+            drop(state);
+            if is_offered {
+                self.queue.pass_on_again();
+            }
         }
     }
 }
@@ -170,6 +216,94 @@ mod tests {
         let fourth = fourth.take().unwrap_err();
         drop(second);
         drop(fourth.take().unwrap());
+        assert!(queue.try_take().is_some());
+    }
+
+    fn waits(outcome: Outcome) -> Deposited {
+        match outcome {
+            Outcome::Waiting(deposited, _) => deposited,
+            Outcome::Turn(_) | Outcome::Made(_) => panic!("{outcome:?}"),
+        }
+    }
+
+    fn turn(outcome: Outcome) -> WriterTurn {
+        match outcome {
+            Outcome::Turn(turn) => turn,
+            Outcome::Waiting(..) | Outcome::Made(_) => panic!("{outcome:?}"),
+        }
+    }
+
+    fn records(followers: &Followers) -> Vec<&[u8]> {
+        followers.deposits().iter().map(|deposit| deposit.record()).collect()
+    }
+
+    #[test]
+    fn deposits_are_made_by_the_one_who_asks_first() {
+        let queue = Arc::new(WriterQueue::default());
+        let first = queue.try_take().unwrap();
+        let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|record| queue.deposit(record.to_vec()));
+        let a = waits(a.look(|| true));
+        drop(first);
+        let a = waits(a.look(|| false));
+        let leader = turn(c.look(|| true));
+        let b = waits(b.look(|| true));
+        drop(b);
+        let mut followers = leader.followers(9, 9);
+        assert_eq!(records(&followers), [b"a", b"d"]);
+        followers.finish(&Ok(7));
+        drop(leader);
+        for deposited in [a, d] {
+            assert!(matches!(deposited.look(|| true), Outcome::Made(Ok(7))));
+        }
+        assert!(queue.try_take().is_some());
+    }
+
+    #[test]
+    fn no_more_deposits_are_taken_than_there_is_room_for() {
+        let queue = Arc::new(WriterQueue::default());
+        let leader = queue.try_take().unwrap();
+        let _deposited = [3, 3, 5, 1].map(|len| queue.deposit(vec![0; len]));
+        assert_eq!(leader.followers(9, 10).deposits().len(), 2);
+        assert_eq!(leader.followers(1, 10).deposits().len(), 1);
+        assert_eq!(leader.followers(9, 2).deposits().len(), 0);
+    }
+
+    #[test]
+    fn deposits_that_were_not_made_come_first_again() {
+        let queue = Arc::new(WriterQueue::default());
+        let leader = queue.try_take().unwrap();
+        let [a, b, c] = [b"a", b"b", b"c"].map(|record| queue.deposit(record.to_vec()));
+        let followers = leader.followers(2, 9);
+        // Nobody waits for it any more, and it is not made.
+        drop(a);
+        let Outcome::Waiting(b, told) = b.look(|| true) else { panic!() };
+        drop(followers);
+        drop(leader);
+        assert!(told.finished());
+        let leader = turn(c.look(|| true));
+        assert_eq!(records(&leader.followers(9, 9)), [b"b"]);
+        drop(leader);
+        drop(turn(b.look(|| true)));
+    }
+
+    #[test]
+    fn whoever_writes_himself_is_not_held_up_by_deposits() {
+        let queue = Arc::new(WriterQueue::default());
+        let first = queue.try_take().unwrap();
+        let deposited = queue.deposit(Vec::new());
+        let (second, third) = (queue.enter(), queue.enter());
+        let told = second.completion();
+        drop(first);
+        assert!(told.finished());
+        // To whom it was offered leaves; so the next one is told.
+        let told = third.completion();
+        assert!(!told.finished());
+        drop(second);
+        assert!(told.finished());
+        let third = third.take().unwrap();
+        let deposited = waits(deposited.look(|| true));
+        drop(third);
+        drop(turn(deposited.look(|| true)));
         assert!(queue.try_take().is_some());
     }
 

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///   begin -> Enter --> Queued --> done
+///                       '--' another one had it
 /// ```
 ///
 /// An abandoned run leaves the queue, and passes the turn on if it had come.
@@ -54,7 +55,13 @@ impl StateTransition for Begin {
                     pager.writers()?;
                     Transition::Done(Transaction::begin(self.pager.clone(), turn))
                 }
-                Err(_cancelled) => return Err(yieldb_core::Error::Cancelled.into()),
+                Err(place) => {
+                    let turn = place.completion();
+                    if turn.failed() {
+                        return Err(yieldb_core::Error::Cancelled.into());
+                    }
+                    Transition::Wait(State::Queued(place), turn)
+                }
             },
         })
     }

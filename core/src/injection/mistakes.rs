@@ -81,6 +81,8 @@ named! {
         GroupAheadNotAwaited = "group-ahead-not-awaited",
         /// A commit is acknowledged when it is applied.
         AppliedIsAcknowledged = "applied-is-acknowledged",
+        /// Changes that others left are not left again by one who took them and ended without them.
+        DepositsForgotten = "deposits-forgotten",
         /// A commit without changes does not wait for the version that it began on.
         UnchangedNotAwaited = "unchanged-not-awaited",
         /// A log is used when one slot speaks of it.

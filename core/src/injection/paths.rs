@@ -58,6 +58,12 @@ named! {
         LogWrapped = "log-wrapped",
         /// So much was in the log, or in memory alone, that a checkpoint was made.
         CheckpointDue = "checkpoint-due",
+        /// Changes that others had left were made together with others.
+        DepositsTaken = "deposits-taken",
+        /// They were left again.
+        DepositsPutBack = "deposits-put-back",
+        /// A batch was begun again, without those of others.
+        MadeAlone = "made-alone",
         /// A commit ended that nobody waited for any more.
         CommitUnattended = "commit-unattended",
 

@@ -260,6 +260,12 @@ impl LogWriter {
         Some(state.as_mut()?.room.get_or_insert_with(Completion::signal).clone())
     }
 
+    /// Would a commit be written at once? Also if there is no log.
+    pub fn is_ready(&self) -> bool {
+        let state = self.state();
+        state.as_ref().is_none_or(|log| log.queue.is_empty() && log.in_flight.len() < DEPTH)
+    }
+
     /// Adds a commit that is applied, behind those before it.
     pub fn push(&self, version: u64, record: Vec<u8>, ticket: Arc<Ticket>) {
         let mut state = self.state();
@@ -346,7 +352,12 @@ impl LogWriter {
             worked |= !waiting.is_empty();
             waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
         }
-        worked | self.send(pager)
+        let is_sent = self.send(pager);
+        if worked {
+            // There may be room for another group, or never again.
+            pager.queue.offer();
+        }
+        worked | is_sent
     }
 
     /// Writes what waits, if not enough is in flight. `true` if anything was.

@@ -1,7 +1,7 @@
 //! Making a version durable, and the file's newest.
 
 use smallvec::smallvec;
-use yieldb_core::sync::{Arc, OnceLock};
+use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError};
 use yieldb_core::{
     Completion, CompletionGroup, IOResult, StateMachine, StateTransition, Transition, is_planted,
     reached,
@@ -14,7 +14,7 @@ use crate::ops::make_log::MakeLog;
 use crate::superblock::{LogUse, SLOT_LEN, SLOT_OFFSETS, Superblock};
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
-use crate::writer_queue::WriterTurn;
+use crate::writer_queue::{Followers, WriterTurn};
 use crate::{Error, Pager, Result};
 
 /// What a checkpoint is to make durable.
@@ -64,15 +64,23 @@ pub(crate) enum LogPlan {
 pub struct Ticket {
     result: OnceLock<Result<u64>>,
     finished: Completion,
+    /// Whose changes were made together with those of the one who waits for it.
+    followers: Mutex<Followers>,
 }
 
 impl Default for Ticket {
     fn default() -> Self {
-        Ticket { result: OnceLock::new(), finished: Completion::signal() }
+        Ticket::with(Followers::default())
     }
 }
 
 impl Ticket {
+    /// A ticket for a transaction that has the changes of `followers`.
+    pub(crate) fn with(followers: Followers) -> Ticket {
+        let (result, finished) = (OnceLock::new(), Completion::signal());
+        Ticket { result, finished, followers: Mutex::new(followers) }
+    }
+
     /// Finished when the checkpoint is over, well or badly.
     pub fn completion(&self) -> Completion {
         self.finished.clone()
@@ -84,6 +92,8 @@ impl Ticket {
     }
 
     pub(crate) fn finish(&self, result: Result<u64>) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.finish(&result);
         let first = self.result.set(result).is_ok();
         debug_assert!(first, "a checkpoint ends once");
         self.finished.succeed(0);

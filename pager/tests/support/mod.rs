@@ -12,6 +12,7 @@ use yieldb_pager::ops::open::{CacheMemory, Settings, open};
 use yieldb_pager::page_format::{HEADER_LEN, LEAF, set_kind, set_name};
 use yieldb_pager::space::map::MapShape;
 use yieldb_pager::write_set::Reserve;
+use yieldb_pager::writer_queue::Followers;
 use yieldb_pager::{PageId, PageRef, PageSize, Pager, Result, RootSet, WriteSet};
 
 /// Numbers that look random (xorshift64).
@@ -172,7 +173,7 @@ impl Store {
     pub fn commit(&self, mut set: WriteSet) -> Result<u64> {
         let turn = self.pager.writers()?.try_take().expect("nobody else writes");
         let roots = RootSet::clone(self.pager.newest().roots());
-        let ticket = self.pager.commit(set.take(), roots, turn);
+        let ticket = self.pager.commit(set.take(), roots, turn, Followers::default());
         self.wait(&ticket.completion());
         ticket.result().expect("it is over")
     }

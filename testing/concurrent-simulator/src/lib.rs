@@ -5,7 +5,11 @@
 //! and plans these are. What each version has is noted before its commit begins, so that whoever
 //! takes a snapshot knows what must be in it: `model[version]`, and not a version that is older
 //! than one that somebody was told of before.
+//!
+//! A third of the runs write batches, many at a time, which may be committed together: see
+//! [`batches`].
 
+mod batches;
 mod shared;
 
 use std::cell::RefCell;
@@ -19,6 +23,7 @@ use simulator::disk::Disk;
 use simulator::host::Host;
 use simulator::model::Promise;
 use simulator::plan::{CrashKind, Operation};
+use simulator::profile::Profile;
 use simulator::random::Random;
 use simulator::recovery::{Context, LOG_PATH, Left, PATH};
 use simulator::session::compare;
@@ -49,6 +54,10 @@ struct Run<'p> {
 /// If anything is not as it should be.
 pub fn run(context: &Context<'_>) {
     let plan = context.plan;
+    if plan.profile == Profile::Crashes && plan.seed.is_multiple_of(3) {
+        injection::force(plan.schedule(), || batches::run(context));
+        return;
+    }
     let mut random = Random::new(plan.seed ^ 0x2545_f491);
     let crashes = RefCell::new(random.fork());
     let versions = Rc::default();
@@ -161,7 +170,7 @@ impl Run<'_> {
     }
 
     fn promise(&self, misplaced: Option<Mark>) -> Promise {
-        let is_weak = self.context.plan.profile == simulator::profile::Profile::Lies;
+        let is_weak = self.context.plan.profile == Profile::Lies;
         self.versions.borrow().promise(is_weak, misplaced)
     }
 }

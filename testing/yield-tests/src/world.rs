@@ -207,6 +207,23 @@ impl World {
         self.drive_steps(pager, &mut InContext { machine, context: pager })
     }
 
+    /// Drives operations on another database side by side, until all of them are over.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`]: then all of them are dropped.
+    pub fn drive_together_on<M>(
+        &self,
+        pager: &Pager,
+        machines: impl IntoIterator<Item = StateMachine<M>>,
+    ) -> Result<(), Stop>
+    where
+        M: StateTransition<Context = Pager, Error: std::fmt::Display>,
+    {
+        let in_context = |machine| InContext { machine, context: pager };
+        self.drive_steps(pager, &mut Together(machines.into_iter().map(in_context).collect()))
+    }
+
     /// Waits for a checkpoint of another database.
     ///
     /// # Errors
@@ -386,6 +403,38 @@ impl<M: StateTransition<Error: Into<yieldb::Error>>> Steps for Op<'_, M> {
 
     fn shown(&self) -> String {
         format!("{self:?}")
+    }
+}
+
+/// Operations side by side. Waits for what the first of them waits for.
+struct Together<S>(Vec<S>);
+
+impl<S: Steps> Steps for Together<S> {
+    type Output = ();
+
+    fn step(&mut self) -> Result<IOResult<()>, String> {
+        let mut waits_for = None;
+        let mut failed = None;
+        self.0.retain_mut(|operation| match operation.step() {
+            Ok(IOResult::Done(_)) => false,
+            Ok(IOResult::IO(io)) => {
+                waits_for.get_or_insert(io);
+                true
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        });
+        match (failed, waits_for) {
+            (Some(error), _) => Err(error),
+            (None, Some(io)) => Ok(IOResult::IO(io)),
+            (None, None) => Ok(IOResult::Done(())),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.0.iter().map(Steps::shown).collect()
     }
 }
 

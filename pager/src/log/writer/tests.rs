@@ -10,7 +10,7 @@ use super::*;
 use crate::PageSize;
 use crate::ops::open::{CacheMemory, Settings, open};
 use crate::version::RootSet;
-use crate::writer_queue::WriterTurn;
+use crate::writer_queue::{Followers, WriterTurn};
 
 /// Fails one request.
 struct Failure {
@@ -86,7 +86,12 @@ impl Store {
         let store = Store::open(MemoryDisk::new(), seed, limits);
         for _ in 0..2 {
             let roots = RootSet::clone(&store.pager.applied());
-            let ticket = store.pager.commit(store.pager.begin_write_set(), roots, store.turn());
+            let ticket = store.pager.commit(
+                store.pager.begin_write_set(),
+                roots,
+                store.turn(),
+                Followers::default(),
+            );
             store.finish();
             ticket.result().unwrap().unwrap();
         }
@@ -122,7 +127,7 @@ impl Store {
         let set = self.pager.begin_write_set();
         let roots = RootSet::clone(&self.pager.applied());
         let record = vec![record_len as u8; record_len];
-        let ticket = self.pager.append(set, roots, turn, &record).unwrap();
+        let ticket = self.pager.append(set, roots, turn, Followers::default(), &record).unwrap();
         self.pager.turn();
         ticket
     }

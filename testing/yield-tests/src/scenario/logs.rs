@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use yieldb_btree::ops::{begin, open};
-use yieldb_btree::{Snapshot, Tree};
+use yieldb_btree::ops::{begin, open, write};
+use yieldb_btree::{Batch, Snapshot, Tree};
 use yieldb_pager::Pager;
 use yieldb_pager::log::writer::LogLimits;
 use yieldb_pager::ops::open::Settings;
@@ -14,12 +14,12 @@ use crate::world::{Stop, World, roomy_settings};
 
 const FIRST_LEN: u64 = 64 << 10;
 
-/// Opens a database of this name, beside the world's.
-fn open(world: &World, again: bool, name: &str) -> Result<Arc<Pager>, Stop> {
+/// Opens a database of this name, beside the world's, whose log begins with so many bytes.
+fn open(world: &World, again: bool, name: &str, first_len: u64) -> Result<Arc<Pager>, Stop> {
     retry(again, || {
         // The I/O of an open that was dropped keeps the file locked until it is done.
         world.quiesce();
-        let limits = LogLimits { first_len: FIRST_LEN, max_len: 2 * FIRST_LEN };
+        let limits = LogLimits { first_len, max_len: 2 * first_len };
         let settings = Settings { log: Some(limits), ..roomy_settings() };
         let machine = open::open(world.backend.io.clone(), Path::new(name), settings).unwrap();
         world.drive_in(&(), machine)
@@ -33,6 +33,45 @@ fn commit(world: &World, pager: &Arc<Pager>, again: bool, number: u32) -> Result
     world.drive_on(pager, transaction.commit())
 }
 
+/// Writes batches side by side: so many that some of them wait for others' groups, and are made
+/// together. One is too long for that.
+pub fn batches(world: &World, again: bool) -> Result<String, Stop> {
+    world.disk.set_image("log", world.image());
+    // So long that no checkpoint comes in between: what fails there is nothing to a commit.
+    let pager = open(world, again, "log", 8 * FIRST_LEN)?;
+    for number in [200, 201] {
+        commit(world, &pager, again, number)?;
+    }
+    if pager.record_limit().is_none() {
+        return Err(Stop::Failed("a file that is no log".into()));
+    }
+    let batches: Vec<Batch> = (0..12).map(|number| batch(300 + 2 * number)).collect();
+    retry(again, || {
+        let machines = batches.iter().map(|batch| write::write(batch, pager.clone()));
+        world.drive_together_on(&pager, machines)
+    })?;
+    let snapshot = Snapshot::newest(&pager);
+    let mut found = 0;
+    for number in 300..324 {
+        let value = retry(again, || world.drive_on(&pager, snapshot.get(Tree::MAIN, key(number))))?;
+        found += u32::from(value.is_some());
+    }
+    drop(snapshot);
+    let turn = pager.writers().expect("it can be written").try_take().expect("nobody writes");
+    let end = pager.end_log(turn).expect("there is a log");
+    world.wait_on(&pager, end)?;
+    Ok(format!("{found} entries"))
+}
+
+/// Two entries; now and then a long one.
+fn batch(number: u32) -> Batch {
+    let mut batch = Batch::new();
+    let len = if number % 8 == 4 { 20_000 } else { 30 };
+    batch.put(Tree::MAIN, key(number), vec![7; len]);
+    batch.put(Tree::MAIN, key(number + 1), [8; 30]);
+    batch
+}
+
 /// Fails if the log has not this length: what fails there is nothing to the commit or checkpoint
 /// that came with it.
 fn assert_len(world: &World, len: u64) -> Result<(), Stop> {
@@ -43,7 +82,7 @@ fn assert_len(world: &World, len: u64) -> Result<(), Stop> {
 /// Commits into a log that is made, grows, is found again by an open, and ends.
 pub fn log(world: &World, again: bool) -> Result<String, Stop> {
     world.disk.set_image("log", world.image());
-    let pager = open(world, again, "log")?;
+    let pager = open(world, again, "log", FIRST_LEN)?;
     // The second commit begins a log.
     for number in [200, 201] {
         commit(world, &pager, again, number)?;
@@ -66,7 +105,7 @@ pub fn log(world: &World, again: bool) -> Result<String, Stop> {
     for (name, copy) in [("log", "copy"), ("log-log", "copy-log")] {
         world.disk.set_image(copy, world.disk.image(name).expect("it is in use"));
     }
-    let copy = open(world, again, "copy")?;
+    let copy = open(world, again, "copy", FIRST_LEN)?;
     let mut found = String::new();
     for number in [199, 200, 202, 203, 204, 205] {
         let snapshot = Snapshot::newest(&copy);

@@ -1,6 +1,6 @@
 //! Ranges, batches, going back, and doing it all again.
 
-use yieldb_btree::ops::{begin, replay, write};
+use yieldb_btree::ops::{replay, write};
 use yieldb_btree::{Batch, KeyRange, Tree};
 
 use super::{finish, key, retry};
@@ -74,8 +74,7 @@ pub fn batch(world: &World, _again: bool) -> Result<String, Stop> {
     batch.delete(Tree::MAIN, key(78));
     batch.delete_range(Tree::MAIN, KeyRange::all().from(key(100)).to(key(150)));
     batch.put(Tree::MAIN, key(120), "stays");
-    let begin = begin::begin(world.pager.clone());
-    let version = world.drive(write::write(&batch, begin))?;
+    let version = world.drive(write::write(&batch, world.pager.clone()))?;
     Ok(format!("version {version}"))
 }
 

@@ -1,0 +1,216 @@
+//! Short changes that wait in the writer's queue as a record of them: whoever of those who wait has
+//! the turn makes the changes of all in one transaction, and all are told how that ended. So when
+//! many commit at a time, the pages that they share are copied once. (LevelDB has it as well.)
+//!
+//! ```text
+//!   deposit ---> waiting ------> the turn: its own changes first, then those of the others
+//!                 ^   '--------> taken by another one ---> told the result
+//!                 '--- put back ---'
+//! ```
+//!
+//! The turn is *offered* to deposits: it is had by the one who asks first, so that none waits for
+//! an operation that nobody drives. Those who write themselves may have it in passing; after each
+//! of them it is offered.
+
+use std::sync::OnceLock;
+
+use smallvec::SmallVec;
+use yieldb_core::sync::atomic::{AtomicBool, Ordering};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use yieldb_core::{Completion, is_planted, reached};
+
+use super::{State, WriterQueue, WriterTurn};
+use crate::Result;
+
+/// Changes that wait for anyone to make them.
+#[derive(Debug)]
+pub struct Deposit {
+    record: Vec<u8>,
+    /// The version that has them, or why none has.
+    result: OnceLock<Result<u64>>,
+    /// Tells whoever left it to look again.
+    signal: Mutex<Completion>,
+    /// Nobody waits for it any more, since it was taken. Changed under the queue's lock.
+    is_abandoned: AtomicBool,
+}
+
+/// A deposit in the queue. Dropping it takes it out, if nobody else has taken it: from then on its
+/// changes are made, whether or not anyone waits for that.
+#[derive(Debug)]
+pub struct Deposited {
+    queue: Arc<WriterQueue>,
+    deposit: Arc<Deposit>,
+}
+
+/// What has become of a deposit.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It waits; look again after this.
+    Waiting(Deposited, Completion),
+    /// It was taken out: the changes are to be made by the one who left it, who has the turn.
+    Turn(WriterTurn),
+    /// Somebody else has made them: the version that has them.
+    Made(Result<u64>),
+}
+
+/// Deposits that were taken: whoever has them makes their changes, and [tells](Followers::finish)
+/// how it ended. Dropping them puts them back, in front of the others.
+#[derive(Debug, Default)]
+pub struct Followers {
+    taken: Option<(Arc<WriterQueue>, Vec<Arc<Deposit>>)>,
+}
+
+/// Signals that are told when the lock is given back.
+pub(super) type Signals = SmallVec<[Completion; 4]>;
+
+impl Deposit {
+    /// A record of the changes.
+    pub fn record(&self) -> &[u8] {
+        &self.record
+    }
+
+    pub(super) fn signal(&self) -> MutexGuard<'_, Completion> {
+        self.signal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WriterQueue {
+    /// Leaves changes for anyone to make, behind those that others have left.
+    pub fn deposit(self: &Arc<Self>, record: Vec<u8>) -> Deposited {
+        let deposit = Arc::new(Deposit {
+            record,
+            result: OnceLock::new(),
+            signal: Mutex::new(Completion::signal()),
+            is_abandoned: AtomicBool::new(false),
+        });
+        self.state().deposits.push_back(deposit.clone());
+        Deposited { queue: self.clone(), deposit }
+    }
+
+    /// Tells those who left deposits to look again, if nobody has the turn: there is room for a
+    /// group.
+    pub fn offer(&self) {
+        let mut state = self.state();
+        if state.holder.is_some() {
+            return;
+        }
+        let signals = state.offer();
+        drop(state);
+        tell(signals);
+    }
+}
+
+impl State {
+    /// Gives everybody who left a deposit something new to wait for. What they waited for is to be
+    /// told.
+    pub(super) fn offer(&mut self) -> Signals {
+        let renew = |deposit: &Arc<Deposit>| {
+            std::mem::replace(&mut *deposit.signal(), Completion::signal())
+        };
+        self.deposits.iter().map(renew).collect()
+    }
+}
+
+pub(super) fn tell(signals: Signals) {
+    for signal in signals {
+        signal.succeed(0);
+    }
+}
+
+impl Deposited {
+    /// What has become of it. It has the turn if nobody else has, and `is_ready`, which is called
+    /// under the queue's lock.
+    pub fn look(self, is_ready: impl FnOnce() -> bool) -> Outcome {
+        if let Some(result) = self.deposit.result.get() {
+            return Outcome::Made(result.clone());
+        }
+        let mut state = self.queue.state();
+        // Whoever makes it ready afterwards tells this one.
+        let signal = self.deposit.signal().clone();
+        let place = state.deposits.iter().position(|other| Arc::ptr_eq(other, &self.deposit));
+        match place {
+            Some(place) if state.holder.is_none() && is_ready() => {
+                state.deposits.remove(place);
+                state.holder = Some(u64::MAX);
+                drop(state);
+                let turn = WriterTurn { queue: self.queue.clone() };
+                turn.used_here();
+                Outcome::Turn(turn)
+            }
+            Some(_) | None => {
+                drop(state);
+                Outcome::Waiting(self, signal)
+            }
+        }
+    }
+}
+
+impl Drop for Deposited {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        let place = state.deposits.iter().position(|other| Arc::ptr_eq(other, &self.deposit));
+        match place {
+            Some(place) => drop(state.deposits.remove(place)),
+            None => self.deposit.is_abandoned.store(true, Ordering::Relaxed),
+        }
+        drop(state);
+        self.queue.pass_on_again();
+    }
+}
+
+impl WriterTurn {
+    /// Takes the deposits that were left first, as long as there are no more than `count`, and
+    /// their records no longer than `len` bytes together.
+    pub fn followers(&self, count: usize, mut len: usize) -> Followers {
+        let mut taken = Vec::new();
+        let mut state = self.queue.state();
+        while taken.len() < count
+            && let Some(deposit) = state.deposits.pop_front_if(|next| next.record.len() <= len)
+        {
+            len -= deposit.record.len();
+            taken.push(deposit);
+        }
+        drop(state);
+        if taken.is_empty() {
+            return Followers::default();
+        }
+        reached!(DepositsTaken);
+        Followers { taken: Some((self.queue.clone(), taken)) }
+    }
+}
+
+impl Followers {
+    /// Each of them, in order.
+    pub fn deposits(&self) -> &[Arc<Deposit>] {
+        self.taken.as_ref().map_or(&[], |(_, deposits)| deposits)
+    }
+
+    /// Tells all of them how it ended.
+    pub fn finish(&mut self, result: &Result<u64>) {
+        let Some((_, deposits)) = self.taken.take() else { return };
+        for deposit in deposits {
+            let first = deposit.result.set(result.clone()).is_ok();
+            debug_assert!(first, "the changes of a deposit are made once");
+            let signal = deposit.signal().clone();
+            signal.succeed(0);
+        }
+    }
+}
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        let Some((queue, deposits)) = self.taken.take() else { return };
+        if is_planted!(DepositsForgotten) {
+            return;
+        }
+        reached!(DepositsPutBack);
+        let mut state = queue.state();
+        for deposit in deposits.into_iter().rev() {
+            if !deposit.is_abandoned.load(Ordering::Relaxed) {
+                state.deposits.push_front(deposit);
+            }
+        }
+        drop(state);
+        queue.offer();
+    }
+}
