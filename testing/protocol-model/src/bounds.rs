@@ -9,6 +9,24 @@ pub struct Bounds {
     pub pages: u8,
     /// Blocks of the log; each takes one group. 0 is the protocol without a log.
     pub blocks: u8,
+    /// Blocks by which the log is made longer when a checkpoint begins, once.
+    pub growth: u8,
+    /// Where in the ring the log starts at first.
+    pub offset: u8,
+    /// Does each lap of the log end with a wrap group? Else it ends at the ring's end.
+    pub wraps: bool,
+    /// Blocks that commits leave for names: one is enough as long as each checkpoint gives a block
+    /// back; two, where one may have only what waits for a group; three, where one of the two
+    /// names may need a wrap group.
+    pub left_for_names: u8,
+    /// Groups in flight at most, and commits in one.
+    pub depth: u8,
+    /// See [`depth`](Bounds::depth).
+    pub group_commits: u8,
+    /// Does the name of a checkpoint overtake the commits that wait for a group?
+    pub names_first: bool,
+    /// Commits that their writer has applied, and is slow to queue.
+    pub delays: u8,
     /// Commits of one change.
     pub puts: u8,
     /// Commits of a large value.
@@ -45,11 +63,22 @@ pub struct Bounds {
     pub rot: bool,
 }
 
+impl Bounds {
+    /// Blocks that the log has at most.
+    pub fn most_blocks(&self) -> u8 {
+        self.blocks + self.growth
+    }
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             (self.pages, "pages"),
             (self.blocks, "log blocks"),
+            (self.growth, "more of them"),
+            (if self.blocks > 0 { self.depth } else { 0 }, "groups in flight"),
+            (if self.blocks > 0 { self.group_commits } else { 0 }, "commits in a group"),
+            (self.delays, "slow writers"),
             (self.puts, "small commits"),
             (self.large_values, "large values"),
             (self.large_transactions, "large transactions"),
@@ -66,6 +95,8 @@ impl fmt::Display for Bounds {
         ];
         let used = counts.iter().filter(|(count, _)| *count > 0);
         let mut words: Vec<String> = used.map(|(count, what)| format!("{what} {count}")).collect();
+        words.extend(self.wraps.then(|| "wrap groups".to_owned()));
+        words.extend(self.names_first.then(|| "names first".to_owned()));
         words.extend(self.starts_without_log.then(|| "no log at first".to_owned()));
         words.extend(self.cuts.then(|| "cuts".to_owned()));
         words.extend(self.sync_failures.then(|| "failed syncs".to_owned()));
@@ -91,6 +122,14 @@ pub struct Scenario {
 const NOTHING: Bounds = Bounds {
     pages: 4,
     blocks: 0,
+    growth: 0,
+    offset: 0,
+    wraps: false,
+    left_for_names: 1,
+    depth: 4,
+    group_commits: 4,
+    names_first: false,
+    delays: 0,
     puts: 0,
     large_values: 0,
     large_transactions: 0,
@@ -143,10 +182,146 @@ pub const SCENARIOS: &[Scenario] = &[
         larger: Bounds { blocks: 4, puts: 3, checkpoints: 2, crashes: 3, ..NOTHING },
     },
     Scenario {
+        name: "flight",
+        about: "four groups in flight, which finish in any order, and what waits behind them",
+        bounds: Bounds { pages: 7, blocks: 7, puts: 5, checkpoints: 1, crashes: 1, ..NOTHING },
+        larger: Bounds { pages: 7, blocks: 7, puts: 5, checkpoints: 1, ..NOTHING },
+    },
+    Scenario {
         name: "ring",
         about: "a log so short that it goes round",
         bounds: Bounds { blocks: 3, puts: 4, checkpoints: 2, ..NOTHING },
         larger: Bounds { pages: 5, blocks: 3, puts: 5, checkpoints: 3, ..NOTHING },
+    },
+    Scenario {
+        name: "queue",
+        about: "commits that wait for a group, and checkpoints that have them",
+        bounds: Bounds {
+            blocks: 5,
+            left_for_names: 2,
+            depth: 1,
+            group_commits: 1,
+            puts: 3,
+            large_transactions: 1,
+            checkpoints: 1,
+            ..NOTHING
+        },
+        larger: Bounds {
+            pages: 5,
+            blocks: 6,
+            left_for_names: 2,
+            depth: 2,
+            group_commits: 2,
+            puts: 4,
+            large_transactions: 1,
+            checkpoints: 2,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "names-first",
+        about: "the same, and a checkpoint is named before what waits is written",
+        bounds: Bounds {
+            blocks: 5,
+            left_for_names: 2,
+            depth: 1,
+            group_commits: 1,
+            names_first: true,
+            puts: 3,
+            large_transactions: 1,
+            checkpoints: 1,
+            ..NOTHING
+        },
+        larger: Bounds {
+            pages: 5,
+            blocks: 6,
+            left_for_names: 2,
+            depth: 2,
+            group_commits: 2,
+            names_first: true,
+            puts: 4,
+            large_transactions: 1,
+            checkpoints: 2,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "growth",
+        about: "a log that is made longer beside its groups",
+        bounds: Bounds {
+            blocks: 6,
+            growth: 2,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            puts: 3,
+            checkpoints: 1,
+            rot: false,
+            ..NOTHING
+        },
+        larger: Bounds {
+            blocks: 6,
+            growth: 3,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            puts: 4,
+            checkpoints: 2,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "growth-around-the-end",
+        about: "a log that is made longer while its groups reach around its end",
+        bounds: Bounds {
+            blocks: 6,
+            growth: 4,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            puts: 5,
+            checkpoints: 1,
+            sync_failures: false,
+            rot: false,
+            ..NOTHING
+        },
+        larger: Bounds {
+            blocks: 6,
+            growth: 6,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            puts: 6,
+            checkpoints: 1,
+            ..NOTHING
+        },
+    },
+    Scenario {
+        name: "slow-writers",
+        about: "commits that are applied, and queued when others have gone on",
+        bounds: Bounds {
+            blocks: 7,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            delays: 1,
+            puts: 2,
+            large_transactions: 1,
+            checkpoints: 1,
+            sync_failures: false,
+            rot: false,
+            ..NOTHING
+        },
+        larger: Bounds {
+            blocks: 7,
+            offset: 4,
+            wraps: true,
+            left_for_names: 3,
+            delays: 2,
+            puts: 4,
+            checkpoints: 3,
+            ..NOTHING
+        },
     },
     Scenario {
         name: "large-values",

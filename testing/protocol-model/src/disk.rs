@@ -53,6 +53,16 @@ impl Content for Option<u8> {
     }
 }
 
+/// How many blocks the log has: what makes a file longer may have come so far, or less.
+impl Content for u8 {
+    fn mixtures(of: &[u8]) -> Vec<u8> {
+        let (Some(least), Some(most)) = (of.iter().min(), of.iter().max()) else {
+            return Vec::new();
+        };
+        (*least..*most).filter(|between| !of.contains(between)).collect()
+    }
+}
+
 impl Content for Block {
     fn mixtures(of: &[Block]) -> Vec<Block> {
         let pairs = of.iter().flat_map(|one| of.iter().map(move |other| [one[0], other[1]]));
@@ -156,8 +166,12 @@ pub(crate) enum Write {
     Page(u8, Page),
     /// Of a slot, durably.
     Slot(u8, Slot),
-    /// Of a group of the log, durably: "one composite append-and-sync operation".
-    Group(Group),
+    /// Of a group of the log into a block, durably: "one composite append-and-sync operation".
+    Group(u8, Group),
+    /// Of zeros behind the log's end, up to so many blocks. They are not durable when it finishes.
+    Growth(u8),
+    /// Of the log's last block as it is, durably: the file has so many.
+    LogEnd(u8),
     /// The log's file is made, filled with zeros, or removed; that, and its entry, are durable when
     /// it finishes.
     Log(Option<u8>),
@@ -179,19 +193,28 @@ pub(crate) enum Crash {
 pub(crate) struct Disk {
     pub pages: Vec<Place<Page>>,
     pub slots: [Place<Slot>; 2],
-    /// A ring: the group at a position is in the block of its remainder.
+    /// The log's ring, as far as it may ever go.
     pub blocks: Vec<Place<Block>>,
+    /// How many blocks the log's file has.
+    pub log_len: Place<u8>,
+    /// How many it has when it is made.
+    pub first_len: u8,
     /// Which file is the log.
     pub log: Place<Option<u8>>,
     /// Writes in flight, which finish in any order. Sorted: the order of submission is nothing.
     pub in_flight: Vec<Write>,
     /// Is a sync in flight, of the data file, or of both?
     pub is_syncing: bool,
+    /// Is one of the log alone?
+    pub is_log_syncing: bool,
+    /// Is it going to fail, with the error of a group's write?
+    pub has_stolen_error: bool,
 }
 
 impl Disk {
-    pub fn block_of(&self, position: u8) -> &Place<Block> {
-        &self.blocks[usize::from(position) % self.blocks.len()]
+    /// The blocks of the log, as far as its file goes.
+    pub fn ring(&self) -> &[Place<Block>] {
+        &self.blocks[..usize::from(self.log_len.visible())]
     }
 
     pub fn submit(&mut self, write: Write) {
@@ -208,16 +231,29 @@ impl Disk {
                 self.pages[usize::from(page)].write(content, Fate::Dirty);
             }
             Write::Slot(slot, content) => self.slots[usize::from(slot)].write_durably(content),
-            Write::Group(group) => {
-                let count = self.blocks.len();
-                let block = &mut self.blocks[usize::from(group.position) % count];
-                block.write_durably([Some(group); 2]);
+            Write::Group(offset, group) => {
+                self.blocks[usize::from(offset)].write_durably([Some(group); 2]);
+                // That the file reaches so far is durable as well.
+                self.log_len.durable = self.log_len.durable.max(offset + 1);
             }
+            Write::Growth(len) => self.log_len.write(len, Fate::Dirty),
+            Write::LogEnd(len) => self.log_len.write_durably(len),
             Write::Log(id) => {
                 self.log.write_durably(id);
+                self.log_len.write_durably(self.first_len);
                 self.blocks.fill(Place::new([None; 2]));
             }
         }
+    }
+
+    /// A write of a group finishes, and is not durable: of the two syncs that are in flight, the
+    /// operating system tells the error to the other one.
+    pub fn finish_without_error(&mut self, offset: u8, group: Group) {
+        let write = Write::Group(offset, group);
+        let at = self.in_flight.iter().position(|other| *other == write);
+        self.in_flight.remove(at.expect("what finishes is in flight"));
+        self.blocks[usize::from(offset)].write([Some(group); 2], Fate::GivenUp);
+        self.has_stolen_error = true;
     }
 
     pub fn is_writing_page(&self, page: u8) -> bool {
@@ -236,19 +272,45 @@ impl Disk {
         self.is_syncing = false;
         self.pages.iter_mut().for_each(Place::finish_sync);
         self.slots.iter_mut().for_each(Place::finish_sync);
-        self.blocks.iter_mut().for_each(Place::finish_sync);
+        self.finish_log_sync();
     }
 
     /// As [`Disk::submit_sync`], of both files.
     pub fn submit_sync_of_both(&mut self) {
         self.submit_sync();
+        self.submit_log_sync();
+        self.is_log_syncing = false;
+    }
+
+    /// As [`Disk::submit_sync`], of the log.
+    pub fn submit_log_sync(&mut self) {
+        self.is_log_syncing = true;
         self.blocks.iter_mut().for_each(Place::submit_sync);
+        self.log_len.submit_sync();
+    }
+
+    pub fn finish_log_sync(&mut self) {
+        self.is_log_syncing = false;
+        self.blocks.iter_mut().for_each(Place::finish_sync);
+        self.log_len.finish_sync();
     }
 
     /// Every disk that a crash may leave.
     pub fn after(&self, crash: Crash) -> Vec<Disk> {
-        let settled = Disk { in_flight: Vec::new(), is_syncing: false, ..self.clone() };
+        let settled = Disk {
+            in_flight: Vec::new(),
+            is_syncing: false,
+            is_log_syncing: false,
+            has_stolen_error: false,
+            ..self.clone()
+        };
         let mut disks = vec![settled];
+        let lengths = self.writes(|write| match write {
+            Write::Growth(len) | Write::LogEnd(len) => Some(len),
+            _ => None,
+        });
+        let results = self.log_len.after(&lengths, crash);
+        disks = spread(disks, &results, |disk, place| disk.log_len = place);
         let entries = self.writes(|write| match write {
             Write::Log(id) => Some(id),
             _ => None,
@@ -273,16 +335,22 @@ impl Disk {
         }
         for index in 0..self.blocks.len() {
             let writes = self.writes(|write| match write {
-                Write::Group(group) => {
-                    let is_here = usize::from(group.position) % self.blocks.len() == index;
-                    is_here.then_some([Some(group); 2])
+                Write::Group(offset, group) if usize::from(offset) == index => {
+                    Some([Some(group); 2])
                 }
                 _ => None,
             });
             let results = self.blocks[index].after(&writes, crash);
             disks = spread(disks, &results, |disk, place| disk.blocks[index] = place);
         }
+        disks.iter_mut().for_each(Disk::cut_log);
         disks
+    }
+
+    /// What was written behind the end that the log's file has is not there.
+    fn cut_log(&mut self) {
+        let len = usize::from(self.log_len.visible());
+        self.blocks[len..].fill(Place::new([None; 2]));
     }
 
     fn writes<C>(&self, content: impl Fn(Write) -> Option<C>) -> Vec<C> {
@@ -335,7 +403,7 @@ fn spread<C: Content>(
 mod tests {
     use super::*;
     use crate::bounds::Bounds;
-    use crate::format::{Stamp, group_in};
+    use crate::format::{History, Stamp, group_in};
     use crate::state::State;
 
     fn value(counter: u8) -> Page {
@@ -401,14 +469,16 @@ mod tests {
         let group = Group {
             position: 1,
             session: 1,
-            commit: None,
+            commits: History::default(),
+            first_version: 1,
             edits: 0,
             run: None,
             names: 1,
             known: 0,
+            is_wrap: false,
             rotten: false,
         };
-        disk.submit(Write::Group(group));
+        disk.submit(Write::Group(1, group));
         let after = disk.after(Crash::PowerCut);
         assert_eq!(after.len(), 4);
         let whole = after.iter().filter(|disk| group_in(&disk.blocks[1].durable) == Some(group));

@@ -46,6 +46,11 @@ impl History {
     pub fn commits(self) -> impl Iterator<Item = u8> {
         (0..8).filter(move |commit| self.0 >> commit & 1 == 1)
     }
+
+    /// How many they are: the number of the version that has them.
+    pub fn count(self) -> u8 {
+        self.0.count_ones() as u8
+    }
 }
 
 impl fmt::Display for History {
@@ -88,14 +93,12 @@ pub(crate) struct Version {
     pub root: Ref,
     /// The large value, if there is one.
     pub run: Option<Ref>,
-    /// The log's position behind its group: where replay begins if a checkpoint has this version.
-    pub next: u8,
 }
 
 impl Version {
     /// What the page of its root must hold.
     pub fn page(&self) -> Page {
-        let Version { history, edits, root, run, next: _ } = *self;
+        let Version { history, edits, root, run } = *self;
         Page::Root { stamp: root.stamp, history, edits, run }
     }
 
@@ -126,6 +129,8 @@ pub(crate) struct Superblock {
     pub session: u8,
     /// The checkpoint.
     pub version: Version,
+    /// Where the log starts: replay begins there.
+    pub start: LogPlace,
     /// The session that made the checkpoint: what stands at the log's start and is of a lower one
     /// is stale.
     pub start_session: u8,
@@ -133,18 +138,32 @@ pub(crate) struct Superblock {
     pub log: Option<u8>,
 }
 
-/// A group of the log: one commit, or none and only a name.
+/// A place in the log. Positions grow for ever; the offset is a block of the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LogPlace {
+    pub position: u8,
+    pub offset: u8,
+}
+
+/// A group of the log: commits, or none and only a name, or the end of a lap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Group {
     pub position: u8,
     pub session: u8,
-    pub commit: Option<u8>,
+    /// Its commits; they make one version after the other.
+    pub commits: History,
+    /// The number of the first of these versions; without commits, of one to come.
+    pub first_version: u8,
+    /// How many changes the last of its commits made.
     pub edits: u8,
+    /// One that names a run has one commit.
     pub run: Option<Ref>,
     /// The newest checkpoint that was durable when it was written.
     pub names: u8,
     /// All groups before this position were durable when it was written.
     pub known: u8,
+    /// Does the log go on at offset 0?
+    pub is_wrap: bool,
     /// Its bytes have changed, but not those that tell position and session.
     pub rotten: bool,
 }

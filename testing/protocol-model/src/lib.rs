@@ -18,9 +18,12 @@
 
 mod bounds;
 mod check;
+mod checkpoint;
 mod disk;
 mod format;
+mod groups;
 mod log_file;
+mod log_place;
 mod mistake;
 mod model;
 mod open;

@@ -1,7 +1,7 @@
 //! The log's file: the first commit that needs one makes it, a clean close removes it.
 
 use crate::disk::Write;
-use crate::format::{Slot, Stamp, Superblock};
+use crate::format::{LogPlace, Slot, Stamp, Superblock};
 use crate::model::{Next, Running};
 use crate::state::{ClosePhase, LogFile, Memory, Process, State};
 use crate::{Mistake, Model, Step};
@@ -19,6 +19,7 @@ impl Running<'_> {
             number: self.memory.number + 1,
             session: self.memory.session,
             version: self.memory.base,
+            start: self.memory.tail,
             start_session: self.memory.session,
             log,
         };
@@ -37,7 +38,7 @@ impl Running<'_> {
 impl Model {
     /// The making of a log, and clean closes.
     pub(crate) fn log_file_steps(&self, state: &State, memory: &Memory, next: &mut Vec<Next>) {
-        let is_idle = memory.is_writer_free() && memory.checkpoint.is_none();
+        let is_idle = memory.is_writer_free() && memory.is_without_checkpoint();
         let is_wanted = state.left.puts + state.left.large_values + state.left.transactions > 0;
         let can_be_made = memory.log == LogFile::Absent && self.bounds.blocks > 0;
         if is_idle && is_wanted && can_be_made {
@@ -45,6 +46,11 @@ impl Model {
                 let mut running = state.running();
                 // An id that no log had.
                 let id = running.memory.session;
+                let memory = &mut *running.memory;
+                (memory.head, memory.tail) = (LogPlace::default(), LogPlace::default());
+                (memory.known, memory.ring_blocks) = (0, self.bounds.blocks);
+                memory.next_version = memory.base.history.count() + 1;
+                memory.runs.clear();
                 running.memory.log = LogFile::Creating(id);
                 running.disk.submit(Write::Log(Some(id)));
                 if self.has(Mistake::LogUsedBeforeDurable) {

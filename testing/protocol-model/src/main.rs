@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! protocol-model                     every scenario, and every mistake
+//! protocol-model NAME                one scenario
 //! protocol-model --larger [NAME]     the larger bounds: minutes to hours, gigabytes
 //! protocol-model --mistake NAME      the shortest way to where a mistake shows
 //! ```
@@ -43,12 +44,16 @@ fn main() -> ExitCode {
             }
             None => refuse(name),
         },
+        [name] => match SCENARIOS.iter().find(|scenario| scenario.name == name) {
+            Some(scenario) => ExitCode::from(u8::from(!search(scenario, false))),
+            None => refuse(name),
+        },
         _ => refuse(&arguments.join(" ")),
     }
 }
 
 fn refuse(what: &str) -> ExitCode {
-    eprintln!("what is {what}? protocol-model [--larger [SCENARIO] | --mistake NAME]");
+    eprintln!("what is {what}? protocol-model [[--larger] [SCENARIO] | --mistake NAME]");
     ExitCode::from(2)
 }
 

@@ -87,11 +87,49 @@ mistakes! {
     /// A large transaction is acknowledged when the slot is durable.
     LargeTransactionBeforeNamed, "large-transaction-before-named", "large-transactions",
         "Only then may a large transaction be acknowledged.";
+    /// A checkpoint that has commits which wait for a group acknowledges them when its slot is
+    /// durable.
+    TakenOverBeforeNamed, "taken-over-before-named", "queue",
+        "Commits that wait for a group are acknowledged without one when the checkpoint that has \
+         them is named.";
+    /// Commits that wait for a group get none from the moment on when a checkpoint captures them.
+    SkippedBeforeNamed, "skipped-before-named", "queue",
+        "Commits that wait for a group get one, until a checkpoint that has them is named.";
+    /// The commits of all groups behind the log's start are made again.
+    ReplayedTwice, "replayed-twice", "queue",
+        "A group behind the log's start may have commits that the checkpoint has: replay skips \
+         them.";
+    /// The log starts at the head as it is when the slot is written.
+    StartReadLate, "start-read-late", "groups",
+        "A checkpoint starts the log at the head as it is when the version is captured.";
+    /// The ring has more blocks when zeros are written there.
+    GrownBeforeSynced, "grown-before-synced", "growth",
+        "Zeros, one sync, then the ring has them.";
+    /// What is new in the ring is free at once.
+    GrowthFreesAtOnce, "growth-frees-at-once", "growth-around-the-end",
+        "If what is used reaches around the old end, the new blocks are skipped.";
+    /// Behind a group in the ring's last block the log goes on at offset 0.
+    LapWithoutWrap, "lap-without-wrap", "growth",
+        "A lap always ends with a wrap group.";
+    /// Groups are acknowledged while the sync of new zeros is in flight.
+    AcknowledgedBesideGrowth, "acknowledged-beside-growth", "growth",
+        "No group is acknowledged while the sync of the zeros is in flight: it may be told the \
+         error of a group's write.";
+    /// Whether a commit leaves enough room for names is looked at again when its group is made.
+    RoomCheckedAgain, "room-checked-again", "slow-writers",
+        "Room that a commit was promised stays its own: a name may come between.";
+    /// A group without commits has to follow as if it had some.
+    NamesHaveVersions, "names-have-versions", "slow-writers",
+        "A group without commits says nothing of versions: what waits behind it may be older.";
+    /// The log is as long as it is seen to be.
+    LogLengthNotRewritten, "log-length-not-rewritten", "growth",
+        "Open for writing writes the log's last block again: that the file is so long may be in a \
+         cache that has forgotten it.";
     /// No room is kept in the log for the group that names a checkpoint.
     NoRoomToName, "no-room-to-name", "ring",
         "Commits leave room in the log for the group that names a checkpoint.";
     /// A checkpoint is made only of something new.
-    NamesFillTheLog, "names-fill-the-log", "ring",
+    NamesFillTheLog, "names-fill-the-log", "slow-writers",
         "A log that is full of names is emptied by a checkpoint of nothing new.";
     /// The end of the log is not told from what another session left behind it.
     StaleGroupAccepted, "stale-group-accepted", "groups",

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::Mistake;
 use crate::bounds::Bounds;
 use crate::disk::{Crash, Disk, Write};
-use crate::format::{History, Stamp};
+use crate::format::{History, Stamp, commit_name};
 use crate::recovery::{Rot, rotten};
 use crate::state::{Memory, Process, Promise, State};
 
@@ -21,6 +21,8 @@ pub struct Model {
 pub enum Step {
     /// A small commit.
     Put(u8),
+    /// One whose writer applies it, and is slow to queue it.
+    PutSlowly(u8),
     /// A large value begins to be written.
     BeginLargeValue(u8),
     /// Its run is durable; the commit is applied and its group submitted.
@@ -45,20 +47,24 @@ pub enum Step {
     Snapshot,
     /// And gives it back.
     DropSnapshot,
-    /// A checkpoint captures one of the versions from the acknowledged one on.
-    Checkpoint(usize),
+    /// A commit that was applied is queued.
+    Queue,
+    /// A checkpoint begins, of the newest version that was applied.
+    Checkpoint,
     /// A checkpoint of what is durable already begins: it moves the log's start.
     EmptyCheckpoint,
-    /// A group is submitted that only names the checkpoint.
-    Name,
     /// The log is made.
     CreateLog,
     /// A clean close begins.
     Close,
     /// A write in flight finishes: the one of this index.
     Finish(usize),
+    /// It is a group's, and does not become durable: its error is told to the log's sync.
+    FinishWithoutError(usize),
     /// The sync in flight finishes.
     FinishSync,
+    /// That of the log does.
+    FinishLogSync,
     /// The process is killed.
     Kill,
     /// A sync fails, and the process ends.
@@ -96,6 +102,10 @@ pub enum Broken {
     ReaderMisled { page: u8 },
     /// A page gets a stamp that was given out before.
     StampRepeated { stamp: Stamp },
+    /// A commit that the checkpoint has is made again behind it.
+    Twice { commit: u8 },
+    /// There is no room in the log for a group for which it was kept.
+    NoRoom,
     /// The log is full, and no checkpoint can empty it.
     Stuck,
 }
@@ -125,6 +135,11 @@ impl fmt::Display for Broken {
             Broken::StampRepeated { stamp } => {
                 write!(f, "stamp {stamp} is given out a second time")
             }
+            Broken::Twice { commit } => {
+                let commit = commit_name(*commit);
+                write!(f, "{commit} is in the checkpoint, and is made again behind it")
+            }
+            Broken::NoRoom => f.write_str("the log has no room for a group that was promised it"),
             Broken::Stuck => f.write_str("the log is full, and stays so"),
         }
     }
@@ -207,16 +222,29 @@ impl Model {
             }
             next.push(self.next(state, Step::Finish(index), |state| {
                 state.disk.finish(write);
-                if let (Process::Running(memory), Write::Group(group)) = (&mut state.process, write)
-                {
-                    memory.note_durable(group.position);
-                }
+                note_finished(state, write);
                 Ok(())
             }));
+            let is_error_told = state.disk.is_log_syncing && state.left.sync_failures;
+            if let Write::Group(offset, group) = write
+                && is_error_told
+            {
+                next.push(self.next(state, Step::FinishWithoutError(index), |state| {
+                    state.disk.finish_without_error(offset, group);
+                    note_finished(state, write);
+                    Ok(())
+                }));
+            }
         }
         if state.disk.is_syncing {
             next.push(self.next(state, Step::FinishSync, |state| {
                 state.disk.finish_sync();
+                Ok(())
+            }));
+        }
+        if state.disk.is_log_syncing && !state.disk.has_stolen_error {
+            next.push(self.next(state, Step::FinishLogSync, |state| {
+                state.disk.finish_log_sync();
                 Ok(())
             }));
         }
@@ -280,6 +308,15 @@ impl Model {
             state,
             result: Ok(()),
         }));
+    }
+}
+
+/// The process takes note of a group that is written.
+fn note_finished(state: &mut State, write: Write) {
+    if let (Process::Running(memory), Write::Group(_, group)) = (&mut state.process, write) {
+        let flying = memory.flying.iter_mut();
+        let own = flying.filter(|flying| flying.position == group.position);
+        own.for_each(|flying| flying.is_finished = true);
     }
 }
 

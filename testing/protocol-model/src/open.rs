@@ -3,7 +3,7 @@
 use crate::disk::Write;
 use crate::format::{Page, Slot, Superblock, Version};
 use crate::model::Next;
-use crate::state::{Found, LogFile, Memory, OpenPhase, Opening, Process, Promise, State};
+use crate::state::{Found, LogFile, Memory, OpenPhase, Opening, Process, Promise, Replayed, State};
 use crate::{Broken, Mistake, Model, Step};
 
 impl Model {
@@ -47,11 +47,11 @@ impl Model {
             state.disk.submit_sync_of_both();
             state.disk.finish_sync();
         }
-        state.promise.kept = found.history();
+        state.promise.kept = found.replayed.history;
     }
 
     /// "It rewrites the chosen slot and every valid group behind the last known-durable position,
-    /// syncs both files."
+    /// syncs both files." So it does with the log's last block, whatever is in it.
     fn restore(&self, state: &mut State, found: &Found) {
         if matches!(self.mistake, Some(Mistake::CutBeforeSlots)) {
             self.cut(state, found);
@@ -66,10 +66,17 @@ impl Model {
         if !is_slot_trusted {
             state.disk.submit(Write::Slot(found.slot, Slot::Good(found.superblock)));
         }
-        for group in found.groups.iter().filter(|group| group.position >= found.known()) {
-            if !self.has(Mistake::GroupsNotRewritten) {
-                state.disk.submit(Write::Group(*group));
-            }
+        let unknown = found.groups.iter().filter(|(_, group)| group.position >= found.known());
+        for (offset, group) in unknown.filter(|_| !self.has(Mistake::GroupsNotRewritten)) {
+            state.disk.submit(Write::Group(*offset, *group));
+        }
+        // Where it is durable that the file is so long, the write would change nothing.
+        let is_len_durable = state.disk.log_len.newer.is_empty();
+        if !is_len_durable
+            && found.superblock.log.is_some()
+            && !self.has(Mistake::LogLengthNotRewritten)
+        {
+            state.disk.submit(Write::LogEnd(found.ring_blocks));
         }
         state.disk.submit_sync_of_both();
     }
@@ -138,7 +145,7 @@ impl Model {
         }
         let found = &opening.found;
         let memory = self.memory_after(found);
-        if found.history() == found.superblock.version.history {
+        if found.replayed.history == found.superblock.version.history {
             next.push(self.next(state, Step::Publish(None), |state| {
                 self.publish(state, found, memory, None)
             }));
@@ -166,24 +173,27 @@ impl Model {
     /// What a process knows before it has replayed the log.
     fn memory_after(&self, found: &Found) -> Memory {
         let version = found.superblock.version;
-        let runs = found.groups.iter();
-        let runs = runs.filter_map(|group| group.run.map(|run| (group.position + 1, run)));
         Memory {
             session: found.superblock.session + 1,
             counter: 0,
             slot: found.slot,
             number: found.superblock.number + 1,
-            head: found.end(),
-            tail: version.next,
-            known: found.end(),
-            durable: Vec::new(),
+            ring_blocks: found.ring_blocks,
+            head: found.end,
+            tail: found.superblock.start,
+            known: found.end.position,
+            next_version: found.replayed.history.count() + 1,
+            applied_only: None,
+            queue: Vec::new(),
+            flying: Vec::new(),
             base: version,
             versions: vec![version],
             snapshot: None,
+            growth: None,
             checkpoint: None,
             transaction: None,
             frames: vec![None; usize::from(self.bounds.pages)],
-            runs: runs.collect(),
+            runs: found.runs().collect(),
             log: found.superblock.log.map_or(LogFile::Absent, LogFile::InUse),
             closing: None,
         }
@@ -202,13 +212,9 @@ impl Model {
         };
         let session = self.session_after(&found.superblock);
         state.process = Process::Running(Memory { session, number, ..memory });
-        let history = found.history();
+        let Replayed { history, edits, run, twice: _ } = found.replayed;
         state.promise = Promise { submitted: history, kept: history, ..state.promise };
         let Some(page) = page else { return Ok(()) };
-        let base = found.superblock.version;
-        let commits = || found.groups.iter().filter(|group| group.commit.is_some());
-        let run = commits().filter_map(|group| group.run).next_back().or(base.run);
-        let edits = commits().next_back().map_or(base.edits, |group| group.edits);
         let mut running = state.running();
         let root = running.make_page(page, |made| Page::Root {
             stamp: made.stamp,
@@ -217,14 +223,13 @@ impl Model {
             run,
         })?;
         running.seal();
-        let next = running.memory.head;
-        running.memory.versions = vec![Version { history, edits, root, run, next }];
+        running.memory.versions = vec![Version { history, edits, root, run }];
         Ok(())
     }
 
     /// Cuts what is behind the last page in use.
     fn cut(&self, state: &mut State, found: &Found) {
-        let runs = found.groups.iter().filter_map(|group| group.run.map(|run| run.page));
+        let runs = found.runs().map(|(_, run)| run.page);
         let runs = runs.filter(|_| !self.has(Mistake::CutOverRun));
         let pages = found.superblock.version.pages().map(|(page, _)| page);
         let last = pages.chain(runs).max().unwrap_or(0);

@@ -1,28 +1,19 @@
 //! A process that has the database open: commits, checkpoints, readers.
 
-use crate::disk::{Disk, Write};
-use crate::format::{Group, Page, Ref, Slot, Superblock, Version};
+use crate::checkpoint::commit_large;
+use crate::disk::Write;
+use crate::format::{Page, Ref, Version};
 use crate::model::{Next, Running};
-use crate::state::{
-    Checkpoint, CheckpointPhase, Frame, Memory, Process, RunPhase, State, Transaction,
-};
+use crate::state::{CheckpointPhase, Frame, Memory, Process, Queued, RunPhase, State, Transaction};
 use crate::{Broken, Mistake, Model, Step};
 
 impl Memory {
-    pub(crate) fn note_durable(&mut self, position: u8) {
-        let at = self.durable.partition_point(|other| *other < position);
-        self.durable.insert(at, position);
-        while self.durable.first() == Some(&self.known) {
-            self.durable.remove(0);
-            self.known += 1;
-        }
-    }
-
     /// Is the writer's turn free?
     pub(crate) fn is_writer_free(&self) -> bool {
         let is_large = self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_large);
         // "A large transaction holds the writer until its checkpoint is named in the log."
-        self.transaction.is_none() && !is_large && self.log.is_settled()
+        let is_busy = self.transaction.is_some() || self.applied_only.is_some();
+        !is_busy && !is_large && self.log.is_settled()
     }
 }
 
@@ -64,46 +55,25 @@ impl Running<'_> {
         self.promise.next_commit - 1
     }
 
-    /// Applies a commit whose root is made, and submits its group.
+    /// Applies a commit whose root is made. The next writer goes on from it when it is queued.
     pub(crate) fn commit(&mut self, commit: u8, root: Ref, edits: u8, run: Option<Ref>) {
         let applied = *self.memory.applied();
-        self.submit_group(Some(commit), edits, run);
-        let version = Version {
-            history: applied.history.with(commit),
-            edits,
-            root,
-            run: run.or(applied.run),
-            next: self.memory.head,
-        };
+        let history = applied.history.with(commit);
+        let version = Version { history, edits, root, run: run.or(applied.run) };
         self.promise.submitted = version.history;
         self.memory.versions.push(version);
+        self.memory.applied_only = Some(Queued::Commit { version, commit, run });
         self.seal();
     }
 
-    fn set_phase(&mut self, phase: CheckpointPhase) {
-        self.memory.checkpoint.as_mut().expect("it is under way").phase = phase;
+    /// Queues the commit that was applied.
+    pub(crate) fn queue(&mut self) {
+        let queued = self.memory.applied_only.take().expect("one was applied");
+        self.memory.queue.push(queued);
     }
 
-    fn submit_group(&mut self, commit: Option<u8>, edits: u8, run: Option<Ref>) {
-        let memory = &mut *self.memory;
-        let group = Group {
-            position: memory.head,
-            session: memory.session,
-            commit,
-            edits,
-            run,
-            names: memory.number,
-            known: memory.known,
-            rotten: false,
-        };
-        memory.head += 1;
-        memory.runs.extend(run.map(|run| (memory.head, run)));
-        if let Some(Checkpoint { phase: CheckpointPhase::Naming(name @ None), .. }) =
-            &mut memory.checkpoint
-        {
-            *name = Some(group.position);
-        }
-        self.disk.submit(Write::Group(group));
+    pub(crate) fn set_phase(&mut self, phase: CheckpointPhase) {
+        self.memory.checkpoint.as_mut().expect("it is under way").phase = phase;
     }
 }
 
@@ -148,12 +118,6 @@ impl Model {
         used.into_iter().chain(fresh.first().copied()).collect()
     }
 
-    /// Is there room in the log for a commit? One block is kept for a checkpoint's name.
-    pub(crate) fn has_room(&self, memory: &Memory) -> bool {
-        let kept = if self.has(Mistake::NoRoomToName) { 0 } else { 1 };
-        memory.log.is_in_use() && memory.head - memory.tail + kept < self.bounds.blocks
-    }
-
     /// Has the log nothing but names behind its start, and no room for a commit? Then a checkpoint
     /// of what is durable already gives it room.
     fn is_full_of_names(&self, memory: &Memory) -> bool {
@@ -164,7 +128,7 @@ impl Model {
 
     /// Is the log full, and will nothing ever empty it?
     pub(crate) fn is_stuck(&self, state: &State, memory: &Memory) -> bool {
-        let is_idle = memory.is_writer_free() && memory.checkpoint.is_none();
+        let is_idle = memory.is_writer_free() && memory.is_without_checkpoint();
         is_idle
             && state.disk.in_flight.is_empty()
             && self.is_full_of_names(memory)
@@ -182,11 +146,19 @@ impl Model {
                     self.next(state, Step::CommitLargeValue(page), |state| {
                         let mut running = state.running();
                         running.memory.transaction = None;
-                        put(&mut running, page, commit, Some(run))
+                        put(&mut running, page, commit, Some(run))?;
+                        running.queue();
+                        Ok(())
                     })
                 }));
             }
             return;
+        }
+        if memory.applied_only.is_some() {
+            next.push(self.next(state, Step::Queue, |state| {
+                state.running().queue();
+                Ok(())
+            }));
         }
         if !memory.is_writer_free() {
             return;
@@ -195,6 +167,17 @@ impl Model {
             if state.left.puts > 0 && self.has_room(memory) {
                 next.push(self.next(state, Step::Put(page), |state| {
                     state.left.puts -= 1;
+                    let mut running = state.running();
+                    let commit = running.next_commit();
+                    put(&mut running, page, commit, None)?;
+                    running.queue();
+                    Ok(())
+                }));
+            }
+            if state.left.puts > 0 && state.left.delays > 0 && self.has_room(memory) {
+                next.push(self.next(state, Step::PutSlowly(page), |state| {
+                    state.left.puts -= 1;
+                    state.left.delays -= 1;
                     let mut running = state.running();
                     let commit = running.next_commit();
                     put(&mut running, page, commit, None)
@@ -206,7 +189,7 @@ impl Model {
                     begin_run(&mut state.running(), page)
                 }));
             }
-            if state.left.large_transactions > 0 && memory.checkpoint.is_none() {
+            if state.left.large_transactions > 0 && memory.is_without_checkpoint() {
                 next.push(self.next(state, Step::CommitLarge(page), |state| {
                     state.left.large_transactions -= 1;
                     commit_large(&mut state.running(), page)
@@ -215,37 +198,23 @@ impl Model {
         }
     }
 
-    /// The beginnings of checkpoints, and their names.
+    /// The beginnings of checkpoints.
     pub(crate) fn checkpoint_steps(&self, state: &State, memory: &Memory, next: &mut Vec<Next>) {
-        if let Some(Checkpoint { phase: CheckpointPhase::Naming(None), .. }) = memory.checkpoint {
-            next.push(self.next(state, Step::Name, |state| {
-                state.running().submit_group(None, 0, None);
-                Ok(())
-            }));
-        }
-        if memory.checkpoint.is_some() || !memory.log.is_settled() {
+        if !memory.is_without_checkpoint() || !memory.log.is_settled() {
             return;
         }
         if self.is_full_of_names(memory) && !self.has(Mistake::NamesFillTheLog) {
             next.push(self.next(state, Step::EmptyCheckpoint, |state| {
-                let memory = state.running().memory;
-                let version = Version { next: memory.head, ..memory.base };
-                let phase = CheckpointPhase::Writing;
-                memory.checkpoint = Some(Checkpoint { version, is_large: false, phase });
+                self.begin_checkpoint(&mut state.running());
                 Ok(())
             }));
         }
-        for (index, version) in memory.versions.iter().enumerate() {
-            let is_newer = version.history != memory.base.history
-                && version.history.contains(memory.base.history);
-            if state.left.checkpoints > 0 && is_newer {
-                next.push(self.next(state, Step::Checkpoint(index), |state| {
-                    state.left.checkpoints -= 1;
-                    let running = &mut state.running();
-                    begin_checkpoint(running, running.memory.versions[index], false);
-                    Ok(())
-                }));
-            }
+        if state.left.checkpoints > 0 && memory.applied().history != memory.base.history {
+            next.push(self.next(state, Step::Checkpoint, |state| {
+                state.left.checkpoints -= 1;
+                self.begin_checkpoint(&mut state.running());
+                Ok(())
+            }));
         }
     }
 
@@ -282,31 +251,20 @@ impl Model {
                 let mut running = state.running();
                 self.go_on_with_log_file(&mut running);
                 self.go_on_with_run(&mut running);
-                while self.go_on_with_checkpoint(&mut running)? {}
+                self.go_on_with_groups(&mut running)?;
+                self.go_on_with_growth(&mut running);
+                while self.go_on_with_checkpoint(&mut running) {}
+                self.go_on_with_groups(&mut running)?;
                 // The sync that one of both waited for may be free for the other now.
                 self.go_on_with_run(&mut running);
-                self.acknowledge(&mut running);
+                running.promise.kept = match self.mistake {
+                    Some(Mistake::ReadersSeeApplied) => running.memory.applied().history,
+                    _ => running.memory.acknowledged().history,
+                };
                 running.memory.forget_garbage();
                 Ok(())
             }
         }
-    }
-
-    /// "A commit is acknowledged when all groups up to its own are durable."
-    fn acknowledge(&self, running: &mut Running<'_>) {
-        let memory = &mut *running.memory;
-        let is_durable = |version: &Version| {
-            let is_own_durable = memory.durable.contains(&version.next.wrapping_sub(1));
-            version.next <= memory.known
-                || (is_own_durable && self.has(Mistake::AcknowledgedBeforeGroupAhead))
-        };
-        if let Some(newest) = memory.versions.iter().skip(1).rposition(is_durable) {
-            memory.versions.drain(..=newest);
-        }
-        running.promise.kept = match self.mistake {
-            Some(Mistake::ReadersSeeApplied) => memory.applied().history,
-            _ => memory.acknowledged().history,
-        };
     }
 
     /// "Larger ones are written and synced at their final place before their group is submitted."
@@ -323,96 +281,6 @@ impl Model {
             RunPhase::Syncing if !disk.is_syncing => *phase = RunPhase::Durable,
             RunPhase::Writing | RunPhase::Syncing | RunPhase::Durable => {}
         }
-    }
-
-    /// Takes a checkpoint a phase further, if it can go.
-    fn go_on_with_checkpoint(&self, running: &mut Running<'_>) -> Result<bool, Broken> {
-        let Some(Checkpoint { version, phase, .. }) = running.memory.checkpoint else {
-            return Ok(false);
-        };
-        let Disk { in_flight, is_syncing, .. } = &*running.disk;
-        let is_writing_slot = in_flight.iter().any(|write| matches!(write, Write::Slot(..)));
-        let is_writing_page = in_flight.contains(&Write::Page(version.root.page, version.page()));
-        match phase {
-            CheckpointPhase::Writing if is_writing_page => return Ok(false),
-            CheckpointPhase::Writing if self.has(Mistake::SlotBeforePagesSync) => {
-                self.flip(running, version);
-            }
-            CheckpointPhase::Writing if !is_syncing => {
-                running.set_phase(CheckpointPhase::Syncing);
-                running.disk.submit_sync();
-            }
-            CheckpointPhase::Syncing if !is_syncing => self.flip(running, version),
-            CheckpointPhase::Slot if !is_writing_slot => self.flipped(running)?,
-            CheckpointPhase::SecondSlot if !is_writing_slot => conclude(running),
-            CheckpointPhase::Naming(Some(name)) if self.is_named(running.memory, name) => {
-                conclude(running);
-            }
-            CheckpointPhase::Writing
-            | CheckpointPhase::Syncing
-            | CheckpointPhase::Slot
-            | CheckpointPhase::SecondSlot
-            | CheckpointPhase::Naming(_) => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Is the group at this position durable, and all before it?
-    fn is_named(&self, memory: &Memory, name: u8) -> bool {
-        let is_own_durable = memory.durable.contains(&name);
-        name < memory.known || (is_own_durable && self.has(Mistake::NamedBeforeGroupAhead))
-    }
-
-    /// "Write the other slot."
-    fn flip(&self, running: &mut Running<'_>, version: Version) {
-        running.set_phase(CheckpointPhase::Slot);
-        let Running { disk, memory, .. } = running;
-        let superblock = Superblock {
-            number: memory.number + 1,
-            session: memory.session,
-            version,
-            start_session: memory.session,
-            log: memory.log.id(),
-        };
-        let slot = match self.mistake {
-            Some(Mistake::FlipOverNewestSlot) => memory.slot,
-            _ => 1 - memory.slot,
-        };
-        disk.submit(Write::Slot(slot, Slot::Good(superblock)));
-    }
-
-    /// The new checkpoint is in one slot.
-    fn flipped(&self, running: &mut Running<'_>) -> Result<(), Broken> {
-        let Running { disk, memory, .. } = running;
-        memory.number += 1;
-        if !self.has(Mistake::FlipOverNewestSlot) {
-            memory.slot = 1 - memory.slot;
-        }
-        let checkpoint = memory.checkpoint.as_mut().expect("it is under way");
-        if !memory.log.is_in_use() {
-            if self.has(Mistake::AcknowledgedBeforeSecondSlot) {
-                conclude(running);
-                return Ok(());
-            }
-            // "Without a log so does every commit": it writes the same to both slots.
-            checkpoint.phase = CheckpointPhase::SecondSlot;
-            let newest = disk.slots[usize::from(memory.slot)].visible();
-            disk.submit(Write::Slot(1 - memory.slot, newest));
-            return Ok(());
-        }
-        checkpoint.phase = CheckpointPhase::Naming(None);
-        if memory.head - memory.tail >= self.bounds.blocks {
-            return Err(Broken::Stuck);
-        }
-        let (version, is_large) = (checkpoint.version, checkpoint.is_large);
-        if self.has(Mistake::TailBeforeNamed) {
-            memory.base = version;
-            memory.tail = version.next;
-        }
-        if is_large && self.has(Mistake::LargeTransactionBeforeNamed) {
-            memory.versions = vec![version];
-        }
-        Ok(())
     }
 }
 
@@ -437,40 +305,4 @@ fn begin_run(running: &mut Running<'_>, page: u8) -> Result<(), Broken> {
     running.write_page(page);
     running.memory.transaction = Some(Transaction::Run { commit, run, phase: RunPhase::Writing });
     Ok(())
-}
-
-/// "A large one skips the log and commits by checkpoint."
-fn commit_large(running: &mut Running<'_>, page: u8) -> Result<(), Broken> {
-    let commit = running.next_commit();
-    let applied = *running.memory.applied();
-    let history = applied.history.with(commit);
-    let (edits, run) = (1, applied.run);
-    let root =
-        running.make_page(page, |made| Page::Root { stamp: made.stamp, history, edits, run })?;
-    running.seal();
-    running.promise.submitted = history;
-    let version = Version { history, edits, root, run, next: running.memory.head };
-    begin_checkpoint(running, version, true);
-    Ok(())
-}
-
-/// "A checkpoint writes the dirty pages of one immutable root to places that nothing durable
-/// refers to."
-fn begin_checkpoint(running: &mut Running<'_>, version: Version, is_large: bool) {
-    running.write_page(version.root.page);
-    let phase = CheckpointPhase::Writing;
-    running.memory.checkpoint = Some(Checkpoint { version, is_large, phase });
-}
-
-/// "Only then may the log tail advance, old pages be reused, or a large transaction be
-/// acknowledged."
-fn conclude(running: &mut Running<'_>) {
-    let memory = &mut *running.memory;
-    let done = memory.checkpoint.take().expect("it is under way");
-    memory.base = done.version;
-    memory.tail = done.version.next;
-    memory.runs.retain(|(behind, _)| *behind > done.version.next);
-    if done.is_large {
-        memory.versions = vec![done.version];
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::bounds::Bounds;
 use crate::disk::{Disk, Place};
-use crate::format::{Group, History, Page, Ref, Slot, Stamp, Superblock, Version};
+use crate::format::{Group, History, LogPlace, Page, Ref, Slot, Stamp, Superblock, Version};
 
 /// One moment of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,26 +67,39 @@ pub(crate) struct Found {
     pub superblock: Superblock,
     /// The slot that counts.
     pub slot: u8,
-    /// The log's groups, from its start on.
-    pub groups: Vec<Group>,
+    /// The log's groups, from its start on, and where they are.
+    pub groups: Vec<(u8, Group)>,
+    /// Where the next one goes.
+    pub end: LogPlace,
+    /// How many blocks the log has.
+    pub ring_blocks: u8,
+    /// What the checkpoint and the log come to.
+    pub replayed: Replayed,
 }
 
 impl Found {
-    /// The log's end.
-    pub fn end(&self) -> u8 {
-        self.superblock.version.next + self.groups.len() as u8
-    }
-
     /// The groups before it were durable when the last one was written.
     pub fn known(&self) -> u8 {
-        self.groups.iter().map(|group| group.known).max().unwrap_or(0)
+        self.groups.iter().map(|(_, group)| group.known).max().unwrap_or(0)
     }
 
-    /// The commits of the checkpoint and of the log.
-    pub fn history(&self) -> History {
-        let commits = self.groups.iter().filter_map(|group| group.commit);
-        commits.fold(self.superblock.version.history, History::with)
+    /// The runs that the log names, each with the position behind its group.
+    pub fn runs(&self) -> impl Iterator<Item = (u8, Ref)> {
+        let groups = self.groups.iter();
+        groups.filter_map(|(_, group)| group.run.map(|run| (group.position + 1, run)))
     }
+}
+
+/// What replay comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Replayed {
+    /// The commits of the checkpoint and of the log.
+    pub history: History,
+    /// How many changes the last of them made.
+    pub edits: u8,
+    pub run: Option<Ref>,
+    /// A commit that is made although the checkpoint has it.
+    pub twice: Option<u8>,
 }
 
 /// What a process that has the database open knows.
@@ -98,20 +111,30 @@ pub(crate) struct Memory {
     /// The slot that holds the newest checkpoint, and its number.
     pub slot: u8,
     pub number: u8,
-    /// The next group's position.
-    pub head: u8,
-    /// The first position that must not be overwritten.
-    pub tail: u8,
+    /// How many blocks the log has.
+    pub ring_blocks: u8,
+    /// Where the next group goes, if no lap ends there.
+    pub head: LogPlace,
+    /// The first group that must not be overwritten.
+    pub tail: LogPlace,
     /// All groups before this position are durable.
     pub known: u8,
-    /// Those behind it that are, too.
-    pub durable: Vec<u8>,
+    /// The number of the version that the next group begins with.
+    pub next_version: u8,
+    /// A commit that is applied, and that its writer is about to queue.
+    pub applied_only: Option<Queued>,
+    /// What waits for a group.
+    pub queue: Vec<Queued>,
+    /// The groups in flight, the oldest first, and those that have overtaken one.
+    pub flying: Vec<Flying>,
     /// The durable checkpoint.
     pub base: Version,
     /// Versions from the newest acknowledged one to the one that the writer goes on from.
     pub versions: Vec<Version>,
     /// An older version that a reader holds.
     pub snapshot: Option<Version>,
+    /// The log is made longer.
+    pub growth: Option<GrowthPhase>,
     pub checkpoint: Option<Checkpoint>,
     pub transaction: Option<Transaction>,
     /// The pages in memory.
@@ -121,6 +144,34 @@ pub(crate) struct Memory {
     pub log: LogFile,
     /// How far a clean close is, if one has begun.
     pub closing: Option<ClosePhase>,
+}
+
+/// What waits for a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Queued {
+    /// The last commit of this version.
+    Commit { version: Version, commit: u8, run: Option<Ref> },
+    /// The name of the checkpoint.
+    Name,
+}
+
+/// A group in flight, or one that has overtaken another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Flying {
+    pub position: u8,
+    /// The commits up to its last one, if it has any.
+    pub history: Option<History>,
+    /// Is it written, and not looked at?
+    pub is_finished: bool,
+}
+
+/// How far a log is that is made longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum GrowthPhase {
+    /// Zeros are written behind its end.
+    Writing,
+    /// They become durable. "While it is in flight, no group is acknowledged."
+    Syncing,
 }
 
 /// "The log is created by the first commit that needs it."
@@ -179,6 +230,8 @@ pub(crate) struct Frame {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Checkpoint {
     pub version: Version,
+    /// Where the log starts with it: the head when the version was captured.
+    pub start: LogPlace,
     /// Does it commit a large transaction?
     pub is_large: bool,
     pub phase: CheckpointPhase,
@@ -251,6 +304,11 @@ impl Memory {
         [&self.base].into_iter().chain(under_way).chain(&self.snapshot).chain(&self.versions)
     }
 
+    /// Is no checkpoint under way, and none about to begin?
+    pub fn is_without_checkpoint(&self) -> bool {
+        self.checkpoint.is_none() && self.growth.is_none()
+    }
+
     /// Does the transaction under way use this number?
     pub fn is_private(&self, page: u8) -> bool {
         match &self.transaction {
@@ -281,31 +339,42 @@ impl State {
     pub fn first(bounds: Bounds) -> State {
         let stamp = Stamp { session: 0, counter: 0 };
         let root = Ref { page: 0, stamp };
-        let version = Version { history: History::default(), edits: 0, root, run: None, next: 0 };
+        let version = Version { history: History::default(), edits: 0, root, run: None };
+        let start = LogPlace { position: 0, offset: bounds.offset };
         let log = if bounds.blocks > 0 && !bounds.starts_without_log { Some(0) } else { None };
-        let superblock = Superblock { number: 1, session: 1, version, start_session: 1, log };
+        let superblock =
+            Superblock { number: 1, session: 1, version, start, start_session: 1, log };
         let mut pages = vec![Place::new(Page::Zero); usize::from(bounds.pages)];
         pages[0] = Place::new(version.page());
         let disk = Disk {
             pages,
             slots: [Place::new(Slot::Good(superblock)), Place::new(Slot::Good(superblock))],
-            blocks: vec![Place::new([None; 2]); usize::from(bounds.blocks)],
+            blocks: vec![Place::new([None; 2]); usize::from(bounds.most_blocks())],
+            log_len: Place::new(bounds.blocks),
+            first_len: bounds.blocks,
             log: Place::new(log),
             in_flight: Vec::new(),
             is_syncing: false,
+            is_log_syncing: false,
+            has_stolen_error: false,
         };
         let memory = Memory {
             session: 1,
             counter: 0,
             slot: 0,
             number: 1,
-            head: 0,
-            tail: 0,
+            ring_blocks: bounds.blocks,
+            head: start,
+            tail: start,
             known: 0,
-            durable: Vec::new(),
+            next_version: 1,
+            applied_only: None,
+            queue: Vec::new(),
+            flying: Vec::new(),
             base: version,
             versions: vec![version],
             snapshot: None,
+            growth: None,
             checkpoint: None,
             transaction: None,
             frames: vec![None; usize::from(bounds.pages)],

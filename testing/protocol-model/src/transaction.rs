@@ -86,6 +86,7 @@ impl Model {
                 let mut running = state.running();
                 running.memory.transaction = None;
                 running.commit(small.commit, small.root, small.edits, None);
+                running.queue();
                 Ok(())
             }));
         }

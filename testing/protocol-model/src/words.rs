@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::disk::{Content, Disk, Place, Write};
-use crate::format::{Block, Page, Ref, Slot, Version, commit_name, group_in};
+use crate::format::{Block, Group, Page, Ref, Slot, Version, commit_name, group_in};
 use crate::search::Counterexample;
 use crate::state::{Found, Memory, Process, State};
 use crate::{Rot, Step};
@@ -29,6 +29,9 @@ fn words(step: Step, before: &State, after: &State) -> String {
     let commit = || commit_name(after.promise.next_commit - 1);
     match step {
         Step::Put(page) => format!("commit {} is made, with its root in page {page}", commit()),
+        Step::PutSlowly(page) => {
+            format!("commit {} is applied, with its root in page {page}, not queued", commit())
+        }
         Step::BeginLargeValue(page) => {
             format!("commit {} begins, with a large value in page {page}", commit())
         }
@@ -53,16 +56,20 @@ fn words(step: Step, before: &State, after: &State) -> String {
         Step::Abort => "it is given up".into(),
         Step::Snapshot => "a reader takes a snapshot".into(),
         Step::DropSnapshot => "the reader gives its snapshot back".into(),
-        Step::Checkpoint(index) => {
-            let version = running(before).map(|memory| memory.versions[index].history);
-            let version = version.expect("a process runs");
-            format!("a checkpoint of {version} begins")
+        Step::Queue => "the commit is queued".into(),
+        Step::Checkpoint => {
+            let version = running(before).map(|memory| memory.applied().history);
+            format!("a checkpoint begins: {} is applied", version.expect("a process runs"))
         }
         Step::EmptyCheckpoint => "a checkpoint of nothing new begins: the log is full".into(),
-        Step::Name => "a group that names the checkpoint is made".into(),
         Step::CreateLog => "a commit needs a log: it is made".into(),
         Step::Close => "the database is closed".into(),
         Step::Finish(index) => format!("finished: {}", write_words(before.disk.in_flight[index])),
+        Step::FinishWithoutError(index) => {
+            let write = write_words(before.disk.in_flight[index]);
+            format!("FAILED, and the error goes to the log's sync: {write}")
+        }
+        Step::FinishLogSync => "finished: sync of the log".into(),
         Step::FinishSync => format!("finished: {}", sync_words(before)),
         Step::Kill => "KILL".into(),
         Step::SyncFailure => "SYNC FAILURE: what is not durable is taken for clean".into(),
@@ -91,7 +98,7 @@ fn consequences(step: Step, before: &State, after: &State) -> Vec<String> {
         lines.push(found_words(&opening.found));
     }
     let mut old = before.disk.in_flight.clone();
-    if let Step::Finish(index) = step {
+    if let Step::Finish(index) | Step::FinishWithoutError(index) = step {
         old.remove(index);
     }
     for write in &after.disk.in_flight {
@@ -104,14 +111,22 @@ fn consequences(step: Step, before: &State, after: &State) -> Vec<String> {
     if after.disk.is_syncing && !was_syncing {
         lines.push(format!("submitted: {}", sync_words(after)));
     }
+    if after.disk.is_log_syncing && !before.disk.is_log_syncing {
+        lines.push("submitted: sync of the log".into());
+    }
     if after.promise.kept != before.promise.kept {
         lines.push(format!("acknowledged or shown: {}", after.promise.kept));
     }
     if let (Some(old), Some(new)) = (running(before), running(after))
         && old.base != new.base
     {
-        let Version { history, next, .. } = new.base;
-        lines.push(format!("the durable checkpoint is {history}; the log's tail is at {next}"));
+        let (Version { history, .. }, tail) = (new.base, new.tail.position);
+        lines.push(format!("the durable checkpoint is {history}; the log's tail is at {tail}"));
+    }
+    if let (Some(old), Some(new)) = (running(before), running(after))
+        && old.ring_blocks != new.ring_blocks
+    {
+        lines.push(format!("the log's ring has {} blocks", new.ring_blocks));
     }
     lines
 }
@@ -133,14 +148,16 @@ fn running(state: &State) -> Option<&Memory> {
 }
 
 fn found_words(found: &Found) -> String {
-    let Found { superblock, slot, groups } = found;
+    let Found { superblock, slot, groups, .. } = found;
     let mut line = format!(
         "found: slot {slot} with checkpoint {}, number {}, session {}; the log from position {}:",
-        superblock.version.history, superblock.number, superblock.session, superblock.version.next
+        superblock.version.history,
+        superblock.number,
+        superblock.session,
+        superblock.start.position
     );
-    for group in groups {
-        let commit = group.commit.map_or("a name".into(), commit_name);
-        write!(line, " {commit}").expect("a string takes it");
+    for (_, group) in groups {
+        write!(line, " {}", group_words(group)).expect("a string takes it");
     }
     if groups.is_empty() {
         line.push_str(" nothing");
@@ -167,13 +184,22 @@ fn remains(before: &Disk, after: &Disk) -> Vec<String> {
     }
     for (index, place) in before.blocks.iter().enumerate() {
         let is_here = |write| match write {
-            Write::Group(group) => usize::from(group.position) % before.blocks.len() == index,
-            Write::Page(..) | Write::Slot(..) | Write::Log(_) => false,
+            Write::Group(offset, _) => usize::from(offset) == index,
+            Write::Page(..)
+            | Write::Slot(..)
+            | Write::Growth(_)
+            | Write::LogEnd(_)
+            | Write::Log(_) => false,
         };
         if is_written(&is_here) || !place.newer.is_empty() {
             let words = place_words(&after.blocks[index], block_words);
             lines.push(format!("block {index} of the log: {words}"));
         }
+    }
+    let is_growing = is_written(&|write| matches!(write, Write::Growth(_) | Write::LogEnd(_)));
+    if is_growing || !before.log_len.newer.is_empty() {
+        let words = |len: u8| format!("{len} blocks");
+        lines.push(format!("the log's length: {}", place_words(&after.log_len, words)));
     }
     if is_written(&|write| matches!(write, Write::Log(_))) || !before.log.newer.is_empty() {
         let words = |id: Option<u8>| id.map_or("there is none".into(), |id| format!("id {id}"));
@@ -198,8 +224,10 @@ fn write_words(write: Write) -> String {
         }
         Write::Log(Some(id)) => format!("the log's file, with id {id}, and its entry"),
         Write::Log(None) => "the removal of the log's file and entry".into(),
-        Write::Group(group) => {
-            format!("durable write of the log: {}", block_words([Some(group); 2]))
+        Write::LogEnd(len) => format!("durable write of the last of the log's {len} blocks"),
+        Write::Growth(len) => format!("zeros behind the log's end, up to {len} blocks"),
+        Write::Group(offset, group) => {
+            format!("durable write of the log's block {offset}: {}", block_words([Some(group); 2]))
         }
     }
 }
@@ -233,14 +261,22 @@ fn slot_words(slot: Slot) -> String {
     }
 }
 
+fn group_words(group: &Group) -> String {
+    match group {
+        Group { is_wrap: true, .. } => "a wrap".into(),
+        Group { commits, .. } if commits.count() == 0 => "a name".into(),
+        Group { commits, .. } => commits.to_string(),
+    }
+}
+
 fn block_words(block: Block) -> String {
     if let Some(group) = group_in(&block) {
-        let commit = group.commit.map_or("a name".into(), commit_name);
+        let words = group_words(&group);
         let value = group.run.map_or(String::new(), |Ref { page, stamp }| {
             format!(", with the value {stamp} in page {page}")
         });
         return format!(
-            "{commit}{value}, position {}, session {}, names checkpoint {}, durable before {}",
+            "{words}{value}, position {}, session {}, names checkpoint {}, durable before {}",
             group.position, group.session, group.names, group.known
         );
     }

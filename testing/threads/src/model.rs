@@ -17,8 +17,8 @@ type Seen = (u64, u8, Option<Vec<u8>>);
 /// What was done and seen. Its own locks are nothing that the checker schedules.
 #[derive(Debug)]
 pub struct Model {
-    /// The entries of version 1.
-    first: State,
+    /// The version that was there at first, and its entries.
+    first: (u64, State),
     /// The changes that were acknowledged, by version.
     committed: Mutex<BTreeMap<u64, Vec<Change>>>,
     /// Those of a commit that nobody waited for.
@@ -30,14 +30,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// Of a database whose version 1 has these entries.
-    pub fn new(first: State) -> Model {
+    /// Of a database whose newest version is `version` and has these entries.
+    pub fn new(version: u64, entries: State) -> Model {
         Model {
-            first,
+            first: (version, entries),
             committed: Mutex::default(),
             unknown: Mutex::default(),
             seen: Mutex::default(),
-            acknowledged: AtomicU64::new(1),
+            acknowledged: AtomicU64::new(version),
         }
     }
 
@@ -46,9 +46,14 @@ impl Model {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
+    /// Notes that a version is there to stay.
+    pub fn acknowledge(&self, version: u64) {
+        self.acknowledged.fetch_max(version, Ordering::SeqCst);
+    }
+
     /// Notes what was acknowledged as a version.
     pub fn commit(&self, version: u64, changes: Vec<Change>) {
-        self.acknowledged.fetch_max(version, Ordering::SeqCst);
+        self.acknowledge(version);
         let before = self.committed.lock().expect("nobody panics here").insert(version, changes);
         assert!(before.is_none(), "version {version} was acknowledged twice");
     }
@@ -70,8 +75,9 @@ impl Model {
     pub fn assert_consistent(&self, newest: u64) -> State {
         let mut committed = self.committed.lock().expect("nobody panics here").clone();
         let mut unknown = self.unknown.lock().expect("nobody panics here").take();
-        let mut states = BTreeMap::from([(1, self.first.clone())]);
-        for version in 2..=newest {
+        let (first, entries) = self.first.clone();
+        let mut states = BTreeMap::from([(first, entries)]);
+        for version in first + 1..=newest {
             // A version that nobody made must be that of the commit that was left to itself.
             let changes = committed.remove(&version).or_else(|| unknown.take());
             let mut state = states[&(version - 1)].clone();

@@ -18,6 +18,9 @@ const PLANTED: &[(Mistake, &str, usize)] = &[
     (Mistake::WaitNotAnnounced, "who_waits_for_a_frame_gets_one", 600_000),
     (Mistake::PinBehindVersion, "a_snapshot_is_one_version", 100_000),
     (Mistake::TurnNotWanted, "no_turn_is_lost", 20_000),
+    (Mistake::UnchangedNotAwaited, "commits_share_the_log", 100_000),
+    (Mistake::AppliedIsAcknowledged, "what_readers_see_stays", 20_000),
+    (Mistake::GroupAheadNotAwaited, "what_readers_see_stays", 100_000),
     (Mistake::LeadNotHandedOver, "the_lead_is_handed_over", 200_000),
     (Mistake::KickForgotten, "the_lead_is_handed_over", 20_000),
 ];

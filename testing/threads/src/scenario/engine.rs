@@ -207,7 +207,7 @@ impl Worker {
 /// Three threads on a back-end.
 fn work(backend: Backend) {
     let database = open(backend.clone(), CACHE_LEN);
-    let model = Arc::new(Model::new(first_state()));
+    let model = Arc::new(Model::new(1, first_state()));
     let abandons = thread_rng().gen_range(0..6);
     together((0..3).map(|at| {
         let (database, model) = (database.clone(), model.clone());
@@ -241,7 +241,7 @@ pub fn sleeping() {
 pub fn awaited() {
     let backend = pread::in_memory(&disk(), None).expect("there are descriptors");
     let database = open(backend.clone(), CACHE_LEN);
-    let model = Arc::new(Model::new(first_state()));
+    let model = Arc::new(Model::new(1, first_state()));
     together((0..2).map(|at| {
         let (database, model) = (database.clone(), model.clone());
         thread(move || {

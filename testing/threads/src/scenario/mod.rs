@@ -4,10 +4,15 @@ mod cache;
 mod completions;
 mod engine;
 mod lead;
+mod log;
 mod versions;
 mod writers;
 
-pub(crate) use engine::prepare;
+/// Makes the files that some scenarios begin with.
+pub(crate) fn prepare() {
+    engine::prepare();
+    log::prepare();
+}
 
 /// A program of a few threads, and what must hold when it is run.
 #[derive(Debug)]
@@ -37,6 +42,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "everybody_is_interrupted", share: 12, run: lead::interrupt },
     Scenario { name: "no_turn_is_lost", share: 6, run: versions::turns },
     Scenario { name: "a_snapshot_is_one_version", share: 6, run: versions::snapshots },
+    Scenario { name: "commits_share_the_log", share: 6, run: log::commits },
+    Scenario { name: "what_readers_see_stays", share: 3, run: log::readers },
+    Scenario { name: "closing_loses_nothing", share: 3, run: log::closing },
     Scenario { name: "the_engine_is_linearizable", share: 5, run: engine::polled },
     Scenario { name: "the_engine_wakes_who_sleeps", share: 5, run: engine::sleeping },
     Scenario { name: "awaited_operations_are_driven", share: 3, run: engine::awaited },

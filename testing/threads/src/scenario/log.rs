@@ -1,0 +1,259 @@
+//! Commits through the log: several threads at once, beside checkpoints, readers and closing.
+
+use std::sync::{Arc, OnceLock};
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::RandomScheduler;
+use yieldb::{Backend, Database, LogLimits, MAIN, MemoryDisk, Options};
+use yieldb_io_backends::pread;
+
+use super::versions::assert_whole;
+use crate::model::{Change, Model, State};
+use crate::world::{thread, together};
+
+/// The keys are the numbers below.
+const KEYS: u8 = 3;
+
+/// The cache in bytes. Small commits are to go into the log, and not to be checkpoints.
+const CACHE_LEN: u64 = 64 * 4096;
+
+/// The length of the log in bytes: the shortest that there is. It goes round after a few commits.
+const LOG_LEN: u64 = 64 * 1024;
+
+/// A database at rest with a log.
+#[derive(Debug)]
+struct Files {
+    data: Vec<u8>,
+    log: Vec<u8>,
+    version: u64,
+}
+
+/// Databases with the same entries, whose logs go on at different places.
+static FILES: OnceLock<Vec<Files>> = OnceLock::new();
+
+/// Makes the files that the scenarios begin with, in an execution of its own.
+pub fn prepare() {
+    if FILES.get().is_some() {
+        return;
+    }
+    let build = || {
+        yieldb_core::sync::begin_execution();
+        let disk = MemoryDisk::new();
+        let database = open(disk.immediate());
+        let mut files = Vec::new();
+        for version in 1..20 {
+            let mut transaction = database.begin().wait().expect("the turn comes");
+            for (key, value) in first_state() {
+                transaction.put(MAIN, [key], value).wait().expect("it has room");
+            }
+            assert_eq!(transaction.commit().wait().expect("it is durable"), version);
+            if version % 2 == 0 {
+                database.checkpoint().wait().expect("it can be made");
+            }
+            let image = |name| disk.image(name);
+            if let (Some(data), Some(log)) = (image("db"), image("db-log")) {
+                files.push(Files { data, log, version });
+            }
+        }
+        FILES.get_or_init(|| files);
+    };
+    crate::run(build, Box::new(RandomScheduler::new_from_seed(1, 1)));
+}
+
+fn first_state() -> State {
+    (0..KEYS).map(|key| (key, vec![key])).collect()
+}
+
+fn open(backend: Backend) -> Database {
+    let limits = LogLimits { first_len: LOG_LEN, max_len: LOG_LEN };
+    let options = Options::new().database_id([7; 16]).cache_bytes(CACHE_LEN).log(Some(limits));
+    options.backend(backend).open("db").wait().expect("it can be opened")
+}
+
+/// One of the databases, open: on a back-end that performs requests in any order, or on the one
+/// whose waiters sleep.
+fn world() -> (MemoryDisk, Backend, Database, Arc<Model>) {
+    let all = FILES.get().expect("the files were prepared");
+    let files = &all[thread_rng().gen_range(0..all.len())];
+    let disk = MemoryDisk::new();
+    disk.set_image("db", files.data.clone());
+    disk.set_image("db-log", files.log.clone());
+    let backend = match thread_rng().r#gen() {
+        true => disk.yielding(thread_rng().r#gen()),
+        false => pread::in_memory(&disk, None).expect("there are descriptors"),
+    };
+    let database = open(backend.clone());
+    assert_eq!(database.snapshot().version(), files.version);
+    let model = Arc::new(Model::new(files.version, first_state()));
+    (disk, backend, database, model)
+}
+
+/// What one thread does to a database.
+struct Worker {
+    database: Database,
+    model: Arc<Model>,
+    /// Tells the values of this thread from those of others.
+    tag: u8,
+    /// May it leave a commit to itself?
+    may_abandon: bool,
+}
+
+impl Worker {
+    /// Commits, and waits for that, or leaves it to itself.
+    fn commit(&mut self) {
+        self.tag += 1;
+        let change: Change = (thread_rng().gen_range(0..KEYS), Some(vec![self.tag]));
+        let mut transaction = self.database.begin().wait().expect("the turn comes");
+        transaction.put(MAIN, [change.0], [self.tag]).wait().expect("it has room");
+        if self.may_abandon && thread_rng().r#gen() {
+            self.may_abandon = false;
+            self.model.leave(vec![change]);
+            let mut commit = transaction.commit();
+            let _io = commit.step().expect("a commit that is not disturbed");
+            return;
+        }
+        let version = transaction.commit().wait().expect("it is durable");
+        self.model.commit(version, vec![change]);
+    }
+
+    /// Commits nothing: what it has seen is there to stay then.
+    fn commit_nothing(&self) {
+        let transaction = self.database.begin().wait().expect("the turn comes");
+        let version = transaction.commit().wait().expect("nothing is disturbed");
+        self.model.acknowledge(version);
+        assert!(self.database.snapshot().version() >= version, "{version} was acknowledged");
+    }
+
+    /// Sees all entries of one version, no older than what anybody was told of.
+    fn read(&self) -> u64 {
+        let least = self.model.acknowledged();
+        let snapshot = self.database.snapshot();
+        let version = snapshot.version();
+        assert!(version >= least, "version {version} after version {least} was acknowledged");
+        for key in 0..KEYS {
+            let found = snapshot.get(MAIN, [key]).wait().expect("it can be read");
+            self.model.see(version, key, found.as_deref());
+        }
+        version
+    }
+}
+
+/// Asserts that whoever opens the files finds `version`, with these entries.
+fn assert_durable(disk: &MemoryDisk, version: u64, expected: &State) {
+    let database = open(disk.immediate());
+    let found = database.snapshot();
+    assert_eq!(found.version(), version, "the version that is found again");
+    for key in 0..KEYS {
+        let value = found.get(MAIN, [key]).wait().expect("it can be read");
+        assert_eq!(value.as_deref(), expected.get(&key).map(Vec::as_slice), "key {key}");
+    }
+}
+
+/// Two threads commit, one of them may leave a commit to itself, and a third makes a checkpoint and
+/// reads: commits have one order, and all of them are found again by whoever opens the files as
+/// they are then.
+pub fn commits() {
+    let (disk, backend, database, model) = world();
+    let abandons = thread_rng().gen_range(0..4);
+    let workers = (0..2).map(|at| {
+        let (database, model) = (database.clone(), model.clone());
+        let mut worker =
+            Worker { database, model, tag: 10 * (at + 1), may_abandon: abandons == at };
+        thread(move || {
+            for _ in 0..3 {
+                match thread_rng().gen_range(0..5) {
+                    0 => worker.commit_nothing(),
+                    _ => worker.commit(),
+                }
+            }
+        })
+    });
+    let other = {
+        let (database, model) = (database.clone(), model.clone());
+        let worker = Worker { database, model, tag: 30, may_abandon: false };
+        thread(move || {
+            worker.database.checkpoint().wait().expect("it can be made");
+            worker.read();
+        })
+    };
+    together(workers.chain([other]).collect::<Vec<_>>());
+    // A commit that was left to itself is over when what follows it is.
+    let mut last = Worker { database, model, tag: 40, may_abandon: false };
+    last.commit();
+    let version = last.read();
+    let Worker { database, model, .. } = last;
+    let expected = model.assert_consistent(version);
+    if thread_rng().r#gen() {
+        database.checkpoint().wait().expect("it can be made");
+        assert_whole(&database, &backend);
+    }
+    backend.driver.quiesce();
+    drop(database);
+    assert_durable(&disk, version, &expected);
+}
+
+/// What readers see beside two who commit is of versions that only go up, and a process that is
+/// killed then takes none of it away.
+pub fn readers() {
+    let (disk, backend, database, model) = world();
+    let writers = (0..2).map(|at| {
+        let (database, model) = (database.clone(), model.clone());
+        let mut worker = Worker { database, model, tag: 10 * (at + 1), may_abandon: at == 0 };
+        thread(move || (0..2).for_each(|_| worker.commit()))
+    });
+    let reader = {
+        let (database, model, disk) = (database.clone(), model.clone(), disk.clone());
+        let worker = Worker { database, model, tag: 30, may_abandon: false };
+        thread(move || {
+            let mut last = 0;
+            for _ in 0..2 {
+                let version = worker.read();
+                assert!(version >= last, "version {version} behind version {last}");
+                last = version;
+                assert_kept(&disk, version);
+            }
+        })
+    };
+    together(writers.chain([reader]).collect::<Vec<_>>());
+    let mut last = Worker { database, model, tag: 40, may_abandon: false };
+    last.commit();
+    let version = last.read();
+    last.model.assert_consistent(version);
+    backend.driver.quiesce();
+}
+
+/// Asserts that a copy of the files has a version that somebody has seen.
+fn assert_kept(disk: &MemoryDisk, version: u64) {
+    // A checkpoint that is newer than the log has all of that log.
+    let copy = MemoryDisk::new();
+    for name in ["db-log", "db"] {
+        copy.set_image(name, disk.image(name).expect("both files are there"));
+    }
+    let found = open(copy.immediate()).snapshot().version();
+    assert!(found >= version, "version {version} was seen, and version {found} is found");
+}
+
+/// Some close their handles while others have just committed, or are about to: nothing that was
+/// acknowledged is lost, and when the last one is closed there is no log.
+pub fn closing() {
+    let (disk, backend, database, model) = world();
+    together((0..2).map(|at| {
+        let (database, model) = (database.clone(), model.clone());
+        let mut worker = Worker { database, model, tag: 10 * (at + 1), may_abandon: at == 0 };
+        thread(move || {
+            worker.commit();
+            if thread_rng().r#gen() {
+                worker.commit();
+            }
+            worker.database.close().wait().expect("it can be closed");
+        })
+    }));
+    let mut last = Worker { database, model, tag: 30, may_abandon: false };
+    last.commit();
+    let version = last.read();
+    let expected = last.model.assert_consistent(version);
+    last.database.close().wait().expect("it can be closed");
+    backend.driver.quiesce();
+    assert!(disk.image("db-log").is_none(), "a log is left");
+    assert_durable(&disk, version, &expected);
+}
