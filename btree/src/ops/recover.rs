@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
+use yieldb_pager::log::BLOCK_LEN;
 use yieldb_pager::log::group::Group;
 use yieldb_pager::ops::read_log::{LogReader, ReadGroup, read_group};
 
 use crate::ops::commit::{Commit, adopt};
 use crate::ops::replay::{Replay, replay};
 use crate::transaction::Transaction;
-use crate::{Error, Result};
+use crate::{Error, Recovery, Result};
 
 /// Makes the changes of the log again that the checkpoint does not have: all of them in one
 /// transaction, which is a version of its own when it is complete.
@@ -29,6 +30,8 @@ pub struct Recover {
     pager: Arc<Pager>,
     /// The version of the last commit that was made again, or that of the checkpoint.
     version: u64,
+    /// For those who watch.
+    recovery: Recovery,
 }
 
 /// How far it is.
@@ -48,9 +51,9 @@ pub enum State {
 pub struct Rest(Vec<Vec<u8>>);
 
 /// Begins to make the changes of the log again.
-pub(crate) fn recover(pager: Arc<Pager>) -> StateMachine<Recover> {
+pub(crate) fn recover(pager: Arc<Pager>, recovery: Recovery) -> StateMachine<Recover> {
     let version = pager.superblock().version;
-    StateMachine::new(Recover { pager, version }, State::Begin)
+    StateMachine::new(Recover { pager, version, recovery }, State::Begin)
 }
 
 impl StateTransition for Recover {
@@ -64,7 +67,8 @@ impl StateTransition for Recover {
             State::Begin => match self.pager.take_recovery() {
                 Some((reader, turn)) if reader.last_version() > self.version => {
                     let transaction = Transaction::new(self.pager.clone(), turn);
-                    read_next(Box::new(transaction), reader)
+                    self.recovery.begin(reader.block_count() * BLOCK_LEN as u64);
+                    self.read_next(Box::new(transaction), reader)
                 }
                 Some(_) | None => Transition::Done(self.pager.clone()),
             },
@@ -116,17 +120,19 @@ impl Recover {
         mut rest: Rest,
     ) -> Result<Transition<Self>> {
         Ok(match rest.0.pop() {
-            None => read_next(transaction, reader),
+            None => self.read_next(transaction, reader),
             Some(record) => {
                 let replaying = Box::new(replay(*transaction, record));
                 Transition::Next(State::Replaying(Box::new(reader), replaying, rest))
             }
         })
     }
-}
 
-fn read_next(transaction: Box<Transaction>, reader: LogReader) -> Transition<Recover> {
-    Transition::Next(State::Reading(transaction, Box::new(read_group(reader))))
+    /// Goes on with the next group: all before it is done.
+    fn read_next(&self, transaction: Box<Transaction>, reader: LogReader) -> Transition<Recover> {
+        self.recovery.advance(reader.read_blocks() * BLOCK_LEN as u64);
+        Transition::Next(State::Reading(transaction, Box::new(read_group(reader))))
+    }
 }
 
 impl fmt::Debug for Recover {
