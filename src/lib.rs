@@ -52,7 +52,7 @@ pub use transaction::WriteTransaction;
 pub use value::{ValueReader, ValueWriter};
 pub use yieldb_btree::{
     Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Lookup,
-    Report, Savepoint, Value,
+    Recovery, RecoveryProgress, Report, Savepoint, Value,
 };
 pub use yieldb_btree::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};
 pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};

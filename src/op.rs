@@ -61,6 +61,11 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
         Op { machine, context, driving }
     }
 
+    /// The operation itself.
+    pub(crate) fn machine(&self) -> &M {
+        self.machine.machine()
+    }
+
     /// Goes as far as it can without waiting.
     ///
     /// The result is the output, or the I/O after which to step again. I/O is submitted; it is

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use yieldb_btree::Recovery;
 use yieldb_btree::ops::begin as tree_begin;
 use yieldb_btree::ops::find_value::FindValue;
 use yieldb_btree::ops::open as tree_open;
@@ -16,6 +17,7 @@ use yieldb_pager::ops::open::Settings;
 
 use crate::database::Database;
 use crate::driving::Driving;
+use crate::op::Op;
 use crate::transaction::WriteTransaction;
 use crate::value::ValueReader;
 use crate::{Error, Result};
@@ -31,6 +33,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Open {
     path: PathBuf,
+    recovery: Recovery,
 }
 
 /// How far it is.
@@ -55,16 +58,51 @@ impl fmt::Debug for OpenState {
 
 /// Begins to open the file at `path`.
 pub(crate) fn open(path: &Path, settings: Settings, driving: Arc<Driving>) -> StateMachine<Open> {
-    let state = match tree_open::open(driving.backend().io.clone(), path, settings) {
-        Ok(opening) => OpenState::Opening(opening, Handle(driving)),
-        Err(error) => OpenState::Refused(error.into()),
-    };
-    StateMachine::new(Open { path: path.to_path_buf() }, state)
+    match tree_open::open(driving.backend().io.clone(), path, settings) {
+        Ok(opening) => {
+            let recovery = opening.machine().recovery().clone();
+            let machine = Open { path: path.to_path_buf(), recovery };
+            StateMachine::new(machine, OpenState::Opening(opening, Handle(driving)))
+        }
+        Err(error) => refuse(error.into()),
+    }
 }
 
 /// An operation that fails with `error`.
 pub(crate) fn refuse(error: Error) -> StateMachine<Open> {
-    StateMachine::new(Open { path: PathBuf::new() }, OpenState::Refused(error))
+    let machine = Open { path: PathBuf::new(), recovery: Recovery::default() };
+    StateMachine::new(machine, OpenState::Refused(error))
+}
+
+impl Op<'_, Open> {
+    /// Tells how far the operation is with the log, where there is one: from another thread, or
+    /// between two steps.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("some.db");
+    /// use yieldb::{Batch, Database, MAIN};
+    ///
+    /// let database = Database::open(&path).wait()?;
+    /// for name in ["a checkpoint", "a checkpoint, and a log begins", "in the log"] {
+    ///     let mut batch = Batch::new();
+    ///     batch.put(MAIN, name, "");
+    ///     database.write(&batch).wait()?;
+    /// }
+    /// drop(database); // and not closed
+    ///
+    /// let opening = Database::open(&path);
+    /// let recovery = opening.recovery();
+    /// assert_eq!(recovery.progress(), None);
+    /// let _database = opening.wait()?;
+    /// let progress = recovery.progress().expect("there was a log");
+    /// assert_eq!((progress.bytes, progress.of), (4096, 4096));
+    /// # Ok(()) }
+    /// ```
+    pub fn recovery(&self) -> Recovery {
+        self.machine().recovery.clone()
+    }
 }
 
 impl StateTransition for Open {

@@ -13,7 +13,7 @@ use crate::cursor::{Cursor, Direction};
 use crate::node::Stored;
 use crate::ops::recover::{Recover, recover};
 use crate::pages::{Reader, Walk};
-use crate::{Error, KeyRange, Result, catalogue};
+use crate::{Error, KeyRange, Recovery, Result, catalogue};
 
 /// Opens a database file, finds its trees, and makes the changes again that only its log has.
 ///
@@ -27,7 +27,9 @@ use crate::{Error, KeyRange, Result, catalogue};
 /// Cost: the whole catalogue is read, a few dozen bytes for each tree, and the log. An abandoned
 /// run leaves a file that can be opened.
 #[derive(Debug)]
-pub struct Open;
+pub struct Open {
+    recovery: Recovery,
+}
 
 /// How far it is.
 #[derive(Debug)]
@@ -60,7 +62,15 @@ pub struct Learning {
 /// If there is no memory for its superblock.
 pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMachine<Open>> {
     let opening = pager_open::open(io, path, settings)?;
-    Ok(StateMachine::new(Open, State::Opening(Box::new(opening))))
+    let recovery = Recovery::default();
+    Ok(StateMachine::new(Open { recovery }, State::Opening(Box::new(opening))))
+}
+
+impl Open {
+    /// Tells how far it is with the log.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
 }
 
 impl StateTransition for Open {
@@ -81,7 +91,8 @@ impl StateTransition for Open {
                 Walk::Found(false) => {
                     let Learning { pager, trees, .. } = *learning;
                     pager.learn_trees(trees);
-                    Transition::Next(State::Recovering(Box::new(recover(pager))))
+                    let recovering = recover(pager, self.recovery.clone());
+                    Transition::Next(State::Recovering(Box::new(recovering)))
                 }
             },
             State::Recovering(mut recovering) => match recovering.step(&())? {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
+use yieldb_pager::log::BLOCK_LEN;
 use yieldb_pager::log::group::Group;
 use yieldb_pager::ops::read_log::{LogReader, ReadGroup, read_group};
 
 use crate::ops::commit::{Commit, adopt};
 use crate::ops::replay::{Replay, replay};
 use crate::transaction::Transaction;
-use crate::{Error, Result};
+use crate::{Error, Recovery, Result};
 
 /// Makes the changes of the log again that the checkpoint does not have: all of them in one
 /// transaction, which is a version of its own when it is complete.
@@ -34,6 +35,8 @@ pub struct Recover {
     version: u64,
     /// The records of commits that were read and not made again, one behind the other.
     record: Vec<u8>,
+    /// For those who watch.
+    recovery: Recovery,
 }
 
 /// How many bytes of records are made again at a time, if there are so many: a few thousand short
@@ -54,9 +57,9 @@ pub enum State {
 }
 
 /// Begins to make the changes of the log again.
-pub(crate) fn recover(pager: Arc<Pager>) -> StateMachine<Recover> {
+pub(crate) fn recover(pager: Arc<Pager>, recovery: Recovery) -> StateMachine<Recover> {
     let version = pager.superblock().version;
-    StateMachine::new(Recover { pager, version, record: Vec::new() }, State::Begin)
+    StateMachine::new(Recover { pager, version, record: Vec::new(), recovery }, State::Begin)
 }
 
 impl StateTransition for Recover {
@@ -70,6 +73,7 @@ impl StateTransition for Recover {
             State::Begin => match self.pager.take_recovery() {
                 Some((reader, turn)) if reader.last_version() > self.version => {
                     let transaction = Transaction::new(self.pager.clone(), turn);
+                    self.recovery.begin(reader.block_count() * BLOCK_LEN as u64);
                     read_next(Box::new(transaction), reader)
                 }
                 Some(_) | None => Transition::Done(self.pager.clone()),
@@ -98,7 +102,11 @@ impl StateTransition for Recover {
                 IOResult::IO(io) => {
                     Transition::Wait(State::Replaying(reader, replaying), io.into())
                 }
-                IOResult::Done(transaction) => read_next(Box::new(transaction), *reader),
+                IOResult::Done(transaction) => {
+                    // All that was read is done.
+                    self.recovery.advance(reader.read_blocks() * BLOCK_LEN as u64);
+                    read_next(Box::new(transaction), *reader)
+                }
             },
             State::Adopting(mut adopting) => match adopting.step(&self.pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Adopting(adopting), io.into()),

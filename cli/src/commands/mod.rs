@@ -22,11 +22,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use yieldb::inspect::RawFile;
-use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Options};
+use yieldb::ops::Open;
+use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Op, Options};
 
 use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
 use crate::error::{CliError, CliResult, LOCKED, tell};
 use crate::escape::write_json;
+use crate::progress::watched;
 
 /// Runs the command.
 pub fn run(cli: &Cli) -> CliResult<()> {
@@ -118,9 +120,15 @@ fn patiently<T>(mut open: impl FnMut() -> yieldb::Result<T>) -> CliResult<T> {
     }
 }
 
+/// Waits until a database is open, and shows how far its recovery is if that takes long.
+fn wait(global: &Global, opening: Op<'_, Open>) -> yieldb::Result<Database> {
+    let recovery = opening.recovery();
+    watched(&recovery, global.quiet, || opening.wait())
+}
+
 /// Opens a database.
 fn open(global: &Global, options: Options, file: &Path) -> CliResult<Database> {
-    let database = patiently(|| options.clone().open(file).wait())?;
+    let database = patiently(|| wait(global, options.clone().open(file)))?;
     if global.verbose {
         let info = database.info();
         tell(&format!("driver {} ({})", info.driver, info.driver_reason));
@@ -159,7 +167,7 @@ fn recover(global: &Global, file: &Path) -> CliResult<Option<CliError>> {
         // If the file cannot be read, opening it says why.
         Ok(_) | Err(_) => return Ok(None),
     }
-    let opened = options(global).create(Create::Never).open(file).wait();
+    let opened = wait(global, options(global).create(Create::Never).open(file));
     let unrecovered = match opened.and_then(|database| database.close().wait()) {
         Ok(()) => None,
         Err(error) => match error.kind() {

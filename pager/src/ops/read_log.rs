@@ -38,6 +38,11 @@ impl LogReader {
     pub fn block_count(&self) -> u64 {
         self.found.end.place.position - self.found.start.place.position
     }
+
+    /// How many of them were read.
+    pub fn read_blocks(&self) -> u64 {
+        self.position - self.found.start.place.position
+    }
 }
 
 /// Reads the next group.

@@ -29,6 +29,12 @@ impl Place {
         self.directory.path()
     }
 
+    /// Leaves the directory where it is when the test is over, and returns its path.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.root()
+    }
+
     /// A name in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
