@@ -6,7 +6,7 @@ use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::log::writer::Room;
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::WriterTurn;
-use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
+use yieldb_pager::{Durability, PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::{Cursor, Direction};
 use crate::edit::{self, Change, Edited};
@@ -324,7 +324,12 @@ impl Transaction {
     /// Makes the changes durable, all or none of them. Cost: every page that the transaction made,
     /// the space map, and three syncs.
     pub fn commit(self) -> StateMachine<Commit> {
-        commit(self)
+        self.commit_with(Durability::Sync)
+    }
+
+    /// Makes the changes the newest version, all or none of them, and as durable as is asked for.
+    pub fn commit_with(self, durability: Durability) -> StateMachine<Commit> {
+        commit(self, durability)
     }
 
     /// What the transaction works on.
@@ -403,7 +408,7 @@ impl Transaction {
     /// # Errors
     ///
     /// The failure of a write, or of what was waited for; a page was replaced that is not there.
-    pub(crate) fn hand_over(&mut self) -> Result<HandOver> {
+    pub(crate) fn hand_over(&mut self, durability: Durability) -> Result<HandOver> {
         let len = self.record().filter(|_| !self.needs_checkpoint()).map(<[u8]>::len);
         if let Some(len) = len {
             match self.pager.room_for(&mut self.set, len)? {
@@ -412,7 +417,8 @@ impl Transaction {
                 Room::Enough => {
                     let (set, roots, turn) = self.take_all();
                     let record = self.record().expect("there is one");
-                    return Ok(HandOver::Done(self.pager.append(set, roots, turn, record)?));
+                    let ticket = self.pager.append(set, roots, turn, record, durability)?;
+                    return Ok(HandOver::Done(ticket));
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::ops::turn::Machines;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
-use crate::{Pager, Result};
+use crate::{Durability, Error, Pager, Result};
 
 impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
@@ -79,6 +79,7 @@ impl Pager {
         roots: RootSet,
         turn: WriterTurn,
         record: &[u8],
+        durability: Durability,
     ) -> Result<Arc<Ticket>> {
         let pages = set.finish(self);
         let version = roots.version + 1;
@@ -96,7 +97,7 @@ impl Pager {
         }
         let ticket = Arc::new(Ticket::default());
         self.machines.begin_activity();
-        self.log.push(version, record.to_vec(), ticket.clone());
+        self.enqueue(version, record, durability, &ticket);
         set.keep(self);
         drop(turn);
         if self.is_checkpoint_due() {
@@ -107,20 +108,32 @@ impl Pager {
     }
 
     /// For a transaction without changes: what to wait for before it may be said that `version`, on
-    /// which it began, is there to stay; `None` if that is so.
+    /// which it began, is as durable as it should be; `None` if that is so.
     ///
     /// # Errors
     ///
     /// [`Poisoned`](crate::Error::Poisoned).
-    pub fn await_version(&self, version: u64) -> Result<Option<Arc<Ticket>>> {
+    pub fn await_version(
+        &self,
+        version: u64,
+        durability: Durability,
+    ) -> Result<Option<Arc<Ticket>>> {
+        if durability == Durability::Sync
+            && let Some(ticket) = self.log.sync_up_to(version)
+        {
+            return Ok(Some(ticket));
+        }
         let mut ledger = self.ledger();
         self.check_usable()?;
         Ok(ledger.await_version(version))
     }
 
-    /// Tells those who wait for a version that it is acknowledged, or never will be.
+    /// Tells those who wait for a version that it is acknowledged, or that nobody knows.
     pub(crate) fn end_waits(&self) {
-        let failure = self.check_usable().err();
+        let failure = match self.check_usable() {
+            Err(Error::Poisoned { cause }) => Some(Error::OutcomeUnknown { cause }),
+            other => other.err(),
+        };
         let over = self.ledger().take_awaiting(failure.is_some());
         for (version, ticket) in over {
             ticket.finish(failure.clone().map_or(Ok(version), Err));
@@ -192,6 +205,7 @@ impl Pager {
     /// one who has the writer's turn. `None` if there is no log.
     pub fn end_log(&self, turn: WriterTurn) -> Option<Arc<Ticket>> {
         self.log.head()?;
+        self.log.write_all();
         Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End))
     }
 

@@ -1,8 +1,8 @@
 //! Making the changes of a batch, in a transaction of their own.
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
-use yieldb_pager::Pager;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
+use yieldb_pager::{Durability, Pager};
 
 use crate::applying::Applying;
 use crate::batch::Batch;
@@ -25,6 +25,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Write<'b> {
     batch: &'b Batch,
+    durability: Durability,
 }
 
 /// How far it is.
@@ -44,8 +45,12 @@ pub enum State {
 const AHEAD: usize = 64;
 
 /// Begins to write a batch; `begin` waits for the writer's turn.
-pub fn write(batch: &Batch, begin: StateMachine<Begin>) -> StateMachine<Write<'_>> {
-    StateMachine::new(Write { batch }, State::Queued(Box::new(begin)))
+pub fn write(
+    batch: &Batch,
+    durability: Durability,
+    begin: StateMachine<Begin>,
+) -> StateMachine<Write<'_>> {
+    StateMachine::new(Write { batch, durability }, State::Queued(Box::new(begin)))
 }
 
 impl StateTransition for Write<'_> {
@@ -65,7 +70,7 @@ impl StateTransition for Write<'_> {
             },
             State::Apply(mut applying) => {
                 let Some(change) = self.batch.change(applying.position) else {
-                    let commit = commit(applying.transaction);
+                    let commit = commit(applying.transaction, self.durability);
                     return Ok(Transition::Next(State::Committing(Box::new(commit))));
                 };
                 match applying.step(change, pager)? {

@@ -60,7 +60,7 @@ impl Machines {
     /// out.
     pub fn turn(&self, pager: &Pager) -> bool {
         let mut worked = false;
-        while self.active.load(Ordering::SeqCst) > 0 {
+        while self.has_work(pager) {
             self.turn_wanted.store(true, Ordering::SeqCst);
             let mut current = match self.current.try_lock() {
                 Ok(current) => current,
@@ -84,6 +84,12 @@ impl Machines {
             }
         }
         worked
+    }
+
+    /// Is anything queued or under way but relaxed commits, whose time has not come?
+    fn has_work(&self, pager: &Pager) -> bool {
+        let active = self.active.load(Ordering::SeqCst);
+        active > 0 && !pager.log().is_resting(active, pager)
     }
 
     /// Goes on with checkpoints.

@@ -66,7 +66,7 @@ fn a_crash_at_every_moment_leaves_a_prefix() {
     let computer = Computer::start(Disk::new(), settings(1));
     let database = open(&computer).unwrap();
     let mut crashes = 0;
-    for acknowledged in 0..60_u32 {
+    for acknowledged in 0..100_u32 {
         let mut begin = database.begin();
         let mut transaction = drive(&computer, &mut begin, || {});
         let mut write =

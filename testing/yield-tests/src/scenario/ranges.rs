@@ -75,7 +75,7 @@ pub fn batch(world: &World, _again: bool) -> Result<String, Stop> {
     batch.delete_range(Tree::MAIN, KeyRange::all().from(key(100)).to(key(150)));
     batch.put(Tree::MAIN, key(120), "stays");
     let begin = begin::begin(world.pager.clone());
-    let version = world.drive(write::write(&batch, begin))?;
+    let version = world.drive(write::write(&batch, yieldb_pager::Durability::Sync, begin))?;
     Ok(format!("version {version}"))
 }
 
