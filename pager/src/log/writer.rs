@@ -359,6 +359,14 @@ impl LogWriter {
         self.end_syncs();
     }
 
+    /// Tells who waits for room to ask again.
+    pub fn retry_room(&self) {
+        let room = self.state().as_mut().and_then(|log| log.room.take());
+        if let Some(room) = room {
+            room.succeed(0);
+        }
+    }
+
     /// Tells who waits for room that there will be none.
     pub fn refuse_room(&self, error: &IoFailure) {
         let room = self.state().as_mut().and_then(|log| log.room.take());

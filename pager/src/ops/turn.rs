@@ -120,13 +120,14 @@ impl Machines {
         }
     }
 
-    /// Those who wait for the room that a checkpoint makes are told if it does not.
+    /// Those who wait for the room that a checkpoint makes are told if it does not; and to ask again
+    /// if they came when it was all but over, and did not get another one.
     fn after_checkpoint(&self, pager: &Pager, is_version: bool, result: &Result<u64>) {
         if is_version {
             self.is_catching_up.store(false, Ordering::SeqCst);
         }
         let cause = match result {
-            Ok(_) => return,
+            Ok(_) => return pager.log().retry_room(),
             Err(Error::Io(cause) | Error::Poisoned { cause }) => cause.clone(),
             Err(_) => yieldb_core::Error::Cancelled,
         };
