@@ -11,13 +11,14 @@ use yieldb_core::Completion;
 use yieldb_pager::cache::CacheStats;
 use yieldb_pager::log::writer::LogStats;
 use yieldb_pager::superblock::FORMAT_VERSION;
-use yieldb_pager::{Pager, SpaceUse};
+use yieldb_pager::{Durability, Pager, SpaceUse};
 
 use crate::checkpoint::{Checkpoint, checkpoint};
 use crate::driving::Driving;
 use crate::op::{Held, Op};
 use crate::open::{self, Begin, Close, Open};
 use crate::snapshot::Snapshot;
+use crate::sync_commits::{SyncCommits, sync_commits};
 use crate::transaction::WriteTransaction;
 use crate::{Options, Result};
 
@@ -144,7 +145,17 @@ impl Database {
     /// When driven: as [`Database::begin`], [`WriteTransaction::put`] and
     /// [`WriteTransaction::commit`].
     pub fn write<'a>(&'a self, batch: &'a Batch) -> Op<'a, Write<'a>> {
-        let machine = write(batch, self.pager.clone());
+        self.write_with(batch, Durability::Sync)
+    }
+
+    /// The same as [`Database::write`], but with the durability that is asked for: see
+    /// [`WriteTransaction::commit_with`]. Relaxed ones are not committed together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::write`].
+    pub fn write_with<'a>(&'a self, batch: &'a Batch, durability: Durability) -> Op<'a, Write<'a>> {
+        let machine = write(batch, durability, self.pager.clone());
         Op::new(machine, Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }
 
@@ -186,6 +197,36 @@ impl Database {
         self.driving.backend().driver.event_fd()
     }
 
+    /// Makes every commit durable that is acknowledged, relaxed ones among them; the output is the
+    /// newest version of them. With none that is relaxed there is nothing to be done. Once it was
+    /// driven, the commits become durable even if the operation is dropped.
+    ///
+    /// Cost: one write to the log, and one sync, for all of them.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{Durability, MAIN};
+    ///
+    /// for number in 0..100_u32 {
+    ///     let mut transaction = database.begin().wait()?;
+    ///     transaction.put(MAIN, number.to_be_bytes(), "").wait()?;
+    ///     transaction.commit_with(Durability::Relaxed).wait()?;
+    /// }
+    /// assert_eq!(database.sync().wait()?, 100);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only;
+    /// [`crate::ErrorKind::Poisoned`], and which of the commits are durable is found out by opening
+    /// the database again.
+    pub fn sync(&self) -> Op<'_, SyncCommits> {
+        Op::new(sync_commits(), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
+    }
+
     /// Makes the newest version durable in the file itself, so that the log before it is not needed
     /// any more; the output is the version. The database does this by itself, before the log
     /// is full; commits and reads go on beside it.
@@ -202,8 +243,9 @@ impl Database {
 
     /// Waits until every commit under way is over, puts what only the log has into the file,
     /// removes the log, and gives up this handle: then the database is one file. That is closed
-    /// with the last handle. Closing is not needed for durability: a database that is only dropped
-    /// leaves its log, from which the next open makes the commits again.
+    /// with the last handle. Closing is not needed for the durability of any but relaxed commits: a
+    /// database that is only dropped leaves its log, from which the next open makes the commits
+    /// again.
     ///
     /// Cost: as [`Database::checkpoint`] if there is a log; otherwise none.
     ///

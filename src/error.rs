@@ -8,6 +8,10 @@ use yieldb_core as core;
 use yieldb_pager as pager;
 use yieldb_pager::superblock::OpenError;
 
+/// The number of the error `there is no room`, and that of `no more than this user's part`.
+const ENOSPC: i32 = 28;
+const EDQUOT: i32 = if cfg!(target_os = "linux") { 122 } else { 69 };
+
 /// A result of the database.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -52,8 +56,11 @@ pub enum ErrorKind {
     /// Another process or handle has the file open in a way that excludes this one. A process that
     /// was killed keeps its lock for the moment that the kernel needs to end its last I/O.
     Locked,
-    /// The operating system refused or failed: no such file, no permission, no room, an I/O error.
+    /// The operating system refused or failed: no such file, no permission, an I/O error.
     System,
+    /// There is no room on the medium, or no quota: what was to be stored is not, and all else is as
+    /// before. Reads go on, and so do commits once there is room.
+    NoSpace,
     /// The file is not a yieldb file, or one of a format that this version does not read.
     Foreign,
     /// The file beside it is missing that has the newest commits, the log: the two belong together.
@@ -134,10 +141,17 @@ fn kind_of(error: &btree::Error) -> ErrorKind {
             }
             pager::Error::Io(core::Error::Rejected { .. }) => ErrorKind::Damaged,
             pager::Error::Io(core::Error::Forked) => ErrorKind::Usage,
+            pager::Error::Io(cause) | pager::Error::Doomed { cause } if is_no_space(cause) => {
+                ErrorKind::NoSpace
+            }
             _ => ErrorKind::System,
         },
         _ => ErrorKind::System,
     }
+}
+
+fn is_no_space(cause: &core::Error) -> bool {
+    matches!(cause.errno(), Some(ENOSPC | EDQUOT))
 }
 
 impl From<btree::Error> for Error {

@@ -35,6 +35,7 @@ mod op;
 mod open;
 mod options;
 mod snapshot;
+mod sync_commits;
 mod transaction;
 mod value;
 
@@ -59,7 +60,7 @@ pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
 pub use yieldb_pager::cache::CacheStats;
 pub use yieldb_pager::log::writer::{LogLimits, LogStats};
-pub use yieldb_pager::{SpaceUse, Tree};
+pub use yieldb_pager::{Durability, SpaceUse, Tree};
 
 /// The tree named `main`, which every database has: for programs that need no other.
 pub const MAIN: Tree = Tree::MAIN;
@@ -89,6 +90,7 @@ pub fn open_backend(choice: Choice) -> Result<Backend> {
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
     pub use crate::open::{Begin, Close, Open, OpenValue};
+    pub use crate::sync_commits::SyncCommits;
     pub use yieldb_btree::ops::bulk_load::{Finish, Push};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;

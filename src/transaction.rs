@@ -14,7 +14,7 @@ use yieldb_btree::ops::put::Put;
 use yieldb_btree::ops::update::Update;
 use yieldb_btree::{Decide, IfAbsent, IfEqual, Savepoint};
 use yieldb_core::{StateMachine, StateTransition};
-use yieldb_pager::{Pager, Tree};
+use yieldb_pager::{Durability, Pager, Tree};
 
 use crate::bulk_load::BulkLoad;
 use crate::cursor::Cursor;
@@ -439,9 +439,42 @@ impl WriteTransaction {
     /// When driven: a failed write, and nothing has changed; [`crate::ErrorKind::Poisoned`], and
     /// whether the commit took place is found out by opening the database again.
     pub fn commit(self) -> Op<'static, Commit> {
+        self.commit_with(Durability::Sync)
+    }
+
+    /// The same as [`WriteTransaction::commit`], but as durable as is asked for.
+    ///
+    /// A [relaxed](Durability::Relaxed) commit waits for no I/O, unless those ahead of it do, or
+    /// the log is full: it is acknowledged, and seen by readers, when it is in memory. What a kill
+    /// or a power cut leaves is all commits up to one of them, and that is none before the last one
+    /// that was durable; [`crate::Database::sync`] makes durable what is not. It is written within
+    /// a second as long as anybody drives the database, and lost if nobody does until the process
+    /// ends: a program that goes idle calls `sync`, or closes the database.
+    ///
+    /// The first commit after the database was opened, one that is too large for the log, and each
+    /// one [without a log](crate::Options::log) are durable whatever was asked for.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{Durability, MAIN};
+    ///
+    /// let mut transaction = database.begin().wait()?;
+    /// transaction.put(MAIN, "apple", "red").wait()?;
+    /// transaction.commit_with(Durability::Relaxed).wait()?;
+    /// assert!(database.snapshot().get(MAIN, "apple").wait()?.is_some());
+    /// database.sync().wait()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`WriteTransaction::commit`].
+    pub fn commit_with(self, durability: Durability) -> Op<'static, Commit> {
         let pager = self.transaction.pager().clone();
         let driving = Held::Owned(self.driving);
-        Op::new(self.transaction.commit(), Held::Owned(pager), driving)
+        Op::new(self.transaction.commit_with(durability), Held::Owned(pager), driving)
     }
 
     /// What an operation that writes works on.

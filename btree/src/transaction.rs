@@ -6,7 +6,7 @@ use yieldb_core::{Completion, StateMachine, is_planted};
 use yieldb_pager::log::writer::Room;
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::writer_queue::{Followers, WriterTurn};
-use yieldb_pager::{PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
+use yieldb_pager::{Durability, PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::{Cursor, Direction};
 use crate::edit::{self, Change, Edited};
@@ -354,7 +354,12 @@ impl Transaction {
     /// Makes the changes durable, all or none of them. Cost: every page that the transaction made,
     /// the space map, and three syncs.
     pub fn commit(self) -> StateMachine<Commit> {
-        commit(self)
+        self.commit_with(Durability::Sync)
+    }
+
+    /// Makes the changes the newest version, all or none of them, and as durable as is asked for.
+    pub fn commit_with(self, durability: Durability) -> StateMachine<Commit> {
+        commit(self, durability)
     }
 
     /// What the transaction works on.
@@ -433,7 +438,7 @@ impl Transaction {
     /// # Errors
     ///
     /// The failure of a write, or of what was waited for; a page was replaced that is not there.
-    pub(crate) fn hand_over(&mut self) -> Result<HandOver> {
+    pub(crate) fn hand_over(&mut self, durability: Durability) -> Result<HandOver> {
         let len = self.record().filter(|_| !self.needs_checkpoint()).map(<[u8]>::len);
         if let Some(len) = len {
             match self.pager.room_for(&mut self.set, len)? {
@@ -443,7 +448,8 @@ impl Transaction {
                     let (set, roots, turn) = self.take_all();
                     let followers = std::mem::take(&mut self.followers);
                     let record = self.record().expect("there is one");
-                    let ticket = self.pager.append(set, roots, turn, followers, record)?;
+                    let pager = &self.pager;
+                    let ticket = pager.append(set, roots, turn, followers, record, durability)?;
                     return Ok(HandOver::Done(ticket));
                 }
             }

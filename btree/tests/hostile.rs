@@ -13,7 +13,7 @@ use yieldb_core::{Create, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk};
 use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
-use yieldb_pager::{MIN_FRAMES, PageId, PageSize, Pager, Stamp};
+use yieldb_pager::{Durability, MIN_FRAMES, PageId, PageSize, Pager, Stamp};
 
 const PAGE: usize = 4096;
 
@@ -235,7 +235,7 @@ impl User {
         }
         batch.put(Tree::MAIN, key(9), [8; 9_000]);
         batch.delete_range(Tree::MAIN, KeyRange::all().from(key(39)));
-        let _written = self.drive(write::write(&batch, self.pager.clone()));
+        let _written = self.drive(write::write(&batch, Durability::Sync, self.pager.clone()));
         let Some(mut transaction) = self.begin() else { return };
         let _deleted = self.drive(transaction.delete_range(Tree::MAIN, KeyRange::all()));
         let _committed = self.drive(transaction.commit());

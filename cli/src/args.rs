@@ -75,8 +75,17 @@ pub enum Io {
 pub enum Durability {
     /// It survives a power cut
     Sync,
-    /// It is applied (not in this version)
+    /// It is in memory; ending the command, or the shell's sync, makes it durable
     Relaxed,
+}
+
+impl From<Durability> for yieldb::Durability {
+    fn from(durability: Durability) -> yieldb::Durability {
+        match durability {
+            Durability::Sync => yieldb::Durability::Sync,
+            Durability::Relaxed => yieldb::Durability::Relaxed,
+        }
+    }
 }
 
 /// How entries are written.

@@ -131,7 +131,7 @@ fn wrong_usage_is_2_and_changes_nothing() {
     assert!(!place.path("new.db").exists(), "it was made in spite of that");
     let error = place.fails("delete some.db key --read-only", 2);
     assert!(error.starts_with("yieldb: some.db: "), "{error}");
-    place.fails("count some.db --durability relaxed", 2);
+    place.fails("count some.db --durability none", 2);
     place.fails(&format!("put some.db {} v", "k".repeat(5_000)), 2);
     place.fails("put some.db k v --read-only", 2);
     assert!(!place.path("new.db").exists());

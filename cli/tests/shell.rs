@@ -166,3 +166,49 @@ fn a_huge_line_is_an_error_and_the_next_one_is_answered() {
     assert_eq!(answers.len(), 2, "{answers:?}");
     assert_eq!((&answers[0]["code"], &answers[1]["count"]), (&json!(2), &json!(0)));
 }
+
+#[test]
+fn relaxed_commits_are_lost_by_a_kill_and_kept_by_a_sync_and_by_the_end() {
+    let place = Place::new();
+    let begin = || {
+        let mut child = place
+            .command("shell some.db --durability relaxed")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        (child, input, output)
+    };
+    let (mut child, mut input, mut output) = begin();
+    // The first two are checkpoints. Nobody drives behind the last one, so it is in memory however
+    // long it takes to kill the shell.
+    for (command, expected) in [
+        ("put a 1\n", "ok\n"),
+        ("put b 2\n", "ok\n"),
+        ("put c 3\n", "ok\n"),
+        ("sync\n", "version 3\n"),
+        ("sync\n", "version 3\n"),
+        ("put d 4\n", "ok\n"),
+    ] {
+        input.write_all(command.as_bytes()).unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert_eq!(answer, expected);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(place.ok("scan some.db --keys"), "a\nb\nc\n");
+
+    let (mut child, mut input, _output) = begin();
+    input.write_all(b"put d 4\nput e 5\nput f 6\nquit\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    place.ok_with(
+        "load some.db --durability relaxed --batch 2",
+        b"g\t7\nh\t8\ni\t9\nj\t10\nk\t11\n",
+    );
+    place.ok("put some.db l 12 --durability relaxed");
+    assert_eq!(place.ok("count some.db"), "12\n");
+    assert!(!place.path("some.db-log").exists());
+}

@@ -12,7 +12,7 @@ use crate::ops::turn::Machines;
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
 use crate::writer_queue::{Followers, WriterTurn};
-use crate::{Pager, Result};
+use crate::{Durability, Error, Pager, Result};
 
 impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
@@ -89,7 +89,7 @@ impl Pager {
     /// [`Ticket`] for the result.
     ///
     /// What can be done while the group is being written is left to [`Pager::turn`]: its pages are
-    /// handed to the cache, and then the next writer's turn comes.
+    /// handed to the cache, and then the next writer's turn comes. A relaxed commit leaves nothing.
     ///
     /// # Errors
     ///
@@ -102,8 +102,13 @@ impl Pager {
         turn: WriterTurn,
         followers: Followers,
         record: &[u8],
+        durability: Durability,
     ) -> Result<Arc<Ticket>> {
         let pages = set.close(self);
+        if durability == Durability::Relaxed {
+            // It may be acknowledged at once.
+            set.hand_to_cache(self);
+        }
         let version = roots.version + 1;
         let mut ledger = self.ledger();
         if let Err(error) = ledger.apply(&set, roots, &self.cache) {
@@ -119,8 +124,12 @@ impl Pager {
         // One for the commit, and one for its pages.
         self.machines.begin_activity();
         self.machines.begin_activity();
-        self.log.push(version, record.to_vec(), ticket.clone());
-        self.log.send(self);
+        self.enqueue(version, record, durability, &ticket);
+        match durability {
+            Durability::Sync => drop(self.log.send(self)),
+            // There is no I/O whose time could be used.
+            Durability::Relaxed => drop(self.turn()),
+        }
         Ok(ticket)
     }
 
@@ -164,20 +173,32 @@ impl Pager {
     }
 
     /// For a transaction without changes: what to wait for before it may be said that `version`, on
-    /// which it began, is there to stay; `None` if that is so.
+    /// which it began, is as durable as it should be; `None` if that is so.
     ///
     /// # Errors
     ///
     /// [`Poisoned`](crate::Error::Poisoned).
-    pub fn await_version(&self, version: u64) -> Result<Option<Arc<Ticket>>> {
+    pub fn await_version(
+        &self,
+        version: u64,
+        durability: Durability,
+    ) -> Result<Option<Arc<Ticket>>> {
+        if durability == Durability::Sync
+            && let Some(ticket) = self.log.sync_up_to(version)
+        {
+            return Ok(Some(ticket));
+        }
         let mut ledger = self.ledger();
         self.check_usable()?;
         Ok(ledger.await_version(version))
     }
 
-    /// Tells those who wait for a version that it is acknowledged, or never will be.
+    /// Tells those who wait for a version that it is acknowledged, or that nobody knows.
     pub(crate) fn end_waits(&self) {
-        let failure = self.check_usable().err();
+        let failure = match self.check_usable() {
+            Err(Error::Poisoned { cause }) => Some(Error::OutcomeUnknown { cause }),
+            other => other.err(),
+        };
         let over = self.ledger().take_awaiting(failure.is_some());
         for (version, ticket) in over {
             ticket.finish(failure.clone().map_or(Ok(version), Err));
@@ -249,6 +270,7 @@ impl Pager {
     /// one who has the writer's turn. `None` if there is no log.
     pub fn end_log(&self, turn: WriterTurn) -> Option<Arc<Ticket>> {
         self.log.head()?;
+        self.log.write_all();
         Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End, Ticket::default()))
     }
 

@@ -52,7 +52,10 @@ pub(crate) struct Ledger {
     busy: Vec<(Completion, Vec<PageRun>)>,
     /// The published pages that only memory has.
     dirty: Dirty,
-    /// Who waits until a version is acknowledged, without a commit of his own.
+    /// The versions that are acknowledged as soon as those before them are, the oldest first.
+    relaxed: VecDeque<u64>,
+    /// Who waits until a version is acknowledged and not until it is durable: with a relaxed commit,
+    /// or with none of his own.
     awaiting: Vec<(u64, Arc<Ticket>)>,
     /// The newest applied version's pages, until the cache has them.
     settling: Option<Settling>,
@@ -137,6 +140,7 @@ impl Ledger {
             slot,
             busy: Vec::new(),
             dirty: Dirty::default(),
+            relaxed: VecDeque::new(),
             awaiting: Vec::new(),
             settling: None,
         }
@@ -386,8 +390,23 @@ impl Ledger {
         self.awaiting.extract_if(.., |(version, _)| all || *version <= newest).collect()
     }
 
-    /// Makes an applied version the one that readers get.
+    /// Acknowledges a version that was applied as soon as those before it are, which may be now;
+    /// the ticket ends then.
+    pub fn acknowledge_in_turn(&mut self, version: u64, ticket: Arc<Ticket>, cache: &Cache) {
+        self.relaxed.push_back(version);
+        self.awaiting.push((version, ticket));
+        self.acknowledge(self.newest().version, cache);
+        if self.newest().version < version {
+            reached!(RelaxedWaited);
+        }
+    }
+
+    /// Makes an applied version the one that readers get, or one behind it that waited for that.
     pub fn acknowledge(&mut self, version: u64, cache: &Cache) {
+        let mut version = version.max(self.newest().version);
+        while let Some(next) = self.relaxed.pop_front_if(|next| *next <= version + 1) {
+            version = version.max(next);
+        }
         while self.newest().version < version && self.versions.len() > 1 {
             let before = self.versions.pop_front().expect("there are two");
             self.unpin(before.moment, cache);

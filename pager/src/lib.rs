@@ -15,6 +15,7 @@
 pub mod cache;
 mod commits;
 mod dirty;
+mod durability;
 mod error;
 mod ledger;
 pub mod log;
@@ -34,6 +35,7 @@ pub mod write_set;
 pub mod writer_queue;
 
 pub use cache::{FramePool, PinnedPage, Resident};
+pub use durability::Durability;
 pub use error::{Error, Result};
 pub use ledger::SpaceUse;
 pub use page_id::{PageId, PageRef, PageSize};

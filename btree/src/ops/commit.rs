@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use yieldb_core::{Completion, IOResult, StateMachine, StateTransition, Transition, is_planted};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Pager, PinnedPage};
+use yieldb_pager::{Durability, Pager, PinnedPage};
 
 use crate::edit::Change;
 use crate::node::Stored;
@@ -14,7 +14,8 @@ use crate::transaction::{Attempt, HandOver, Subject, Transaction};
 use crate::tree_set::Record;
 use crate::{Error, Result};
 
-/// Makes a transaction's changes durable, all or none of them.
+/// Makes a transaction's changes durable, all or none of them; or, if it is relaxed, only the
+/// newest version.
 ///
 /// ```text
 ///            nothing changed
@@ -33,6 +34,7 @@ use crate::{Error, Result};
 pub struct Commit {
     transaction: Transaction,
     destination: Destination,
+    durability: Durability,
     /// What the catalogue is to say, the last first.
     records: Vec<Record>,
     pins: SmallVec<[PinnedPage; 4]>,
@@ -65,18 +67,23 @@ pub enum State {
 }
 
 /// Begins to commit.
-pub(crate) fn commit(transaction: Transaction) -> StateMachine<Commit> {
-    begin(transaction, Destination::Disk)
+pub(crate) fn commit(transaction: Transaction, durability: Durability) -> StateMachine<Commit> {
+    begin(transaction, Destination::Disk, durability)
 }
 
 /// Begins to make a transaction's changes the newest version, which the log has already.
 pub(crate) fn adopt(transaction: Transaction, version: u64) -> StateMachine<Commit> {
-    begin(transaction, Destination::Memory(version))
+    begin(transaction, Destination::Memory(version), Durability::Sync)
 }
 
-fn begin(transaction: Transaction, destination: Destination) -> StateMachine<Commit> {
+fn begin(
+    transaction: Transaction,
+    destination: Destination,
+    durability: Durability,
+) -> StateMachine<Commit> {
     let (records, pins) = (Vec::new(), SmallVec::new());
-    StateMachine::new(Commit { transaction, destination, records, pins }, State::Settle)
+    let commit = Commit { transaction, destination, durability, records, pins };
+    StateMachine::new(commit, State::Settle)
 }
 
 impl StateTransition for Commit {
@@ -92,11 +99,12 @@ impl StateTransition for Commit {
                 if self.transaction.is_unchanged() && self.destination == Destination::Disk =>
             {
                 let version = self.transaction.version();
-                match pager.await_version(version)? {
+                match pager.await_version(version, self.durability)? {
                     Some(_) if is_planted!(UnchangedNotAwaited) => Transition::Done(version),
                     None => Transition::Done(version),
                     Some(ticket) => {
                         let over = ticket.completion();
+                        let _submitted = pager.turn();
                         Transition::Wait(State::Committing(ticket), over)
                     }
                 }
@@ -124,7 +132,7 @@ impl StateTransition for Commit {
                 }
             },
             State::HandOver => match self.destination {
-                Destination::Disk => match self.transaction.hand_over()? {
+                Destination::Disk => match self.transaction.hand_over(self.durability)? {
                     HandOver::Wait(io) => {
                         let _submitted = pager.turn();
                         Transition::Wait(State::AwaitingRoom(io.clone()), io)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition, reached};
-use yieldb_pager::Pager;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::writer_queue::{Deposited, Outcome, Place, WriterTurn};
+use yieldb_pager::{Durability, Pager};
 
 use crate::applying::Applying;
 use crate::batch::Batch;
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 ///   begin -> Enter -- short: Deposited --- the turn --> Apply -- all are made: Committing -> done
 ///              |              | '--- made by another    ^ ^ ^|'---- one is made, or short: Apply
 ///              |              '---------> done          | | ''----- missing -> Fetching
-///              '---- long: Queued ----------------------' '----------------------'
+///              '---- long, relaxed: Queued -------------' '----------------------'
 /// ```
 ///
 /// Where many batches are written at a time, the one that has the turn makes the changes of those
@@ -38,6 +38,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Write<'b> {
     batch: &'b Batch,
+    durability: Durability,
     pager: Arc<Pager>,
     /// Whose changes are made: 0 for its own, behind them those of the others.
     source: usize,
@@ -67,8 +68,8 @@ const AHEAD: usize = 64;
 const MAX_DEPOSIT_LEN: usize = 16 * 1024;
 
 /// Begins to write a batch.
-pub fn write(batch: &Batch, pager: Arc<Pager>) -> StateMachine<Write<'_>> {
-    StateMachine::new(Write { batch, pager, source: 0 }, State::Enter)
+pub fn write(batch: &Batch, durability: Durability, pager: Arc<Pager>) -> StateMachine<Write<'_>> {
+    StateMachine::new(Write { batch, durability, pager, source: 0 }, State::Enter)
 }
 
 impl StateTransition for Write<'_> {
@@ -82,12 +83,13 @@ impl StateTransition for Write<'_> {
         Ok(match state {
             State::Enter => {
                 let queue = pager.writers()?;
-                if pager.is_ready()
+                let is_relaxed = self.durability == Durability::Relaxed;
+                if (is_relaxed || pager.is_ready())
                     && let Some(turn) = queue.try_take()
                 {
                     return Ok(self.lead(turn));
                 }
-                match self.batch.record(MAX_DEPOSIT_LEN) {
+                match self.batch.record(MAX_DEPOSIT_LEN).filter(|_| !is_relaxed) {
                     Some(record) => Transition::Next(State::Deposited(queue.deposit(record))),
                     None => {
                         let place = queue.enter();
@@ -142,7 +144,9 @@ impl Write<'_> {
     /// Begins a transaction for its own changes and those of others.
     fn lead(&self, turn: WriterTurn) -> Transition<Self> {
         let mut transaction = Transaction::begin(self.pager.clone(), turn);
-        transaction.take_followers();
+        if self.durability == Durability::Sync {
+            transaction.take_followers();
+        }
         Transition::Next(State::Apply(Box::new(Applying::new(transaction))))
     }
 
@@ -154,7 +158,7 @@ impl Write<'_> {
             None => Source::Own(self.batch),
             Some(Some(deposit)) => Source::Left(deposit.record()),
             Some(None) => {
-                let commit = commit(applying.transaction);
+                let commit = commit(applying.transaction, self.durability);
                 return Ok(Transition::Next(State::Committing(Box::new(commit))));
             }
         };

@@ -26,7 +26,7 @@ pub fn put(
         let mut transaction = database.begin().wait()?;
         let tree = trees::to_write(global, &mut transaction)?;
         let replaced = transaction.put(tree, &key, &value).wait()?;
-        Ok((replaced, transaction.commit().wait()?))
+        Ok((replaced, transaction.commit_with(global.durability.into()).wait()?))
     })?;
     if global.json {
         return print_json(&json!({"replaced": replaced, "version": version}));
@@ -70,7 +70,7 @@ pub fn delete(global: &Global, file: &Path, keys: &[OsString]) -> CliResult<()> 
         for key in &keys {
             deleted += u64::from(transaction.delete(tree, key).wait()?);
         }
-        Ok((deleted, transaction.commit().wait()?))
+        Ok((deleted, transaction.commit_with(global.durability.into()).wait()?))
     })?;
     if global.json {
         print_json(&json!({"deleted": deleted, "version": version}))?;

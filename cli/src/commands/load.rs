@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use yieldb::{Create, Database, Tree, WriteTransaction};
+use yieldb::{Create, Database, Durability, Tree, WriteTransaction};
 
 use super::{change, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
@@ -87,10 +87,11 @@ fn fill(
     let transaction = if batch.is_none() && transaction.count(tree)? == 0 {
         in_bulk(input, transaction, tree)?
     } else {
-        in_batches(input, database, transaction, tree, batch.unwrap_or(DEFAULT_BATCH))?
+        let batch = batch.unwrap_or(DEFAULT_BATCH);
+        in_batches(input, database, transaction, tree, (batch, global.durability.into()))?
     };
     input.say("making them durable");
-    transaction.commit().wait()?;
+    transaction.commit_with(global.durability.into()).wait()?;
     input.say("closing");
     Ok(())
 }
@@ -119,14 +120,14 @@ fn in_batches(
     database: &Database,
     mut transaction: WriteTransaction,
     tree: Tree,
-    batch: u64,
+    (batch, durability): (u64, Durability),
 ) -> CliResult<WriteTransaction> {
     let mut in_batch = 0;
     while let Some((key, value)) = input.next()? {
         transaction.put(tree, &key, &value).wait()?;
         in_batch += 1;
         if in_batch == batch {
-            transaction.commit().wait()?;
+            transaction.commit_with(durability).wait()?;
             input.stored = input.count;
             transaction = database.begin().wait()?;
             in_batch = 0;

@@ -25,7 +25,7 @@ use yieldb::inspect::RawFile;
 use yieldb::ops::Open;
 use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Op, Options};
 
-use crate::args::{Cli, Command, Durability, Global, Io, RangeArgs};
+use crate::args::{Cli, Command, Global, Io, RangeArgs};
 use crate::error::{CliError, CliResult, LOCKED, tell};
 use crate::escape::write_json;
 use crate::progress::watched;
@@ -33,10 +33,6 @@ use crate::progress::watched;
 /// Runs the command.
 pub fn run(cli: &Cli) -> CliResult<()> {
     let global = &cli.global;
-    if global.durability == Durability::Relaxed {
-        let message = "--durability relaxed: this version has no such commits";
-        return Err(CliError::usage(message));
-    }
     if global.tree.is_some() && !cli.command.works_on_a_tree() {
         return Err(CliError::usage("--tree: this command is not about one tree"));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
-use yieldb::{Create, Database, KeyRange, Savepoint, Snapshot, Tree, WriteTransaction};
+use yieldb::{Create, Database, Durability, KeyRange, Savepoint, Snapshot, Tree, WriteTransaction};
 
 use super::{close, open, options, trees};
 use crate::args::Global;
@@ -20,7 +20,7 @@ const HELP: &str = "\
 put KEY VALUE    get KEY    delete KEY    scan [FROM [TO [LIMIT]]]    count
 tree NAME    trees    drop-tree NAME    rename-tree OLD NEW
 begin    commit    rollback    savepoint NAME    rollback-to NAME
-checkpoint    stats    check    version    exit
+sync    checkpoint    stats    check    version    exit
 Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in quotes, \\\".";
 
 /// Answers commands until the input ends.
@@ -34,6 +34,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         tree: trees::MAIN_NAME.to_vec(),
         text: global.text(),
         json: global.json,
+        durability: global.durability.into(),
     };
     let result = shell.answer_all(&trees::chosen(global)?);
     let Shell { database, transaction, .. } = shell;
@@ -51,6 +52,7 @@ struct Shell {
     tree: Vec<u8>,
     text: Text,
     json: bool,
+    durability: Durability,
 }
 
 /// What a command is answered with: what JSON says besides `ok`, and what people see.
@@ -184,7 +186,7 @@ impl Shell {
             (b"count", []) => self.count(),
             (b"begin", []) => self.begin(),
             (b"commit", []) => {
-                let version = self.take_transaction()?.commit().wait()?;
+                let version = self.take_transaction()?.commit_with(self.durability).wait()?;
                 Ok(Answer::new(json!({"version": version}), format!("version {version}")))
             }
             (b"rollback", []) => {
@@ -197,6 +199,10 @@ impl Shell {
             (b"trees", []) => Ok(self.trees()),
             (b"drop-tree", [name]) => self.drop_tree(name),
             (b"rename-tree", [old, new]) => self.rename_tree(old, new),
+            (b"sync", []) => {
+                let version = self.database.sync().wait()?;
+                Ok(Answer::new(json!({"version": version}), format!("version {version}")))
+            }
             (b"checkpoint", []) => {
                 self.database.checkpoint().wait()?;
                 Ok(Answer::done())
@@ -318,7 +324,7 @@ impl Shell {
         }
         let mut transaction = self.database.begin().wait()?;
         let result = change(&mut transaction)?;
-        transaction.commit().wait()?;
+        transaction.commit_with(self.durability).wait()?;
         Ok(result)
     }
 

@@ -80,7 +80,7 @@ pub fn drop_tree(global: &Global, file: &Path, name: &OsStr) -> CliResult<()> {
         let tree = transaction.tree(&name).ok_or_else(|| missing(&name))?;
         let dropped = transaction.count(tree)?;
         transaction.drop_tree(tree)?.wait()?;
-        Ok((dropped, transaction.commit().wait()?))
+        Ok((dropped, transaction.commit_with(global.durability.into()).wait()?))
     })?;
     if global.json {
         return print_json(&json!({"dropped": dropped, "version": version}));
@@ -95,7 +95,7 @@ pub fn rename(global: &Global, file: &Path, old: &OsStr, new: &OsStr) -> CliResu
         let mut transaction = db.begin().wait()?;
         let tree = transaction.tree(&old).ok_or_else(|| missing(&old))?;
         transaction.rename_tree(tree, &new)?;
-        Ok(transaction.commit().wait()?)
+        Ok(transaction.commit_with(global.durability.into()).wait()?)
     })?;
     if global.json { print_json(&json!({"version": version})) } else { Ok(()) }
 }

@@ -85,6 +85,10 @@ named! {
         DepositsForgotten = "deposits-forgotten",
         /// A commit without changes does not wait for the version that it began on.
         UnchangedNotAwaited = "unchanged-not-awaited",
+        /// A relaxed commit is acknowledged when those ahead of it are not.
+        RelaxedOvertakes = "relaxed-overtakes",
+        /// Relaxed commits count as synced when they are being written.
+        SyncNotAwaited = "sync-not-awaited",
         /// A log is used when one slot speaks of it.
         LogBeforeSecondSlot = "log-before-second-slot",
         /// The directory entry of a log is not made durable before it is used.

@@ -52,6 +52,14 @@ named! {
         LogEnded = "log-ended",
         /// A commit waited for room in the log.
         LogFull = "log-full",
+        /// Relaxed commits were written because their time had come.
+        RelaxedInTime = "relaxed-in-time",
+        /// Relaxed commits were written because they filled a group.
+        RelaxedFillGroup = "relaxed-fill-group",
+        /// A relaxed commit was acknowledged later than it was applied.
+        RelaxedWaited = "relaxed-waited",
+        /// Relaxed commits were written because somebody asked for it.
+        RelaxedSynced = "relaxed-synced",
         /// The log's file became longer.
         LogGrown = "log-grown",
         /// The log went on at its beginning.

@@ -11,7 +11,9 @@
 //! time: what comes while so many are in flight goes out with the next one. So a commit on its own
 //! waits for nothing but its write, and many share one.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{Completion, Error as IoFailure, StateMachine, is_planted, reached};
@@ -28,8 +30,10 @@ use crate::ops::make_log::{LogFile, MakeLog, make_log};
 use crate::superblock::{LogUse, Superblock};
 use crate::{Error, Pager, Result};
 use groups::{Group, InFlight, Log, Queued, Reaped, finish};
+use resting::Resting;
 
 mod groups;
+mod resting;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +49,7 @@ pub(crate) struct LogWriter {
     /// `None` where commits are to be checkpoints.
     limits: Option<LogLimits>,
     path: PathBuf,
+    resting: Arc<Resting>,
     state: Mutex<Option<Log>>,
 }
 
@@ -107,12 +112,14 @@ impl LogWriter {
         found: Option<&FoundLog>,
         superblock: &Superblock,
     ) -> Result<LogWriter> {
+        let resting = Arc::<Resting>::default();
         let log = found.map(|found| {
             let ring = Ring::new(found.ring_blocks, found.start.place, found.end.place);
             let id = superblock.log.expect("a superblock speaks of it").id;
-            Log::new(found.file.clone(), id, ring, superblock, found.end.version)
+            let (file, version) = (found.file.clone(), found.end.version);
+            Log::new(file, id, ring, superblock, version, resting.clone())
         });
-        Ok(LogWriter { limits, path, state: Mutex::new(log.transpose()?) })
+        Ok(LogWriter { limits, path, state: Mutex::new(log.transpose()?), resting })
     }
 
     // Beginning and end.
@@ -132,7 +139,8 @@ impl LogWriter {
         let NewLog { file, id, ring_blocks } = new_log;
         let superblock = pager.superblock();
         let ring = Ring::new(ring_blocks, FIRST_PLACE, FIRST_PLACE);
-        let log = Log::new(file, id, ring, &superblock, superblock.version)?;
+        let resting = self.resting.clone();
+        let log = Log::new(file, id, ring, &superblock, superblock.version, resting)?;
         let before = self.state().replace(log);
         assert!(before.is_none(), "a log begins where there is none");
         Ok(())
@@ -198,14 +206,14 @@ impl LogWriter {
 
     /// Is nothing waiting or in flight?
     pub fn is_idle(&self) -> bool {
-        self.state().as_ref().is_none_or(|log| log.queue.is_empty() && log.in_flight.is_empty())
+        self.state().as_ref().is_none_or(Log::is_idle)
     }
 
     /// Do commits go into it, and none of them waits for the room that a checkpoint makes?
     pub fn is_in_use(&self) -> bool {
         let state = self.state();
         let log = state.as_ref().filter(|log| log.room.is_none());
-        log.is_some_and(|log| !log.queue.is_empty() || !log.in_flight.is_empty())
+        log.is_some_and(|log| log.owed > 0 || !log.in_flight.is_empty())
     }
 
     /// Begins to remove the log's file, if it is planned that the log ends. No slot speaks of it.
@@ -214,7 +222,7 @@ impl LogWriter {
             return None;
         }
         let log = self.state().take()?;
-        assert!(log.queue.is_empty() && log.in_flight.is_empty(), "a log ends when it is idle");
+        assert!(log.is_idle(), "a log ends when it is idle");
         reached!(LogEnded);
         let removed = Completion::directory();
         pager.io().remove(&self.path, removed.clone());
@@ -263,15 +271,70 @@ impl LogWriter {
     /// Would a commit be written at once? Also if there is no log.
     pub fn is_ready(&self) -> bool {
         let state = self.state();
-        state.as_ref().is_none_or(|log| log.queue.is_empty() && log.in_flight.len() < DEPTH)
+        state.as_ref().is_none_or(|log| log.owed == 0 && log.in_flight.len() < DEPTH)
     }
 
     /// Adds a commit that is applied, behind those before it.
     pub fn push(&self, version: u64, record: Vec<u8>, ticket: Arc<Ticket>) {
         let mut state = self.state();
         let log = state.as_mut().expect("there was room in the log");
-        log.queued_blocks += group::blocks_of_one(record.len());
-        log.queue.push_back(Queued::Commit { version, record, ticket });
+        log.push(Queued::Commit { version, record, ticket: Some(ticket) });
+        log.write_all();
+    }
+
+    /// Adds a relaxed commit that is applied, behind those before it. `now` is the clock's time.
+    pub fn push_relaxed(&self, version: u64, record: Vec<u8>, now: Duration) {
+        let mut state = self.state();
+        let log = state.as_mut().expect("there was room in the log");
+        log.push(Queued::Commit { version, record, ticket: None });
+        let is_long = log.queued_blocks >= max_group_blocks(log.ring.ring_blocks());
+        if is_long {
+            reached!(RelaxedFillGroup);
+        }
+        let is_awaited = log.syncs.back().is_some_and(|(wanted, _)| *wanted >= version);
+        if is_long || is_awaited {
+            log.write_all();
+        }
+        log.rest(now);
+    }
+
+    /// Sees to it that all that waits is written.
+    pub fn write_all(&self) {
+        if let Some(log) = self.state().as_mut() {
+            log.write_all();
+        }
+    }
+
+    /// Sees to it that all commits up to `version` become durable: a ticket that ends then, `None`
+    /// if they are.
+    pub fn sync_up_to(&self, version: u64) -> Option<Arc<Ticket>> {
+        let mut state = self.state();
+        let log = state.as_mut().filter(|log| version > log.durable)?;
+        let ticket = Arc::new(Ticket::default());
+        if let Some(cause) = log.failed.clone() {
+            ticket.finish(Err(Error::OutcomeUnknown { cause }));
+            return Some(ticket);
+        }
+        if log.owed < log.queue.len() {
+            reached!(RelaxedSynced);
+        }
+        log.write_all();
+        log.syncs.push_back((version, ticket.clone()));
+        Some(ticket)
+    }
+
+    /// Is nothing active, of so many, but relaxed commits that may wait? When they have waited for
+    /// long enough, they are.
+    pub fn is_resting(&self, active: usize, pager: &Pager) -> bool {
+        if self.resting.count() != active {
+            return false;
+        }
+        let is_late = self.resting.is_late(pager.io().now());
+        if is_late {
+            reached!(RelaxedInTime);
+            self.write_all();
+        }
+        !is_late
     }
 
     /// Adds a group that names a checkpoint, which a slot holds. Finished when it is durable, and
@@ -281,7 +344,8 @@ impl LogWriter {
         let mut state = self.state();
         let log = state.as_mut().expect("a checkpoint is named in a log");
         log.names = checkpoint;
-        log.queue.push_back(Queued::Name(named.clone()));
+        log.push(Queued::Name(named.clone()));
+        log.write_all();
         named
     }
 
@@ -298,12 +362,22 @@ impl LogWriter {
         {
             passed.extend(log.take_queued());
         }
+        log.durable = log.durable.max(version);
         let room = log.room.take();
         drop(state);
         if let Some(room) = room {
             room.succeed(0);
         }
         finish(passed, pager);
+        self.end_syncs();
+    }
+
+    /// Tells who waits for room to ask again.
+    pub fn retry_room(&self) {
+        let room = self.state().as_mut().and_then(|log| log.room.take());
+        if let Some(room) = room {
+            room.succeed(0);
+        }
     }
 
     /// Tells who waits for room that there will be none.
@@ -338,19 +412,18 @@ impl LogWriter {
                         cache.wake_waiters();
                     }
                     finish(waiting, pager);
+                    self.end_syncs();
                 }
                 Reaped::Failed(cause, waiting) => {
                     let _poisoned = pager.poison(cause.clone());
                     self.refuse_room(&cause);
-                    waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
+                    worked |= self.give_up(&cause, waiting, pager);
                 }
             }
         }
         if let Err(Error::Poisoned { cause }) = pager.check_usable() {
             // Behind a group that failed none would be found again.
-            let waiting = self.state().as_mut().map(Log::take_all).unwrap_or_default();
-            worked |= !waiting.is_empty();
-            waiting.into_iter().for_each(|queued| queued.fail(&cause, pager));
+            worked |= self.give_up(&cause, Vec::new(), pager);
         }
         let is_sent = self.send(pager);
         if worked {
@@ -375,6 +448,30 @@ impl LogWriter {
             }
         }
         is_sent
+    }
+
+    /// Tells all who wait, these among them, that nobody knows. `true` if anybody did.
+    fn give_up(&self, cause: &IoFailure, mut waiting: Vec<Queued>, pager: &Pager) -> bool {
+        let mut syncs = VecDeque::new();
+        if let Some(log) = self.state().as_mut() {
+            log.failed.get_or_insert_with(|| cause.clone());
+            waiting.extend(log.take_all());
+            syncs = std::mem::take(&mut log.syncs);
+        }
+        let did = !waiting.is_empty() || !syncs.is_empty();
+        waiting.into_iter().for_each(|queued| queued.fail(cause, pager));
+        for (_, ticket) in syncs {
+            ticket.finish(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+        }
+        did
+    }
+
+    /// Tells those whose commits are durable and who wait for that.
+    fn end_syncs(&self) {
+        let over = self.state().as_mut().map(Log::take_synced).unwrap_or_default();
+        for (version, ticket) in over {
+            ticket.finish(Ok(version));
+        }
     }
 
     /// The oldest group in flight, if it is finished.
@@ -403,6 +500,8 @@ impl LogWriter {
             return Some(log.fail(cause, group.waiting));
         }
         log.known = group.end;
+        let version = group.waiting.iter().filter_map(Queued::version).max();
+        log.durable = log.durable.max(version.unwrap_or_default());
         Some(Reaped::Durable(group.waiting))
     }
 

@@ -1,7 +1,9 @@
 //! Making the file of a log longer.
 
 use smallvec::smallvec;
-use yieldb_core::{BufferPool, Completion, StateMachine, StateTransition, Transition};
+use yieldb_core::{
+    BufferPool, Completion, Error as IoFailure, StateMachine, StateTransition, Transition,
+};
 
 use crate::log::BLOCK_LEN;
 use crate::ops::make_log::LogFile;
@@ -15,11 +17,12 @@ const PIECE_LEN: u64 = 1 << 20;
 ///
 /// ```text
 ///   begin -> Fill --> Filling -- all is written --> Syncing --> done
-///             ^----------'
+///             ^----------'|
+///                         '--> CuttingBack --> failed
 /// ```
 ///
-/// Groups go on beside it. A write that fails is nothing to anybody: the file may be longer then,
-/// and the next run writes the same zeros again. A sync that fails may have been that of a group,
+/// Groups go on beside it. A write that fails is nothing to anybody: the file is made as long again
+/// as it was, so that a full disk has that room for pages. A sync that fails may have been that of a group,
 /// so it poisons the database. An abandoned run leaves a longer file, which the next open finds:
 /// each lap of the ring ends where its groups say.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub enum State {
     Fill(u64),
     /// So many of them are on their way.
     Filling(u64, Completion),
+    /// It failed, and what was added goes again.
+    CuttingBack(IoFailure, Completion),
     /// All of them become durable.
     Syncing(Completion),
 }
@@ -68,10 +73,15 @@ impl StateTransition for GrowLog {
                 self.file.0.write(at, false, io.clone());
                 Transition::Wait(State::Filling(at + len, io.clone()), io)
             }
-            State::Filling(end, io) => {
-                io.result().expect("the write is finished")?;
-                Transition::Next(State::Fill(end))
-            }
+            State::Filling(end, io) => match io.get_error() {
+                None => Transition::Next(State::Fill(end)),
+                Some(error) => {
+                    let io = Completion::truncate();
+                    self.file.0.truncate(self.from, io.clone());
+                    Transition::Wait(State::CuttingBack(error, io.clone()), io)
+                }
+            },
+            State::CuttingBack(error, _) => return Err(error.into()),
             State::Syncing(sync) => {
                 if let Some(error) = sync.get_error() {
                     return Err(pager.poison(error));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, File, OpenOptions, StateMachine, StateTransition, Transition,
-    is_planted,
+    BufferPool, Completion, Create, Error as IoFailure, File, OpenOptions, StateMachine,
+    StateTransition, Transition, is_planted,
 };
 
 use crate::log::header::FileHeader;
@@ -20,10 +20,12 @@ use crate::{Error, Pager, Result};
 ///
 /// ```text
 ///   begin -> Open --> Opening --> Emptying --> Filling --> Syncing --> SyncingDirectory --> done
+///                                                 '-----------'---------------'--> GivingUp --> failed
 /// ```
 ///
-/// A file that an earlier log has left is emptied first: nothing of it can come back. An abandoned
-/// run leaves a file that no superblock speaks of, for the next run.
+/// A file that an earlier log has left is emptied first: nothing of it can come back. One that
+/// cannot be filled is emptied again, so that a full disk has that room for pages. An abandoned run
+/// leaves a file that no superblock speaks of, for the next run.
 #[derive(Debug)]
 pub struct MakeLog {
     path: PathBuf,
@@ -46,6 +48,8 @@ pub enum State {
     Syncing(LogFile, Completion),
     /// So does the file's directory entry.
     SyncingDirectory(LogFile, Completion),
+    /// It failed, and what is in the file goes.
+    GivingUp(IoFailure, Completion),
 }
 
 /// The file of a log.
@@ -91,14 +95,23 @@ impl StateTransition for MakeLog {
                 file.0.write(0, false, io.clone());
                 Transition::Wait(State::Filling(file, io.clone()), io)
             }
-            State::Filling(file, io) => {
-                io.result().expect("the write is finished")?;
+            State::Filling(file, io)
+            | State::Syncing(file, io)
+            | State::SyncingDirectory(file, io)
+                if io.failed() =>
+            {
+                let error = io.get_error().expect("what failed has an error");
+                let io = Completion::truncate();
+                file.0.truncate(0, io.clone());
+                Transition::Wait(State::GivingUp(error, io.clone()), io)
+            }
+            State::GivingUp(error, _) => return Err(error.into()),
+            State::Filling(file, _) => {
                 let io = Completion::sync();
                 file.0.sync_data(io.clone());
                 Transition::Wait(State::Syncing(file, io.clone()), io)
             }
-            State::Syncing(file, io) => {
-                io.result().expect("the sync is finished")?;
+            State::Syncing(file, _) => {
                 let io = Completion::directory();
                 if is_planted!(LogEntryNotSynced) {
                     io.succeed(0);
@@ -107,8 +120,7 @@ impl StateTransition for MakeLog {
                 }
                 Transition::Wait(State::SyncingDirectory(file, io.clone()), io)
             }
-            State::SyncingDirectory(file, io) => {
-                io.result().expect("the sync is finished")?;
+            State::SyncingDirectory(file, _) => {
                 let ring_blocks = ring_blocks(self.len as u64);
                 Transition::Done(NewLog { file, id: self.id, ring_blocks })
             }

@@ -60,7 +60,7 @@ impl Machines {
     /// out.
     pub fn turn(&self, pager: &Pager) -> bool {
         let mut worked = false;
-        while self.active.load(Ordering::SeqCst) > 0 {
+        while self.has_work(pager) {
             self.turn_wanted.store(true, Ordering::SeqCst);
             let mut current = match self.current.try_lock() {
                 Ok(current) => current,
@@ -85,6 +85,12 @@ impl Machines {
             }
         }
         worked
+    }
+
+    /// Is anything queued or under way but relaxed commits, whose time has not come?
+    fn has_work(&self, pager: &Pager) -> bool {
+        let active = self.active.load(Ordering::SeqCst);
+        active > 0 && !pager.log().is_resting(active, pager)
     }
 
     /// Goes on with checkpoints.
@@ -115,13 +121,14 @@ impl Machines {
         }
     }
 
-    /// Those who wait for the room that a checkpoint makes are told if it does not.
+    /// Those who wait for the room that a checkpoint makes are told if it does not; and to ask again
+    /// if they came when it was all but over, and did not get another one.
     fn after_checkpoint(&self, pager: &Pager, is_version: bool, result: &Result<u64>) {
         if is_version {
             self.is_catching_up.store(false, Ordering::SeqCst);
         }
         let cause = match result {
-            Ok(_) => return,
+            Ok(_) => return pager.log().retry_room(),
             Err(Error::Io(cause) | Error::Poisoned { cause }) => cause.clone(),
             Err(_) => yieldb_core::Error::Cancelled,
         };

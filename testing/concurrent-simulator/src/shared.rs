@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use simulator::computer::Mark;
 use simulator::host::{Host, Patience, drive};
-use simulator::model::{Promise, State};
-use simulator::plan::{Change, Ending, Operation, Plan, Read};
+use simulator::model::{Promise, State, Version};
+use simulator::plan::{Change, Ending, Operation, Plan, Read, Way};
 use simulator::session::{View, Work, check, compare};
 use simulator::tolerance::{Tolerance, Trouble};
-use yieldb::{Database, Snapshot};
+use yieldb::{Database, Durability, Snapshot};
 
 /// What each version has.
 #[derive(Default)]
 pub(crate) struct Versions {
-    states: Vec<Arc<State>>,
+    versions: Vec<Version>,
     /// The newest version that somebody has seen.
     seen: u64,
+    /// The newest version that no crash may take.
+    durable: u64,
 }
 
 impl Versions {
@@ -25,39 +27,48 @@ impl Versions {
     pub fn begin(&mut self, number: u64) {
         self.settle(number);
         self.seen = number;
+        self.durable = number;
     }
 
     /// Version `number` is the newest: those behind it never came to be.
     pub fn settle(&mut self, number: u64) {
-        if self.states.is_empty() {
-            self.states.push(Arc::default());
+        if self.versions.is_empty() {
+            self.versions.push(Version::default());
         }
-        self.states.truncate(number as usize + 1);
-        assert_eq!(self.states.len() as u64, number + 1, "version {number} does not exist");
+        self.versions.truncate(number as usize + 1);
+        assert_eq!(self.versions.len() as u64, number + 1, "version {number} does not exist");
     }
 
     /// Somebody has seen version `number`.
     pub fn see(&mut self, number: u64) {
         self.seen = self.seen.max(number);
+        let strict = Version::last_strict(&self.versions[..=self.seen as usize]);
+        self.durable = self.durable.max(strict as u64);
+    }
+
+    /// Somebody was told that version `number` is durable.
+    pub fn make_durable(&mut self, number: u64) {
+        self.durable = self.durable.max(number);
     }
 
     /// How far things are.
     pub fn mark(&self) -> Mark {
-        Mark { acknowledged: self.seen, submitted: self.states.len().max(1) as u64 - 1 }
+        Mark { durable: self.durable, submitted: self.versions.len().max(1) as u64 - 1 }
     }
 
     /// What there may be after a crash, when a write to the log was lost at `misplaced`: as long as
     /// nothing that was submitted later is durable, nothing knows of that.
     pub fn promise(&self, is_weak: bool, misplaced: Option<Mark>) -> Promise {
-        if self.states.is_empty() {
+        if self.versions.is_empty() {
             return Promise::new(0, vec![Arc::default()]);
         }
         let first = match misplaced {
             _ if is_weak => 0,
-            Some(mark) if mark.submitted >= self.seen => mark.acknowledged,
-            Some(_) | None => self.seen,
+            Some(mark) if mark.submitted >= self.durable => mark.durable,
+            Some(_) | None => self.durable,
         };
-        Promise::new(first, self.states[first as usize..].to_vec())
+        let states = self.versions[first as usize..].iter().map(|version| version.state.clone());
+        Promise::new(first, states.collect())
     }
 }
 
@@ -95,9 +106,10 @@ impl Shared<'_> {
     ) -> Result<(), Trouble> {
         match operation {
             Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
-            Operation::Batch { changes, patience } => {
-                self.transaction(changes, Ending::Commit(*patience)).await
+            Operation::Batch { changes, way } => {
+                self.transaction(changes, Ending::Commit(*way)).await
             }
+            Operation::Sync(patience) => self.sync(*patience).await,
             Operation::TakeSnapshot | Operation::Reopen { .. } | Operation::Crash { .. } => {
                 held.push(self.newest());
                 Ok(())
@@ -132,9 +144,21 @@ impl Shared<'_> {
         assert!(number >= versions.seen, "version {number} after version {}", versions.seen);
         versions.see(number);
         self.host.computer.set_mark(versions.mark());
-        let state = versions.states.get(number as usize);
-        let state = state.unwrap_or_else(|| panic!("version {number} was never submitted"));
-        (snapshot, state.clone())
+        let version = versions.versions.get(number as usize);
+        let version = version.unwrap_or_else(|| panic!("version {number} was never submitted"));
+        (snapshot, version.state.clone())
+    }
+
+    /// Makes durable what somebody has seen.
+    async fn sync(&self, patience: Patience) -> Result<(), Trouble> {
+        let (newest, _) = self.newest();
+        let Some(synced) = drive(self.database.sync(), patience).await else { return Ok(()) };
+        let version = self.tolerance.ok(synced)?;
+        assert!(version >= newest.version(), "version {version} is durable");
+        let mut versions = self.versions.borrow_mut();
+        versions.make_durable(version);
+        self.host.computer.set_mark(versions.mark());
+        Ok(())
     }
 
     async fn read(
@@ -160,24 +184,29 @@ impl Shared<'_> {
         let state = {
             let mut versions = self.versions.borrow_mut();
             versions.settle(before);
-            State::clone(&versions.states[before as usize])
+            State::clone(&versions.versions[before as usize].state)
         };
         let mut work = Work::new(self.plan, self.host, &self.tolerance, transaction, state);
         for change in changes {
             work.change(change).await?;
         }
         let Work { transaction, state, .. } = work;
-        let Ending::Commit(patience) = ending else { return Ok(()) };
+        let Ending::Commit(Way { patience, durability }) = ending else { return Ok(()) };
         {
             let mut versions = self.versions.borrow_mut();
-            versions.states.push(Arc::new(state));
+            versions.versions.push(Version { state: Arc::new(state), durability });
             self.host.computer.set_mark(versions.mark());
         }
-        let Some(version) = drive(transaction.commit(), patience).await else { return Ok(()) };
+        let commit = transaction.commit_with(durability);
+        let Some(version) = drive(commit, patience).await else { return Ok(()) };
         let version = self.tolerance.ok(version)?;
         assert!([before, before + 1].contains(&version), "version {version} after {before}");
         let mut versions = self.versions.borrow_mut();
         versions.see(version);
+        if durability == Durability::Sync {
+            // Those before it, if nothing was changed.
+            versions.make_durable(version);
+        }
         self.host.computer.set_mark(versions.mark());
         Ok(())
     }

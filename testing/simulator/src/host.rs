@@ -54,6 +54,8 @@ pub enum Doing {
     Loading,
     /// A commit.
     Committing,
+    /// Relaxed commits become durable.
+    Syncing,
     /// The last checkpoint, and the end of the log.
     Closing,
 }
@@ -66,6 +68,7 @@ impl Doing {
             Doing::Working => "crash-while-working",
             Doing::Loading => "crash-while-loading",
             Doing::Committing => "crash-while-committing",
+            Doing::Syncing => "crash-while-syncing",
             Doing::Closing => "crash-while-closing",
         }
     }

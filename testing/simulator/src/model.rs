@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use yieldb::Durability;
+
 use crate::computer::Mark;
 
 /// The entries of a tree.
@@ -105,14 +107,34 @@ impl State {
 pub struct History {
     /// What each version has, from version 0 on. Those behind the last one that somebody was told
     /// of are commits under way.
-    versions: Vec<Arc<State>>,
+    versions: Vec<Version>,
     /// The last version that somebody was told of.
     acknowledged: usize,
+    /// The last version that no crash may take.
+    durable: usize,
+}
+
+/// What a version has, and how durable it is when somebody is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct Version {
+    /// What it has.
+    pub state: Arc<State>,
+    /// A relaxed one may be lost until something behind it may not.
+    pub durability: Durability,
+}
+
+impl Version {
+    /// The last of the first versions that is not relaxed, given `versions` from version 0 on:
+    /// whoever is told of them is told of nothing before it that a crash may take.
+    pub fn last_strict(versions: &[Version]) -> usize {
+        let strict = versions.iter().rposition(|version| version.durability == Durability::Sync);
+        strict.unwrap_or_default()
+    }
 }
 
 impl Default for History {
     fn default() -> Self {
-        History { versions: vec![Arc::default()], acknowledged: 0 }
+        History { versions: vec![Version::default()], acknowledged: 0, durable: 0 }
     }
 }
 
@@ -139,7 +161,14 @@ impl History {
             "version {number} is seen, {first} to {last} may be"
         );
         self.acknowledged = number as usize;
-        self.versions[number as usize].clone()
+        let strict = Version::last_strict(&self.versions[..=self.acknowledged]);
+        self.durable = self.durable.max(strict);
+        self.versions[number as usize].state.clone()
+    }
+
+    /// Somebody is told that version `number` is durable.
+    pub fn make_durable(&mut self, number: u64) {
+        self.durable = self.durable.max(number as usize);
     }
 
     /// The next commit goes on from version `number`, which need not be durable: what is in it.
@@ -155,12 +184,12 @@ impl History {
             "a transaction goes on from version {number}, {first} to {last} may be"
         );
         self.versions.truncate(number as usize + 1);
-        self.versions[number as usize].clone()
+        self.versions[number as usize].state.clone()
     }
 
     /// A commit of `state` is under way, behind all others.
-    pub fn submit(&mut self, state: State) {
-        self.versions.push(Arc::new(state));
+    pub fn submit(&mut self, state: State, durability: Durability) {
+        self.versions.push(Version { state: Arc::new(state), durability });
     }
 
     /// Version `number` is what a new process finds: the others never came to be.
@@ -168,45 +197,47 @@ impl History {
         self.versions.truncate(number as usize + 1);
         assert_eq!(self.last(), number, "version {number} does not exist");
         self.acknowledged = number as usize;
+        self.durable = number as usize;
     }
 
     /// How far it is.
     pub fn mark(&self) -> Mark {
-        Mark { acknowledged: self.acknowledged(), submitted: self.last() }
+        Mark { durable: self.durable as u64, submitted: self.last() }
     }
 
     /// What a crash may leave.
     pub fn promise(&self) -> Promise {
-        self.promise_from(self.acknowledged)
+        self.promise_from(self.durable)
     }
 
     /// What a crash may leave when a disk has lost a write to the log, at `mark`, and said nothing
     /// of it. As long as nothing that was submitted later is durable, nothing knows of that.
     pub fn promise_behind(&self, mark: Mark) -> Promise {
-        let is_known = self.acknowledged() > mark.submitted;
-        self.promise_from(if is_known { self.acknowledged } else { mark.acknowledged as usize })
+        let is_known = self.durable as u64 > mark.submitted;
+        self.promise_from(if is_known { self.durable } else { mark.durable as usize })
     }
 
     fn promise_from(&self, first: usize) -> Promise {
-        Promise::new(first as u64, self.versions[first..].to_vec())
+        let states = self.versions[first..].iter().map(|version| version.state.clone());
+        Promise::new(first as u64, states.collect())
     }
 
     /// What a disk may leave that loses what it said was durable: any version.
     pub fn weak_promise(&self) -> Promise {
-        Promise::new(0, self.versions.clone())
+        self.promise_from(0)
     }
 }
 
 /// The versions that may be found after a crash.
 #[derive(Clone, Debug)]
 pub struct Promise {
-    /// The number of the first one: the last that was acknowledged.
+    /// The number of the first one: the last that no crash may take.
     first: u64,
     states: Vec<Arc<State>>,
 }
 
 impl Promise {
-    /// The versions from `first` on, which was the last that was acknowledged.
+    /// The versions from `first` on, which is the last that no crash may take.
     pub fn new(first: u64, states: Vec<Arc<State>>) -> Promise {
         Promise { first, states }
     }
@@ -229,8 +260,8 @@ impl Promise {
     pub fn which(&self, number: u64) -> &'static str {
         match (number == self.first, self.states.len()) {
             (true, 1) => "recovered to the only version that may be",
-            (true, _) => "recovered to the acknowledged version",
-            (false, _) => "recovered to a version that was under way",
+            (true, _) => "recovered to the durable version",
+            (false, _) => "recovered to a version behind the durable one",
         }
     }
 

@@ -232,7 +232,7 @@ impl Run<'_> {
     fn try_crash(&self, host: &Host) {
         let mut random = self.crashes.borrow_mut().fork();
         let is_damaged = self.is_damaged || host.computer.damage_fired();
-        let promise = self.promise(host.computer.misplaced(LOG_PATH));
+        let promise = self.promise(host.computer.misplaced(LOG_PATH).or(self.misplaced));
         let left = |disk| Left { disk, promise: promise.clone(), is_damaged, is_misplaced: false };
         self.context.try_crash(host, left, &mut random);
     }

@@ -43,6 +43,8 @@ named! {
         Yields = "yields",
         /// Operations that are dropped.
         Drops = "drops",
+        /// Commits that are relaxed.
+        Relaxed = "relaxed commits",
         /// I/O that fails.
         Faults = "faults",
     }
@@ -64,6 +66,7 @@ impl Reduction {
                 Feature::Reordering => plan.shape.is_reordered = false,
                 Feature::Yields => plan.shape.yield_one_in = 0,
                 Feature::Drops => plan.operations.iter_mut().for_each(without_drops),
+                Feature::Relaxed => plan.operations.iter_mut().for_each(without_relaxed),
                 Feature::Faults => plan.shape.faults = FaultRates::none(),
             }
         }
@@ -85,12 +88,21 @@ fn changes_of(operation: &mut Operation) -> Option<&mut Vec<crate::plan::Change>
     }
 }
 
+fn without_relaxed(operation: &mut Operation) {
+    use crate::plan::Ending;
+    match operation {
+        Operation::Transaction { ending: Ending::Commit(way), .. }
+        | Operation::Batch { way, .. } => way.durability = yieldb::Durability::Sync,
+        _ => {}
+    }
+}
+
 fn without_drops(operation: &mut Operation) {
     use crate::plan::Ending;
     match operation {
-        Operation::Transaction { ending: Ending::Commit(patience), .. }
-        | Operation::Batch { patience, .. }
-        | Operation::Read { patience, .. } => *patience = None,
+        Operation::Transaction { ending: Ending::Commit(way), .. }
+        | Operation::Batch { way, .. } => way.patience = None,
+        Operation::Read { patience, .. } | Operation::Sync(patience) => *patience = None,
         _ => {}
     }
     for change in changes_of(operation).into_iter().flatten() {

@@ -74,13 +74,12 @@ fn patiences(plan: &mut Plan) -> Vec<&mut Patience> {
         match operation {
             Operation::Transaction { changes, ending } => {
                 places.extend(changes.iter_mut().map(|change| &mut change.patience));
-                if let Ending::Commit(patience) = ending {
-                    places.push(patience);
+                if let Ending::Commit(way) = ending {
+                    places.push(&mut way.patience);
                 }
             }
-            Operation::Batch { patience, .. } | Operation::Read { patience, .. } => {
-                places.push(patience);
-            }
+            Operation::Batch { way, .. } => places.push(&mut way.patience),
+            Operation::Read { patience, .. } | Operation::Sync(patience) => places.push(patience),
             _ => {}
         }
     }

@@ -36,6 +36,9 @@ const POISON: &[FaultKind] = &[
     FaultKind::NoSpaceLasting,
 ];
 
+/// What takes the room.
+const FULL: &[FaultKind] = &[FaultKind::NoSpace, FaultKind::NoSpaceLasting];
+
 /// What makes a read fail that may succeed later.
 const READ_ERRORS: &[FaultKind] = &[FaultKind::ReadError, FaultKind::ReadErrorLasting];
 
@@ -67,6 +70,7 @@ impl Tolerance {
         let faults = self.computer.faults();
         let is_explained = match error.kind() {
             // A block that cannot be read stays one.
+            ErrorKind::NoSpace => FULL.iter().any(|kind| faults.of(*kind) > 0),
             ErrorKind::System => faults.total() > 0 || self.was_damaged,
             ErrorKind::Poisoned => POISON.iter().any(|kind| faults.of(*kind) > 0),
             ErrorKind::Damaged | ErrorKind::Foreign | ErrorKind::LogMissing => self.is_damaged(),

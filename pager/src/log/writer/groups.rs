@@ -1,11 +1,13 @@
 //! What waits to be written into a log, the groups that are made of it, and those in flight.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use smallvec::smallvec;
 use yieldb_core::sync::Arc;
 use yieldb_core::{BufferPool, Completion, Error as IoFailure, SharedBuffers, reached};
 
+use super::resting::Resting;
 use super::{DEPTH, LogStats, POOL_BLOCKS};
 use crate::log::group::{self, Builder, Header, Kind};
 use crate::log::ring::{Demand, Ring};
@@ -25,13 +27,20 @@ pub(super) struct Log {
     pub names: u64,
     /// All groups before this position are durable.
     pub known: u64,
+    /// All commits up to this version are durable.
+    pub durable: u64,
     pub queue: VecDeque<Queued>,
+    /// How many of the queue, from its front, are to be written; the others may wait.
+    pub owed: usize,
     pub in_flight: VecDeque<InFlight>,
     /// How many blocks the queue needs at most.
     pub queued_blocks: u64,
     pub stats: LogStats,
     /// Who waits for room.
     pub room: Option<Completion>,
+    /// Who waits until a version is durable, without a group of his own; the lowest first.
+    pub syncs: VecDeque<(u64, Arc<Ticket>)>,
+    pub resting: Arc<Resting>,
     /// A write of a group failed: nothing behind it would be found again.
     pub failed: Option<IoFailure>,
     /// A sync of the file beside the groups.
@@ -47,8 +56,8 @@ pub(super) struct Log {
 
 /// What waits for a group.
 pub(super) enum Queued {
-    /// A commit that is applied.
-    Commit { version: u64, record: Vec<u8>, ticket: Arc<Ticket> },
+    /// A commit that is applied; a relaxed one has nobody to be told.
+    Commit { version: u64, record: Vec<u8>, ticket: Option<Arc<Ticket>> },
     /// A checkpoint that is to be named.
     Name(Completion),
 }
@@ -86,6 +95,7 @@ impl Log {
         ring: Ring,
         superblock: &Superblock,
         version: u64,
+        resting: Arc<Resting>,
     ) -> Result<Log> {
         Ok(Log {
             file,
@@ -93,11 +103,15 @@ impl Log {
             session: superblock.session,
             names: superblock.checkpoint,
             known: ring.head().position,
+            durable: version,
             queue: VecDeque::new(),
+            owed: 0,
             in_flight: VecDeque::new(),
             queued_blocks: 0,
             stats: LogStats::default(),
             room: None,
+            syncs: VecDeque::new(),
+            resting,
             failed: None,
             sync: None,
             next_version: version + 1,
@@ -118,7 +132,7 @@ impl Log {
     /// As [`LogWriter::next_group`].
     pub fn next_group(&mut self) -> Option<Group> {
         let is_held_up = self.failed.is_some() || self.in_flight.len() >= DEPTH;
-        if self.queue.is_empty() || is_held_up {
+        if self.owed == 0 || is_held_up {
             return None;
         }
         let mut waiting = Vec::new();
@@ -202,19 +216,55 @@ impl Log {
         long_write(&self.bytes)
     }
 
+    /// Is nothing waiting or in flight?
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Puts something behind all that waits. It may wait.
+    pub fn push(&mut self, queued: Queued) {
+        if let Queued::Commit { record, .. } = &queued {
+            self.queued_blocks += group::blocks_of_one(record.len());
+        }
+        self.queue.push_back(queued);
+    }
+
+    /// All that waits is to be written.
+    pub fn write_all(&mut self) {
+        self.owed = self.queue.len();
+        self.resting.set(0);
+    }
+
+    /// What may wait begins to do so now, or does so already.
+    pub fn rest(&mut self, now: Duration) {
+        self.resting.begin(self.queue.len() - self.owed, now);
+    }
+
     /// All that waits, those in flight first.
     pub fn take_all(&mut self) -> Vec<Queued> {
         self.queued_blocks = 0;
+        self.owed = 0;
+        self.resting.set(0);
         let in_flight = self.in_flight.drain(..).flat_map(|group| group.waiting);
         in_flight.chain(self.queue.drain(..)).collect()
     }
 
+    /// Takes the first of those that wait, which is about to be written or need not be.
     pub fn take_queued(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         if let Queued::Commit { record, .. } = &queued {
             self.queued_blocks -= group::blocks_of_one(record.len());
         }
+        self.owed = self.owed.saturating_sub(1);
+        self.resting.set(self.queue.len() - self.owed);
         Some(queued)
+    }
+
+    /// Takes those who wait for a version that is durable.
+    pub fn take_synced(&mut self) -> Vec<(u64, Arc<Ticket>)> {
+        let durable = self.durable;
+        let next = || self.syncs.pop_front_if(|(version, _)| *version <= durable);
+        std::iter::from_fn(next).collect()
     }
 }
 
@@ -230,7 +280,9 @@ impl Queued {
         match self {
             Queued::Commit { ticket, .. } => {
                 pager.machines().end_activity();
-                ticket.finish(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+                if let Some(ticket) = ticket {
+                    ticket.finish(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+                }
             }
             Queued::Name(named) => {
                 named.fail(cause.clone());
@@ -262,7 +314,9 @@ pub(super) fn finish(waiting: Vec<Queued>, pager: &Pager) {
         match queued {
             Queued::Commit { version, ticket, .. } => {
                 pager.machines().end_activity();
-                ticket.finish(Ok(version));
+                if let Some(ticket) = ticket {
+                    ticket.finish(Ok(version));
+                }
             }
             Queued::Name(named) => {
                 named.succeed(0);

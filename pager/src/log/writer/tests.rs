@@ -7,10 +7,10 @@ use yieldb_core::{Create, IOResult, Operation};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 
 use super::*;
-use crate::PageSize;
 use crate::ops::open::{CacheMemory, Settings, open};
 use crate::version::RootSet;
 use crate::writer_queue::{Followers, WriterTurn};
+use crate::{Durability, PageSize};
 
 /// Fails one request.
 struct Failure {
@@ -122,12 +122,31 @@ impl Store {
         self.pager.writers().unwrap().try_take().unwrap()
     }
 
+    /// Commits, and waits for nothing; there is room.
+    fn append_relaxed(&self, record_len: usize) -> Arc<Ticket> {
+        self.append_relaxed_with(self.turn(), record_len)
+    }
+
+    fn append_relaxed_with(&self, turn: WriterTurn, record_len: usize) -> Arc<Ticket> {
+        self.append_as(turn, record_len, Durability::Relaxed)
+    }
+
     /// Commits; there is room.
     fn append_with(&self, turn: WriterTurn, record_len: usize) -> Arc<Ticket> {
+        self.append_as(turn, record_len, Durability::Sync)
+    }
+
+    fn append_as(
+        &self,
+        turn: WriterTurn,
+        record_len: usize,
+        durability: Durability,
+    ) -> Arc<Ticket> {
         let set = self.pager.begin_write_set();
         let roots = RootSet::clone(&self.pager.applied());
         let record = vec![record_len as u8; record_len];
-        let ticket = self.pager.append(set, roots, turn, Followers::default(), &record).unwrap();
+        let none = Followers::default();
+        let ticket = self.pager.append(set, roots, turn, none, &record, durability).unwrap();
         self.pager.turn();
         ticket
     }
@@ -300,8 +319,7 @@ fn a_log_that_cannot_be_made_longer_stays_as_it_is() {
     let (ticket, checkpoint) = (store.append(100).unwrap(), store.pager.checkpoint().unwrap());
     store.finish();
     assert!(ticket.result().unwrap().is_ok() && checkpoint.result().unwrap().is_ok());
-    // The file is longer: what was written is of no use yet, and does no harm.
-    assert_eq!(store.log_len(), (2 * FIRST_LEN, FIRST_LEN));
+    assert_eq!(store.log_len(), (FIRST_LEN, FIRST_LEN));
     assert_eq!(store.durable_version(), store.pager.applied().version);
     let _news = store.append(100).unwrap();
     let checkpoint = store.pager.checkpoint().unwrap();
@@ -330,4 +348,123 @@ fn whatever_fails_beside_growth_nothing_that_was_acknowledged_is_lost() {
         poisoned += usize::from(!is_usable);
     }
     assert!(poisoned > 20, "{poisoned}");
+}
+
+#[test]
+fn relaxed_commits_are_acknowledged_at_once_and_written_together() {
+    for seed in 1..20 {
+        let store = Store::new(seed, ROOMY);
+        let before = store.pager.applied().version;
+        let tickets: Vec<_> = (0..20).map(|_| store.append_relaxed(100)).collect();
+        assert_eq!(count_durable(&tickets), 20);
+        assert_eq!(store.pager.newest().roots().version, before + 20);
+        store.finish();
+        let groups = store.pager.log_stats().unwrap().groups;
+        assert_eq!((groups, store.durable_version()), (0, before));
+        // One that is not relaxed brings them with it.
+        let ticket = store.append(100).unwrap();
+        let later = store.append_relaxed(100);
+        assert!(later.result().is_none(), "it overtook the one before");
+        store.finish();
+        assert!(ticket.result().unwrap().is_ok() && later.result().unwrap().is_ok());
+        assert_eq!(store.pager.log_stats().unwrap().groups, 1);
+        assert_eq!(store.durable_version(), before + 21);
+        assert_eq!(store.pager.newest().roots().version, before + 22);
+    }
+}
+
+#[test]
+fn a_sync_makes_relaxed_commits_durable() {
+    for seed in 1..20 {
+        let store = Store::new(seed, ROOMY);
+        let before = store.pager.applied().version;
+        assert!(matches!(store.pager.sync(), Ok((version, None)) if version == before));
+        let _first: Vec<_> = (0..3).map(|_| store.append_relaxed(100)).collect();
+        let (version, ticket) = store.pager.sync().unwrap();
+        let ticket = ticket.expect("they are not durable");
+        // Behind the sync.
+        let _later = store.append_relaxed(100);
+        assert!(ticket.result().is_none());
+        store.finish();
+        assert_eq!((version, ticket.result().unwrap().unwrap()), (before + 3, before + 3));
+        assert!(store.durable_version() >= before + 3);
+        // One that changes nothing waits for those that it began on.
+        let base = store.pager.applied().version;
+        assert!(store.pager.await_version(base, Durability::Relaxed).unwrap().is_none());
+        let unchanged = store.pager.await_version(base, Durability::Sync).unwrap();
+        store.finish();
+        assert!(unchanged.is_none_or(|ticket| ticket.result().unwrap().is_ok()));
+        assert_eq!(store.durable_version(), before + 4);
+        assert!(matches!(store.pager.sync(), Ok((_, None))));
+    }
+}
+
+#[test]
+fn relaxed_commits_are_written_when_they_fill_a_group_or_their_time_has_come() {
+    let store = Store::new(1, ROOMY);
+    let before = store.pager.applied().version;
+    let longest = max_group_blocks(255);
+    for _ in 1..longest {
+        let _acknowledged = store.append_relaxed(100);
+    }
+    store.finish();
+    assert_eq!(store.durable_version(), before);
+    let _last = store.append_relaxed(100);
+    store.finish();
+    assert_eq!(store.durable_version(), before + longest);
+
+    let _waits = store.append_relaxed(100);
+    store.finish();
+    assert_eq!(store.durable_version(), before + longest);
+    let state = store.pager.log().state();
+    state.as_ref().unwrap().resting.expire(store.backend.io.now());
+    drop(state);
+    store.finish();
+    assert_eq!(store.durable_version(), before + longest + 1);
+}
+
+#[test]
+fn a_checkpoint_and_the_end_of_the_log_have_relaxed_commits() {
+    for seed in 1..20 {
+        let store = Store::new(seed, ROOMY);
+        let before = store.pager.applied().version;
+        let _acknowledged: Vec<_> = (0..3).map(|_| store.append_relaxed(100)).collect();
+        let checkpoint = store.pager.checkpoint().unwrap();
+        store.finish();
+        assert_eq!(checkpoint.result().unwrap().unwrap(), before + 3);
+        assert!(matches!(store.pager.sync(), Ok((_, None))));
+        assert_eq!(store.pager.superblock().version, before + 3);
+        let _acknowledged: Vec<_> = (0..3).map(|_| store.append_relaxed(100)).collect();
+        let end = store.pager.end_log(store.turn()).unwrap();
+        store.finish();
+        assert_eq!(end.result().unwrap().unwrap(), before + 6);
+        assert_eq!(store.pager.superblock().version, before + 6);
+        assert!(!store.pager.is_busy());
+    }
+}
+
+#[test]
+fn when_a_group_fails_nobody_is_told_that_relaxed_commits_are_durable() {
+    for (seed, behind) in (1..20).flat_map(|seed| (0..4).map(move |behind| (seed, behind))) {
+        let store = Store::new(seed, ROOMY);
+        let before = store.pager.applied().version;
+        let first = store.append_relaxed(100);
+        store.fail_behind(behind);
+        let strict: Vec<_> = (0..5).map(|_| store.append(100).unwrap()).collect();
+        let turn = store.turn();
+        let waits = store.append_relaxed_with(turn, 100);
+        let (_, sync) = store.pager.sync().unwrap();
+        store.finish();
+        assert!(first.result().unwrap().is_ok());
+        let good = strict.iter().take_while(|ticket| ticket.result().unwrap().is_ok()).count();
+        let is_unknown = |ticket: &Arc<Ticket>| {
+            matches!(ticket.result().unwrap(), Err(Error::OutcomeUnknown { .. }))
+        };
+        assert!(strict[good..].iter().chain([&waits]).all(is_unknown));
+        let sync = sync.expect("the first one waits for the others");
+        assert!(if good > 0 { sync.result().unwrap().is_ok() } else { is_unknown(&sync) });
+        assert!(matches!(store.pager.sync(), Err(Error::Poisoned { .. })));
+        assert!(store.durable_version() >= before + good as u64);
+        assert!(!store.pager.is_busy());
+    }
 }

@@ -98,12 +98,12 @@ pub(crate) struct State {
     misplaced: Vec<(Arc<Path>, Mark)>,
 }
 
-/// How far things were when something happened: the newest version that somebody was told of, and
-/// the last that was submitted.
+/// How far things were when something happened: the newest version that somebody was told is
+/// durable, and the last that was submitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// What was acknowledged.
-    pub acknowledged: u64,
+    /// What no crash may take.
+    pub durable: u64,
     /// What was submitted.
     pub submitted: u64,
 }

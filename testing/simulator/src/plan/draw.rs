@@ -1,6 +1,8 @@
 //! Drawing a plan from a seed.
 
-use super::{Change, CrashKind, Edit, Ending, Operation, Plan, Read, Shape};
+use yieldb::Durability;
+
+use super::{Change, CrashKind, Edit, Ending, Operation, Plan, Read, Shape, Way};
 use crate::host::Patience;
 use crate::model::Value;
 use crate::profile::Profile;
@@ -17,7 +19,12 @@ impl Plan {
         let shape = profile.shape(&mut random);
         let mut log = Random::new(seed ^ LOG_STREAM);
         let shape = Shape { log: profile.log(&mut log), ..shape };
-        let mut draw = Draw { random, log, shape, tag: 0 };
+        let mut relaxed = Random::new(seed ^ RELAXED_STREAM);
+        let relaxed_one_in = match shape.log {
+            Some(_) if relaxed.one_in(2) => 1 + relaxed.below(4),
+            _ => 0,
+        };
+        let mut draw = Draw { random, log, relaxed, relaxed_one_in, shape, tag: 0 };
         let operations = draw.operations(profile);
         Plan { seed, profile, shape: draw.shape, operations }
     }
@@ -26,9 +33,15 @@ impl Plan {
 /// What concerns the log has a stream of its own: all else is the same with and without one.
 const LOG_STREAM: u64 = 0x6c6f_6721;
 
+/// So has which commits are relaxed.
+const RELAXED_STREAM: u64 = 0x7265_6c61_7821;
+
 struct Draw {
     random: Random,
     log: Random,
+    relaxed: Random,
+    /// One commit in so many is relaxed; 0 for none.
+    relaxed_one_in: u64,
     shape: Shape,
     tag: u32,
 }
@@ -40,14 +53,41 @@ impl Draw {
         if !self.random.one_in(4) {
             let count = 5 + self.random.below(u64::from(self.shape.keys));
             let changes = (0..count).map(|_| self.put(0)).collect();
-            operations.push(Operation::Transaction { changes, ending: Ending::Commit(None) });
+            operations
+                .push(Operation::Transaction { changes, ending: Ending::Commit(Way::default()) });
         }
         let count = 4 + self.random.below(profile.operations());
         for _ in 0..count {
             let operation = self.operation();
+            let way = operation.way();
             operations.push(operation);
+            if self.relaxed_one_in > 0 {
+                operations.extend(way.and_then(|way| self.follow(way)));
+            }
         }
         operations
+    }
+
+    /// What comes behind a commit: one that nobody waits for gets company, and what is relaxed may
+    /// be synced.
+    fn follow(&mut self, way: Way) -> Option<Operation> {
+        match way.durability {
+            Durability::Sync if way.patience.is_some() => {
+                self.tag += 1;
+                let key = self.relaxed.below(u64::from(self.shape.keys)) as u16;
+                let value = Value { tag: self.tag, len: self.relaxed.below(1_000) as u32 };
+                let change = Change { tree: 0, edit: Edit::Put(key, value), patience: None };
+                let way = Way { patience: None, durability: Durability::Relaxed };
+                let (changes, ending) = (vec![change], Ending::Commit(way));
+                Some(Operation::Transaction { changes, ending })
+            }
+            Durability::Relaxed if self.relaxed.one_in(3) => {
+                let polls = self.relaxed.below(10) as u8;
+                let is_dropped = self.relaxed.one_in(6) && self.shape.drops;
+                Some(Operation::Sync(is_dropped.then_some(polls)))
+            }
+            Durability::Sync | Durability::Relaxed => None,
+        }
     }
 
     fn operation(&mut self) -> Operation {
@@ -78,7 +118,7 @@ impl Draw {
         let changes = (0..count).map(|_| self.change()).collect();
         let ending = match self.random.below(8) {
             0 => Ending::GiveUp,
-            _ => Ending::Commit(self.commit_patience()),
+            _ => Ending::Commit(self.way()),
         };
         Operation::Transaction { changes, ending }
     }
@@ -95,7 +135,7 @@ impl Draw {
             };
             changes.push(Change { tree, edit, patience: None });
         }
-        Operation::Batch { changes, patience: self.commit_patience() }
+        Operation::Batch { changes, way: self.way() }
     }
 
     fn read(&mut self) -> Operation {
@@ -170,6 +210,12 @@ impl Draw {
         let power = self.random.below(u64::from(bits) + 1);
         let len = self.random.below(1 << power).min(u64::from(self.shape.max_value_len)) as u32;
         Value { tag: self.tag, len }
+    }
+
+    fn way(&mut self) -> Way {
+        let is_relaxed = self.relaxed_one_in > 0 && self.relaxed.one_in(self.relaxed_one_in);
+        let durability = if is_relaxed { Durability::Relaxed } else { Durability::Sync };
+        Way { patience: self.commit_patience(), durability }
     }
 
     /// With a log, more commits are dropped early: the next one goes on beside them.

@@ -7,7 +7,7 @@ mod draw;
 mod scripts;
 mod words;
 
-use yieldb::LogLimits;
+use yieldb::{Durability, LogLimits};
 use yieldb_core::injection::Schedule;
 
 use crate::computer::FaultRates;
@@ -76,9 +76,11 @@ pub enum Operation {
     Batch {
         /// Only puts, deletes and deletes of ranges.
         changes: Vec<Change>,
-        /// When the operation is dropped.
-        patience: Patience,
+        /// How they are committed.
+        way: Way,
     },
+    /// Makes all commits durable that are acknowledged.
+    Sync(Patience),
     /// Takes a snapshot and keeps it.
     TakeSnapshot,
     /// Compares a snapshot, and lets go of it.
@@ -122,10 +124,19 @@ pub enum CrashKind {
 /// How a transaction ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
-    /// It is committed. Whoever is out of patience does not wait for the outcome.
-    Commit(Patience),
+    /// It is committed.
+    Commit(Way),
     /// It is dropped.
     GiveUp,
+}
+
+/// How something is committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// When the operation is dropped: whoever is out of patience does not wait for the outcome.
+    pub patience: Patience,
+    /// How durable it is when it is acknowledged.
+    pub durability: Durability,
 }
 
 /// One operation of a transaction.
@@ -195,6 +206,17 @@ pub enum Read {
     },
     /// The entries from a key on up to another, counted.
     Count(u8, u16, u16),
+}
+
+impl Operation {
+    /// How it commits, if it does.
+    pub fn way(&self) -> Option<Way> {
+        match self {
+            Operation::Transaction { ending: Ending::Commit(way), .. }
+            | Operation::Batch { way, .. } => Some(*way),
+            _ => None,
+        }
+    }
 }
 
 impl CrashKind {

@@ -1,6 +1,6 @@
 //! Plans that were written by hand, for what seeds seldom come to.
 
-use super::{Change, Edit, Ending, Operation, Plan, Read, Shape};
+use super::{Change, Edit, Ending, Operation, Plan, Read, Shape, Way};
 use crate::computer::FaultRates;
 use crate::model::Value;
 use crate::profile::Profile;
@@ -35,9 +35,9 @@ impl Plan {
                 faults: FaultRates::none(),
             },
             operations: vec![
-                transaction(0, 20, Ending::Commit(None)),
+                transaction(0, 20, Ending::Commit(Way::default())),
                 transaction(1_000, 150, Ending::GiveUp),
-                transaction(2_000, 150, Ending::Commit(None)),
+                transaction(2_000, 150, Ending::Commit(Way::default())),
                 Operation::Reopen { is_closed: true },
                 read,
             ],

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Change, CrashKind, Edit, Ending, Operation, Plan, Read};
+use yieldb::Durability;
+
+use super::{Change, CrashKind, Edit, Ending, Operation, Plan, Read, Way};
 use crate::host::Patience;
 use crate::model::Value;
 
@@ -19,14 +21,15 @@ impl fmt::Display for Operation {
                 write!(f, "a transaction: ")?;
                 list(f, changes)?;
                 match ending {
-                    Ending::Commit(patience) => write!(f, "; commit{}", dropped(*patience)),
+                    Ending::Commit(way) => write!(f, "; commit{way}"),
                     Ending::GiveUp => write!(f, "; given up"),
                 }
             }
-            Operation::Batch { changes, patience } => {
-                write!(f, "a batch{}: ", dropped(*patience))?;
+            Operation::Batch { changes, way } => {
+                write!(f, "a batch{way}: ")?;
                 list(f, changes)
             }
+            Operation::Sync(patience) => write!(f, "sync{}", dropped(*patience)),
             Operation::TakeSnapshot => write!(f, "take a snapshot"),
             Operation::ReleaseSnapshot(index) => write!(f, "release snapshot {index}"),
             Operation::Read { held, read, patience } => {
@@ -47,6 +50,16 @@ impl fmt::Display for Operation {
             }
             Operation::MakeRoom => write!(f, "there is room on the medium again"),
         }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.durability {
+            Durability::Sync => {}
+            Durability::Relaxed => write!(f, " relaxed")?,
+        }
+        write!(f, "{}", dropped(self.patience))
     }
 }
 

@@ -7,13 +7,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use yieldb::{Batch, Database, Error, KeyRange, Snapshot, WriteTransaction};
+use yieldb::{Batch, Database, Durability, Error, KeyRange, Snapshot, WriteTransaction};
 use yieldb_pager::PageSize;
 use yieldb_pager::superblock::reserved_page_count;
 
 use crate::host::{Doing, Host, Patience, drive};
 use crate::model::{History, State};
-use crate::plan::{Change, Edit, Ending, Operation, Plan, Read};
+use crate::plan::{Change, Edit, Ending, Operation, Plan, Read, Way};
 use crate::tolerance::{Tolerance, Trouble};
 pub use changes::Work;
 pub use reads::{View, compare};
@@ -52,7 +52,8 @@ impl<'r> Session<'r> {
     pub async fn operate(&mut self, operation: &Operation) -> Result<(), Trouble> {
         let done = match operation {
             Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
-            Operation::Batch { changes, patience } => self.batch(changes, *patience).await,
+            Operation::Batch { changes, way } => self.batch(changes, *way).await,
+            Operation::Sync(patience) => self.sync(*patience).await,
             Operation::TakeSnapshot => {
                 self.take_snapshot();
                 Ok(())
@@ -83,6 +84,11 @@ impl<'r> Session<'r> {
         self.host.doing.set(Doing::Closing);
         let closed = self.database.close().await;
         self.tolerance.ok(closed)?;
+        {
+            let mut history = self.history.borrow_mut();
+            let newest = history.acknowledged();
+            history.make_durable(newest);
+        }
         for (snapshot, state) in self.held {
             self.tolerance.ok(compare(&snapshot, &state, false).await)?;
         }
@@ -153,7 +159,10 @@ impl<'r> Session<'r> {
         let Work { transaction, state, .. } = work;
         match ending {
             Ending::GiveUp => drop(transaction),
-            Ending::Commit(patience) => self.commit(transaction.commit(), state, patience).await?,
+            Ending::Commit(way) => {
+                let commit = transaction.commit_with(way.durability);
+                self.commit(commit, state, way).await?;
+            }
         }
         Ok(())
     }
@@ -163,18 +172,32 @@ impl<'r> Session<'r> {
         &mut self,
         commit: impl Future<Output = Result<u64, Error>> + Unpin,
         state: State,
-        patience: Patience,
+        way: Way,
     ) -> Result<(), Trouble> {
-        self.history.borrow_mut().submit(state);
+        self.history.borrow_mut().submit(state, way.durability);
         self.mark();
         self.host.doing.set(Doing::Committing);
-        let version = drive(commit, patience).await;
-        let concluded = self.conclude(version).await;
+        let version = drive(commit, way.patience).await;
+        let concluded = self.conclude(version, way.durability).await;
         self.host.doing.set(Doing::Working);
         concluded
     }
 
-    async fn batch(&mut self, changes: &[Change], patience: Patience) -> Result<(), Trouble> {
+    /// Makes durable what is acknowledged.
+    async fn sync(&mut self, patience: Patience) -> Result<(), Trouble> {
+        let (newest, _) = self.newest();
+        self.host.doing.set(Doing::Syncing);
+        let synced = drive(self.database.sync(), patience).await;
+        self.host.doing.set(Doing::Working);
+        let Some(synced) = synced else { return Ok(()) };
+        let version = self.tolerance.ok(synced)?;
+        assert!(version >= newest.version(), "version {version} is durable");
+        self.history.borrow_mut().make_durable(version);
+        self.mark();
+        Ok(())
+    }
+
+    async fn batch(&mut self, changes: &[Change], way: Way) -> Result<(), Trouble> {
         let (transaction, mut state) = self.begin().await?;
         let mut batch = Batch::new();
         for change in changes {
@@ -202,12 +225,16 @@ impl<'r> Session<'r> {
         }
         drop(transaction);
         let database = self.database.clone();
-        self.commit(database.write(&batch), state, patience).await
+        self.commit(database.write_with(&batch, way.durability), state, way).await
     }
 
     /// Takes the outcome of a commit: `None` if nobody waited for it. Then it may be under way, or
     /// never come to be: whoever goes on from what there is finds out.
-    async fn conclude(&mut self, version: Option<Result<u64, Error>>) -> Result<(), Trouble> {
+    async fn conclude(
+        &mut self,
+        version: Option<Result<u64, Error>>,
+        durability: Durability,
+    ) -> Result<(), Trouble> {
         match version {
             Some(Ok(version)) => {
                 let mut history = self.history.borrow_mut();
@@ -217,6 +244,10 @@ impl<'r> Session<'r> {
                 let newest = self.database.snapshot().version();
                 assert_eq!(newest, version, "the version after a commit");
                 history.see(version);
+                if durability == Durability::Sync {
+                    // Those before it, if nothing was changed.
+                    history.make_durable(version);
+                }
                 drop(history);
                 self.mark();
             }

@@ -4,6 +4,7 @@ mod contract;
 mod crashes;
 mod engine;
 mod faults;
+mod full;
 mod model;
 
 use std::path::Path;

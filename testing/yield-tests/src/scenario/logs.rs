@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use yieldb::{Durability, Options};
 use yieldb_btree::ops::{begin, open, write};
 use yieldb_btree::{Batch, Snapshot, Tree};
 use yieldb_pager::Pager;
@@ -47,7 +48,8 @@ pub fn batches(world: &World, again: bool) -> Result<String, Stop> {
     }
     let batches: Vec<Batch> = (0..12).map(|number| batch(300 + 2 * number)).collect();
     retry(again, || {
-        let machines = batches.iter().map(|batch| write::write(batch, pager.clone()));
+        let machines =
+            batches.iter().map(|batch| write::write(batch, Durability::Sync, pager.clone()));
         world.drive_together_on(&pager, machines)
     })?;
     let snapshot = Snapshot::newest(&pager);
@@ -117,4 +119,36 @@ pub fn log(world: &World, again: bool) -> Result<String, Stop> {
     world.wait_on(&pager, end)?;
     assert_len(world, 0)?;
     Ok(found)
+}
+
+/// Commits that are relaxed, and makes them durable.
+pub fn relaxed(world: &World, again: bool) -> Result<String, Stop> {
+    world.disk.set_image("relaxed", world.image());
+    let options = Options::new()
+        .cache_bytes(Options::min_cache_bytes(4096))
+        .log(Some(LogLimits { first_len: FIRST_LEN, max_len: FIRST_LEN }))
+        .backend(world.backend.clone());
+    let database = retry(again, || {
+        // The I/O of an open that was dropped keeps the file locked until it is done.
+        world.quiesce();
+        world.drive_op(options.clone().open("relaxed"))
+    })?;
+    let commit = |durability, count| {
+        let mut transaction = retry(again, || world.drive_op(database.begin()))?;
+        for number in 0..count {
+            retry(again, || world.drive_op(transaction.put(Tree::MAIN, key(number), [7; 30])))?;
+        }
+        world.drive_op(transaction.commit_with(durability))
+    };
+    // The second commit begins a log.
+    let mut versions = vec![commit(Durability::Sync, 1)?, commit(Durability::Relaxed, 1)?];
+    if database.metrics().log.is_none() {
+        return Err(Stop::Failed("a log that could not be made".into()));
+    }
+    versions.extend([commit(Durability::Relaxed, 2)?, commit(Durability::Relaxed, 0)?]);
+    versions.push(retry(again, || world.drive_op(database.sync()))?);
+    versions.push(retry(again, || world.drive_op(database.sync()))?);
+    // One that changes nothing waits for what it began on.
+    versions.extend([commit(Durability::Relaxed, 1)?, commit(Durability::Sync, 0)?]);
+    Ok(format!("{versions:?}"))
 }

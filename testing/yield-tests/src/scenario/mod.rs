@@ -56,6 +56,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "an open", run: reopen, spares_reads: false },
     Scenario { name: "a log", run: logs::log, spares_reads: true },
     Scenario { name: "batches side by side", run: logs::batches, spares_reads: true },
+    Scenario { name: "relaxed commits", run: logs::relaxed, spares_reads: true },
     Scenario { name: "the door", run: door, spares_reads: true },
 ];
 

@@ -74,7 +74,8 @@ pub fn batch(world: &World, _again: bool) -> Result<String, Stop> {
     batch.delete(Tree::MAIN, key(78));
     batch.delete_range(Tree::MAIN, KeyRange::all().from(key(100)).to(key(150)));
     batch.put(Tree::MAIN, key(120), "stays");
-    let version = world.drive(write::write(&batch, world.pager.clone()))?;
+    let sync = yieldb_pager::Durability::Sync;
+    let version = world.drive(write::write(&batch, sync, world.pager.clone()))?;
     Ok(format!("version {version}"))
 }
 
