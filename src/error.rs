@@ -58,8 +58,8 @@ pub enum ErrorKind {
     Locked,
     /// The operating system refused or failed: no such file, no permission, an I/O error.
     System,
-    /// There is no room on the medium, or no quota: what was to be stored is not, and all else is as
-    /// before. Reads go on, and so do commits once there is room.
+    /// There is no room on the medium, or no quota: what was to be stored is not, and all else is
+    /// as before. Reads go on, and so do commits once there is room.
     NoSpace,
     /// The file is not a yieldb file, or one of a format that this version does not read.
     Foreign,

@@ -56,7 +56,7 @@ pub use yieldb_btree::{
     Recovery, RecoveryProgress, Report, Savepoint, Value,
 };
 pub use yieldb_btree::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};
-pub use yieldb_core::{Completion, Create, IOCompletions, IOResult};
+pub use yieldb_core::{Completion, Create, DurableWrites, IOCompletions, IOResult, SyncMethod};
 pub use yieldb_io_backends::{Backend, Choice, MemoryDisk};
 pub use yieldb_pager::cache::CacheStats;
 pub use yieldb_pager::log::writer::{LogLimits, LogStats};

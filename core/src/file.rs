@@ -1,6 +1,7 @@
 //! An open file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Completion, Result};
 
@@ -11,6 +12,24 @@ pub enum LockKind {
     Shared,
     /// One may hold it, as long as nobody holds any.
     Exclusive,
+}
+
+/// How a durable write is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMethod {
+    /// As one request that is durable when it ends: `RWF_DSYNC`.
+    DurableWrite,
+    /// As a write, and then a sync of the file: `fdatasync`.
+    WriteAndSync,
+}
+
+/// What is known of the durable writes of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurableWrites {
+    /// How they are made.
+    pub method: SyncMethod,
+    /// How long they took in the median, in the two ways in their order, once that was measured.
+    pub medians: Option<(Duration, Duration)>,
 }
 
 /// An open file: a source and target of I/O that is submitted and finished later.
@@ -68,6 +87,11 @@ pub trait File: Send + Sync {
     /// The directory that has the file's entry, where symbolic links of its path lead: the one to
     /// be synced when the file was created. Answers at once.
     fn directory(&self) -> PathBuf;
+
+    /// How durable writes are made; `None` where there is only one way.
+    fn durable_writes(&self) -> Option<DurableWrites> {
+        None
+    }
 
     /// The path that the file was opened by, with symbolic links followed: what other files that
     /// belong to it are named after. Answers at once.

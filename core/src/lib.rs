@@ -40,7 +40,7 @@ pub use completion::{Canceller, Completion, CompletionKind, Sink, WeakCompletion
 pub use completion_group::{AnyCompletion, CompletionGroup};
 pub use driver::Driver;
 pub use error::{Error, IoError, Operation, Result};
-pub use file::{File, LockKind};
+pub use file::{DurableWrites, File, LockKind, SyncMethod};
 pub use io::{Create, IO, OpenOptions};
 pub use io_result::{IOCompletions, IOResult};
 #[doc(hidden)]

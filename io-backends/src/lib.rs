@@ -12,6 +12,7 @@ mod os_file;
 pub mod pread;
 mod queued_file;
 mod request;
+mod sync_method;
 pub mod transfer;
 #[cfg(target_os = "linux")]
 pub mod uring;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
-use yieldb_core::{Create, LockKind, OpenOptions};
+use yieldb_core::{Create, LockKind, OpenOptions, SyncMethod};
 
 use crate::request::{Directory, Medium, Raw};
+use crate::sync_method::MethodChoice;
 
 /// A file of the operating system.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(crate) struct OsFile {
     file: fs::File,
     path: Arc<Path>,
     direct: bool,
+    methods: MethodChoice,
     /// The process that opened it.
     process: u32,
 }
@@ -26,7 +28,7 @@ impl OsFile {
     /// A file that was opened, past the operating system's cache or not.
     ///
     /// Directories, pipes, sockets and devices are refused: they do not hold what was written.
-    pub fn new(file: fs::File, path: &Path, direct: bool) -> Raw<OsFile> {
+    pub fn new(file: fs::File, path: &Path, direct: bool, usual: SyncMethod) -> Raw<OsFile> {
         let metadata = file.metadata().map_err(errno)?;
         if metadata.is_dir() {
             return Err(libc::EISDIR);
@@ -34,7 +36,9 @@ impl OsFile {
         if !metadata.is_file() {
             return Err(libc::ENOTSUP);
         }
-        Ok(OsFile { file, path: Arc::from(path), direct, process: std::process::id() })
+        let methods = MethodChoice::new(usual);
+        let process = std::process::id();
+        Ok(OsFile { file, path: Arc::from(path), direct, methods, process })
     }
 
     /// The file's descriptor.
@@ -75,6 +79,25 @@ impl Medium for OsFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Raw<usize> {
         self.file.write_at(bytes, offset).map_err(errno)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_durably_at(&self, offset: u64, bytes: &[u8]) -> Raw<usize> {
+        let flags = rustix::io::ReadWriteFlags::DSYNC;
+        let written = rustix::io::pwritev2(&self.file, &[io::IoSlice::new(bytes)], offset, flags);
+        match written.map_err(rustix::io::Errno::raw_os_error) {
+            // A file system, or a sandbox, that does not know it.
+            Err(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL) => {
+                let len = self.write_at(offset, bytes)?;
+                self.sync()?;
+                Ok(len)
+            }
+            other => other,
+        }
+    }
+
+    fn methods(&self) -> Option<&MethodChoice> {
+        cfg!(target_os = "linux").then_some(&self.methods)
     }
 
     fn sync(&self) -> Raw<()> {
@@ -123,7 +146,7 @@ impl Directory for OsDirectory {
             Err(libc::EINVAL) if options.direct => (open(path, options, false)?, false),
             result => (result?, options.direct),
         };
-        Ok(Arc::new(OsFile::new(file, path, direct)?))
+        Ok(Arc::new(OsFile::new(file, path, direct, SyncMethod::WriteAndSync)?))
     }
 
     fn remove(&self, path: &Path) -> Raw<()> {

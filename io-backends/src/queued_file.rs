@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use yieldb_core::{Completion, File, LockKind, Operation, Result};
+use yieldb_core::{Completion, DurableWrites, File, LockKind, Operation, Result};
 
 use crate::request::{Medium, Work, failure};
+use crate::sync_method::MethodChoice;
 
 /// Takes requests, to perform them at once or later.
 pub(crate) trait Submit: Send + Sync {
@@ -66,6 +67,10 @@ impl<B: Submit> File for QueuedFile<B> {
 
     fn directory(&self) -> PathBuf {
         self.medium.directory()
+    }
+
+    fn durable_writes(&self) -> Option<DurableWrites> {
+        self.medium.methods().map(MethodChoice::known)
     }
 
     fn resolved_path(&self) -> PathBuf {

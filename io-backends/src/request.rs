@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use yieldb_core::{
     Buffers, Completion, Error, File, IoError, LockKind, OpenOptions, Operation, SharedBuffers,
+    SyncMethod,
 };
 
+use crate::sync_method::MethodChoice;
 use crate::transfer::{After, MAX_RETRIES, RawHook, Transfer, TransferKind};
 
 /// A result of the operating system: an error is its number.
@@ -20,6 +22,18 @@ pub(crate) trait Medium: Send + Sync {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Raw<usize>;
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Raw<usize>;
     fn sync(&self) -> Raw<()>;
+
+    /// The same as [`Medium::write_at`], and the bytes are durable; only where there are
+    /// [`Medium::methods`].
+    fn write_durably_at(&self, _offset: u64, _bytes: &[u8]) -> Raw<usize> {
+        Err(libc::ENOTSUP)
+    }
+
+    /// How durable writes are made, if there is more than a write and a sync.
+    fn methods(&self) -> Option<&MethodChoice> {
+        None
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> Raw<()>;
     fn truncate(&self, len: u64) -> Raw<()>;
     fn size(&self) -> Raw<u64>;
@@ -146,18 +160,30 @@ impl Performer {
         let buffers: SharedBuffers = completion.take_shared_buffers();
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         let transfer = Transfer::new(TransferKind::Write, len, medium.is_direct());
+        let methods = medium.methods().filter(|_| durable);
+        let attempt = methods.map(MethodChoice::begin);
+        let is_durable = attempt.is_some_and(|attempt| attempt.method == SyncMethod::DurableWrite);
         let moved = self.transfer(medium, offset, transfer, |at| {
             let (index, start) = place(buffers.iter().map(|buffer| buffer.len()), at);
-            medium.write_at(offset + at as u64, &buffers[index][start..])
+            let (offset, bytes) = (offset + at as u64, &buffers[index][start..]);
+            match is_durable {
+                true => medium.write_durably_at(offset, bytes),
+                false => medium.write_at(offset, bytes),
+            }
         });
         drop(buffers);
         let moved = match moved {
-            Ok(len) if durable => match self.hooked(Operation::Sync, || medium.sync()) {
+            Ok(len) if durable && !is_durable => match self
+                .hooked(Operation::Sync, || medium.sync())
+            {
                 Ok(()) => Ok(len),
                 Err(errno) => Err(failure(Operation::Sync, medium.path(), offset, len, len, errno)),
             },
             other => other,
         };
+        if let (Some(methods), Some(attempt), Ok(_)) = (methods, attempt, &moved) {
+            methods.end(attempt);
+        }
         match moved {
             Ok(len) => completion.succeed(len),
             Err(error) => completion.fail(error),

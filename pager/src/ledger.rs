@@ -54,8 +54,8 @@ pub(crate) struct Ledger {
     dirty: Dirty,
     /// The versions that are acknowledged as soon as those before them are, the oldest first.
     relaxed: VecDeque<u64>,
-    /// Who waits until a version is acknowledged and not until it is durable: with a relaxed commit,
-    /// or with none of his own.
+    /// Who waits until a version is acknowledged, and not until it is durable: with a relaxed
+    /// commit, or with none of his own.
     awaiting: Vec<(u64, Arc<Ticket>)>,
     /// The newest applied version's pages, until the cache has them.
     settling: Option<Settling>,

@@ -2,10 +2,13 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use rustyline::error::ReadlineError;
 use serde_json::{Map, Value, json};
-use yieldb::{Create, Database, Durability, KeyRange, Savepoint, Snapshot, Tree, WriteTransaction};
+use yieldb::{
+    Create, Database, Durability, KeyRange, Savepoint, Snapshot, SyncMethod, Tree, WriteTransaction,
+};
 
 use super::{close, open, options, trees};
 use crate::args::Global;
@@ -413,20 +416,24 @@ impl Shell {
     fn stats(&self) -> Answer {
         let info = self.database.info();
         let cache = self.database.cache_stats();
+        let writes = self.database.metrics().log.and_then(|log| log.durable_writes);
+        let method = writes.map(|writes| (method_name(writes.method), writes.medians));
         let fields = json!({
             "entries": info.entries, "trees": info.trees, "pages": info.space.pages,
             "used_pages": info.space.used, "cache_pages": cache.frames,
             "resident_pages": cache.resident, "reads": cache.reads,
+            "sync_method": method.map(|(name, _)| name),
         });
         let shown = format!(
-            "{} entries in {} trees; {} pages, {} used; {} of {} cached, {} reads",
+            "{} entries in {} trees; {} pages, {} used; {} of {} cached, {} reads{}",
             info.entries,
             info.trees,
             info.space.pages,
             info.space.used,
             cache.resident,
             cache.frames,
-            cache.reads
+            cache.reads,
+            method.map_or_else(String::new, said_of_method),
         );
         Answer::new(fields, shown)
     }
@@ -458,6 +465,24 @@ impl Shell {
 
 fn unreadable(error: io::Error) -> CliError {
     CliError::new(SYSTEM, format!("standard input: {error}"))
+}
+
+/// How commits are made durable, in a word.
+fn method_name(method: SyncMethod) -> &'static str {
+    match method {
+        SyncMethod::DurableWrite => "dsync",
+        SyncMethod::WriteAndSync => "fdatasync",
+    }
+}
+
+fn said_of_method((name, medians): (&str, Option<(Duration, Duration)>)) -> String {
+    match medians {
+        None => format!("; log synced by {name}"),
+        Some((write, sync)) => {
+            let (write, sync) = (write.as_micros(), sync.as_micros());
+            format!("; log synced by {name}: dsync takes {write} us, fdatasync {sync} us")
+        }
+    }
 }
 
 fn no_transaction() -> CliError {

@@ -6,6 +6,9 @@
 //!                    '-----------------------------------------------------------------'
 //! ```
 //!
+//! A durable write is one request that the kernel makes durable, or goes on as a sync when all is
+//! moved: which is quicker is [found out](crate::sync_method).
+//!
 //! A request owns everything that the kernel reads or writes on its behalf (buffers, paths, the
 //! file) until the kernel is done with it, whoever has stopped waiting.
 
@@ -17,11 +20,12 @@ use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 use yieldb_core::{
-    Buffers, Completion, Create, Error, File, OpenOptions, Operation, SharedBuffers,
+    Buffers, Completion, Create, Error, File, OpenOptions, Operation, SharedBuffers, SyncMethod,
 };
 
 use crate::os_file::OsFile;
 use crate::request::{Medium, failure, finish_read, operation_of, place};
+use crate::sync_method::{Attempt, MethodChoice};
 use crate::transfer::{After, MAX_RETRIES, Transfer, TransferKind};
 
 /// The most buffers that one system call takes.
@@ -80,7 +84,10 @@ pub(super) enum Work {
 pub(super) struct Move {
     file: Arc<OsFile>,
     offset: u64,
-    durable: bool,
+    /// How it is made durable, if it is.
+    durable: Option<Attempt>,
+    /// Are all bytes written, and is the file being synced?
+    is_syncing: bool,
     transfer: Transfer,
     buffers: Memory,
 }
@@ -159,7 +166,8 @@ impl InFlight {
             }
         };
         let transfer = Transfer::new(kind, len, file.is_direct());
-        let work = Move { file, offset, durable, transfer, buffers };
+        let durable = file.methods().filter(|_| durable).map(MethodChoice::begin);
+        let work = Move { file, offset, durable, is_syncing: false, transfer, buffers };
         InFlight::new(Work::Move(work), completion)
     }
 
@@ -211,6 +219,7 @@ impl InFlight {
     /// What the request is called, and where it stands, for the hook.
     pub fn describe(&self) -> (Operation, u64, usize) {
         match &self.work {
+            Work::Move(work) if work.is_syncing => (Operation::Sync, 0, 0),
             Work::Move(work) => {
                 let done = work.transfer.done();
                 let operation = operation_of(work.transfer.kind());
@@ -230,9 +239,12 @@ impl InFlight {
 
     /// Takes the kernel's result.
     pub fn after(mut self, result: i32) -> Next {
-        if let Work::Move(work) = &mut self.work {
+        if let Work::Move(work) = &mut self.work
+            && !work.is_syncing
+        {
             return match work.transfer.after(result, self.cancelled) {
                 After::Continue => Next::Again(self),
+                After::Finished(_) if work.begin_sync() => Next::Again(self),
                 After::Finished(len) => self.over(Ok(len)),
                 After::Failed(errno) => self.over(Err(errno)),
             };
@@ -250,6 +262,10 @@ impl InFlight {
             && let Err(errno) = file.truncate(*len)
         {
             return self.over(Err(errno));
+        }
+        if let Work::Move(work) = &self.work {
+            let len = work.transfer.len();
+            return self.over(Ok(len));
         }
         let InFlight { completion, work, cancelled, retries } = self;
         match work {
@@ -294,7 +310,10 @@ impl InFlight {
         let cancelled = cancelled && result == Err(libc::ECANCELED);
         let (path, offset, len, done, buffers) = match work {
             Work::Move(work) => {
-                let Move { file, offset, transfer, buffers, .. } = work;
+                let Move { file, offset, durable, transfer, buffers, .. } = work;
+                if let (Some(attempt), Some(methods), Ok(_)) = (durable, file.methods(), &result) {
+                    methods.end(attempt);
+                }
                 let buffers = match buffers {
                     Memory::Read(buffers) => Some(buffers),
                     Memory::Write(_) => None,
@@ -347,11 +366,24 @@ impl Over {
 }
 
 impl Move {
+    /// All bytes are written: is the file to be synced then?
+    fn begin_sync(&mut self) -> bool {
+        let is_wanted = |attempt: Attempt| attempt.method == SyncMethod::WriteAndSync;
+        self.is_syncing = self.durable.is_some_and(is_wanted);
+        self.is_syncing
+    }
+
     fn entry(&mut self, iovecs: &mut Vec<Iovec>) -> squeue::Entry {
+        if self.is_syncing {
+            return data_sync(self.file.raw_fd());
+        }
         let file = types::Fd(self.file.raw_fd());
         let done = self.transfer.done();
         let offset = self.offset + done as u64;
-        let flags = if self.durable { libc::RWF_DSYNC } else { 0 };
+        let flags = match self.durable {
+            Some(Attempt { method: SyncMethod::DurableWrite, .. }) => libc::RWF_DSYNC,
+            Some(_) | None => 0,
+        };
         iovecs.clear();
         match &mut self.buffers {
             Memory::Read(buffers) if buffers.len() == 1 => {
@@ -418,7 +450,8 @@ fn open_flags(options: OpenOptions, direct: bool) -> i32 {
 
 /// What an open comes to, once there is a descriptor.
 fn opened(descriptor: OwnedFd, path: &Path, direct: bool) -> End {
-    match OsFile::new(std::fs::File::from(descriptor), path, direct) {
+    let file = std::fs::File::from(descriptor);
+    match OsFile::new(file, path, direct, SyncMethod::DurableWrite) {
         Ok(file) => End::Opened(Arc::new(file)),
         Err(errno) => End::Failed(failure(Operation::Open, path, 0, 0, 0, errno).into()),
     }

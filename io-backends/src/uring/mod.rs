@@ -25,13 +25,14 @@ use smallvec::SmallVec;
 use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use yieldb_core::{
-    Canceller, Clock, Completion, Driver, File, ForkMark, IO, LockKind, MonotonicClock,
-    OpenOptions, Operation, Result,
+    Canceller, Clock, Completion, Driver, DurableWrites, File, ForkMark, IO, LockKind,
+    MonotonicClock, OpenOptions, Operation, Result,
 };
 
 use crate::Backend;
 use crate::os_file::{OsFile, random};
 use crate::request::{Medium, failure};
+use crate::sync_method::MethodChoice;
 use crate::transfer::{RawHook, TransferKind};
 use in_flight::{InFlight, Iovec, Name, Next, Over, Work};
 use lead::{Kernel, Lead};
@@ -527,6 +528,10 @@ impl File for UringFile {
 
     fn is_direct(&self) -> bool {
         self.file.is_direct()
+    }
+
+    fn durable_writes(&self) -> Option<DurableWrites> {
+        self.file.methods().map(MethodChoice::known)
     }
 
     fn path(&self) -> &Path {

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use rstest::rstest;
 use rstest_reuse::apply;
-use yieldb_core::{BufferPool, Buffers, Completion, Create, Error, OpenOptions, Operation};
+use yieldb_core::{
+    BufferPool, Buffers, Completion, Create, Error, OpenOptions, Operation, SyncMethod,
+};
 use yieldb_io_backends::RawHook;
 
 use crate::{BLOCK, Bench, Kind, backends, errno_of, expected, options};
@@ -221,4 +223,64 @@ fn where_the_cache_cannot_be_passed_by_it_is_used(#[case] kind: Kind) {
     let file = bench.open_with(Path::new("/proc/version"), how).unwrap();
     assert!(!file.is_direct());
     assert!(bench.read(&*file, 0, 1).unwrap().starts_with(b"Linux"));
+}
+
+/// Counts syncs, and fails them when it is told to.
+#[derive(Default)]
+struct Syncs {
+    count: AtomicU32,
+    fail: AtomicBool,
+}
+
+impl RawHook for Syncs {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+        if operation != Operation::Sync {
+            return result;
+        }
+        self.count.fetch_add(1, Ordering::SeqCst);
+        if self.fail.load(Ordering::SeqCst) { -libc::EIO } else { result }
+    }
+}
+
+#[rstest]
+#[case(Kind::Uring)]
+#[case(Kind::Pread)]
+fn durable_writes_are_made_in_both_ways_until_the_quicker_one_is_known(#[case] kind: Kind) {
+    let syncs = Arc::new(Syncs::default());
+    let Some(bench) = Bench::with_hook(kind, syncs.clone()) else { return };
+    let file = bench.open("file");
+    let write = |number: u8| {
+        let completion = Completion::write(bench.blocks(&[number, number + 1]));
+        file.write(u64::from(number) * BLOCK as u64, true, completion.clone());
+        bench.wait(&completion)
+    };
+    let usual = file.durable_writes().expect("there are two ways");
+    assert_eq!(usual.medians, None);
+    let mut number = 0;
+    let known = loop {
+        assert_eq!(write(number).unwrap(), 2 * BLOCK);
+        number += 1;
+        match file.durable_writes().unwrap() {
+            writes if writes.medians.is_some() => break writes,
+            writes => assert_eq!((writes, number < 100), (usual, true)),
+        }
+    };
+    let expected: Vec<u8> = (0..number).chain([number]).collect();
+    let found = bench.read(&*file, 0, expected.len()).unwrap();
+    assert_eq!(found, self::expected(&expected));
+    // Both ways were tried as often.
+    let count = syncs.count.load(Ordering::SeqCst);
+    let others = if usual.method == SyncMethod::WriteAndSync { number - 16 } else { 16 };
+    assert_eq!(count, u32::from(others), "of {number}");
+    // A sync that fails fails the write.
+    syncs.fail.store(true, Ordering::SeqCst);
+    let result = write(0);
+    match known.method {
+        SyncMethod::DurableWrite => assert!(result.is_ok()),
+        SyncMethod::WriteAndSync => {
+            let Err(Error::Io(error)) = result else { panic!("{result:?}") };
+            assert_eq!((error.operation, error.errno), (Operation::Sync, libc::EIO));
+        }
+    }
+    assert_eq!(bench.pool.free_count(), 64);
 }

@@ -16,7 +16,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use yieldb_core::{Completion, Error as IoFailure, StateMachine, is_planted, reached};
+use yieldb_core::{
+    Completion, DurableWrites, Error as IoFailure, StateMachine, is_planted, reached,
+};
 
 pub use super::limits::LogLimits;
 
@@ -69,6 +71,9 @@ pub struct LogStats {
     pub commits: u64,
     /// How many bytes they had.
     pub bytes_written: u64,
+    /// How groups are made durable: found out from those that were; `None` where there is only one
+    /// way.
+    pub durable_writes: Option<DurableWrites>,
 }
 
 /// A file that was made for a log.
@@ -200,6 +205,7 @@ impl LogWriter {
             len: log.ring.ring_blocks() * BLOCK_LEN as u64,
             used: log.ring.used_blocks() * BLOCK_LEN as u64,
             position: log.ring.head().position,
+            durable_writes: log.file.0.durable_writes(),
             ..log.stats
         })
     }

@@ -20,7 +20,7 @@ use crate::{Error, Pager, Result};
 ///
 /// ```text
 ///   begin -> Open --> Opening --> Emptying --> Filling --> Syncing --> SyncingDirectory --> done
-///                                                 '-----------'---------------'--> GivingUp --> failed
+///                                               '-----------'------------'--> GivingUp -> failed
 /// ```
 ///
 /// A file that an earlier log has left is emptied first: nothing of it can come back. One that

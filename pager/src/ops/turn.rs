@@ -121,8 +121,8 @@ impl Machines {
         }
     }
 
-    /// Those who wait for the room that a checkpoint makes are told if it does not; and to ask again
-    /// if they came when it was all but over, and did not get another one.
+    /// Those who wait for the room that a checkpoint makes are told if it does not; and to ask
+    /// again if they came when it was all but over, and did not get another one.
     fn after_checkpoint(&self, pager: &Pager, is_version: bool, result: &Result<u64>) {
         if is_version {
             self.is_catching_up.store(false, Ordering::SeqCst);

@@ -84,11 +84,8 @@ impl<'r> Session<'r> {
         self.host.doing.set(Doing::Closing);
         let closed = self.database.close().await;
         self.tolerance.ok(closed)?;
-        {
-            let mut history = self.history.borrow_mut();
-            let newest = history.acknowledged();
-            history.make_durable(newest);
-        }
+        let newest = self.history.borrow().acknowledged();
+        self.history.borrow_mut().make_durable(newest);
         for (snapshot, state) in self.held {
             self.tolerance.ok(compare(&snapshot, &state, false).await)?;
         }

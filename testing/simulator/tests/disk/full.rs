@@ -76,7 +76,7 @@ fn with_free_pages(computer: &Computer) -> (Database, u32, u32) {
     }
     transaction.commit().wait().unwrap();
     let mut transaction = database.begin().wait().unwrap();
-    let range = KeyRange::all().to(&300_u32.to_be_bytes());
+    let range = KeyRange::all().to(300_u32.to_be_bytes());
     transaction.delete_range(MAIN, range).wait().unwrap();
     transaction.commit().wait().unwrap();
     (database, 300, 400)
