@@ -52,6 +52,8 @@ named! {
         LogEnded = "log-ended",
         /// A commit waited for room in the log.
         LogFull = "log-full",
+        /// A log that no superblock spoke of was removed.
+        LeftLogRemoved = "left-log-removed",
         /// The log's file became longer.
         LogGrown = "log-grown",
         /// The log went on at its beginning.

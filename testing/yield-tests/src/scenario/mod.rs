@@ -55,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "statistics", run: stats, spares_reads: false },
     Scenario { name: "an open", run: reopen, spares_reads: false },
     Scenario { name: "a log", run: logs::log, spares_reads: true },
+    Scenario { name: "a log that is left", run: logs::left, spares_reads: true },
     Scenario { name: "the door", run: door, spares_reads: true },
 ];
 
