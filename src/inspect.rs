@@ -29,7 +29,9 @@ use yieldb_pager::superblock::{
 };
 use yieldb_pager::{Error as PagerError, PageSize};
 
-pub use log::{GroupHeader, LogDamage, LogSummary, Place, RawGroup, RawGroups, RawLog, TreeChange};
+pub use log::{
+    GroupHeader, LeftLog, LogDamage, LogSummary, Place, RawGroup, RawGroups, RawLog, TreeChange,
+};
 pub use yieldb_btree::inspect::{Body, Content, Explained, Field, FieldValue, Kind, Slot, explain};
 pub use yieldb_btree::node::LargeValue;
 pub use yieldb_btree::record::Changes;
@@ -149,6 +151,21 @@ impl RawFile {
         match &self.superblock {
             Ok(superblock) => RawLog::open(&self.path, superblock, self.log_path()),
             Err(error) => Err(refused(&self.path, error.clone().into())),
+        }
+    }
+
+    /// The file that has the log's name although the superblock speaks of no log; `None` if there
+    /// is none, or a log is in use. Cost: a piece of the file; all of it if it has zeros only.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn left_log(&self) -> Result<Option<LeftLog>> {
+        match &self.superblock {
+            Ok(superblock) if superblock.log.is_none() => {
+                LeftLog::find(&self.log_path(), superblock.database_id)
+            }
+            Ok(_) | Err(_) => Ok(None),
         }
     }
 

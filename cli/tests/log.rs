@@ -489,3 +489,64 @@ fn a_log_that_may_not_be_written_is_read_in_memory() {
         }
     }
 }
+
+#[test]
+fn a_log_that_is_left_is_told_of_and_removed() {
+    let place = Place::new();
+    make(&place, 5);
+    let log = std::fs::read(place.path("some.db-log")).unwrap();
+    assert_eq!(place.ok("count some.db"), "5\n");
+    assert_eq!(names(&place), ["some.db"]);
+    assert!(place.ok("info some.db").contains("log             none\n"));
+    let torn = [&log[..512], &[0; 8192]].concat();
+    for left in [log, torn, vec![0; 3 << 20], Vec::new()] {
+        std::fs::write(place.path("some.db-log"), &left).unwrap();
+        let before = files(&place);
+        let info = place.ok("info some.db");
+        let says = format!("none; a log of {} bytes is left that is not in use", left.len());
+        assert!(info.contains(&says), "{info}");
+        let info = parse(&place.ok("info some.db --json"));
+        assert_eq!(info["left_log"], serde_json::json!({"bytes": left.len(), "ours": true}));
+        assert!(place.ok("check some.db").contains("the next command that writes removes it\n"));
+        let check = parse(&place.ok("check some.db --json"));
+        assert!(check["notes"][0]["what"].as_str().unwrap().contains("is left"), "{check}");
+        assert_eq!(place.ok("count some.db"), "5\n");
+        assert!(files(&place) == before, "a command that reads has changed something");
+        place.ok("put some.db another value");
+        assert_eq!(names(&place), ["some.db"]);
+        place.ok("delete some.db another");
+    }
+}
+
+#[test]
+fn a_file_of_somebody_else_in_the_place_of_a_log_stays() {
+    let place = Place::new();
+    let other = Place::new();
+    make(&other, 5);
+    let log = std::fs::read(other.path("some.db-log")).unwrap();
+    place.ok("create some.db");
+    for foreign in [log, b"notes".to_vec(), [&[0; 1 << 20], &b"x"[..]].concat()] {
+        std::fs::write(place.path("some.db-log"), &foreign).unwrap();
+        // Each of them is durable without a log.
+        let database = options().open(place.path("some.db")).wait().unwrap();
+        for number in 0..5 {
+            put(&database, &format!("key {number}"), b"value");
+        }
+        assert!(database.metrics().log.is_none());
+        drop(database);
+        assert_eq!(std::fs::read(place.path("some.db-log")).unwrap(), foreign);
+        assert_eq!(place.ok("count some.db"), "5\n");
+        place.ok("put some.db a b");
+        place.ok("delete some.db a");
+        let info = place.ok("info some.db");
+        assert!(info.contains("that is not ours is in the place of a log"), "{info}");
+        let check = place.ok("check some.db");
+        assert!(check.contains("not ours") && check.ends_with("no damage\n"), "{check}");
+        assert_eq!(std::fs::read(place.path("some.db-log")).unwrap(), foreign);
+    }
+    std::fs::remove_file(place.path("some.db-log")).unwrap();
+    std::fs::create_dir(place.path("some.db-log")).unwrap();
+    place.ok("put some.db a b");
+    assert!(place.ok("info some.db").contains("not ours"));
+    assert!(place.path("some.db-log").is_dir());
+}

@@ -9,6 +9,7 @@ use yieldb_btree::record::Changes;
 use yieldb_core::Operation;
 use yieldb_pager::log::group::{Group, Kind as GroupKind};
 use yieldb_pager::log::header::{check_end, check_header};
+use yieldb_pager::log::remains::{Remains, Verdict};
 use yieldb_pager::log::scan::{End, Scan, Start};
 use yieldb_pager::log::{BLOCK_LEN, file_offset, ring_blocks};
 use yieldb_pager::superblock::{OpenError, Superblock};
@@ -111,6 +112,46 @@ pub struct RawGroup {
 pub struct RawGroups<'l> {
     log: &'l RawLog<'l>,
     scan: Box<Scan>,
+}
+
+/// A file that has the log's name, and that no superblock speaks of: from
+/// [`RawFile::left_log`](super::RawFile::left_log).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftLog {
+    /// Its length in bytes; 0 if it cannot be opened.
+    pub file_bytes: u64,
+    /// Is it what a log of the database has left? Then opening the database for writing removes it.
+    /// What is not stays as it is, and as long as it does, the database has no log.
+    pub is_ours: bool,
+}
+
+impl LeftLog {
+    pub(super) fn find(path: &Path, database_id: [u8; 16]) -> Result<Option<LeftLog>> {
+        let mut options = fs::OpenOptions::new();
+        // Not to wait for the other end of a named pipe.
+        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = match options.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // Nobody can do anything with it.
+            Err(_) => return Ok(Some(LeftLog { file_bytes: 0, is_ours: false })),
+        };
+        let metadata = file.metadata();
+        let metadata = metadata.map_err(|error| failed(path, Operation::Size, 0, 0, &error))?;
+        let file_bytes = metadata.len();
+        if !metadata.is_file() {
+            return Ok(Some(LeftLog { file_bytes, is_ours: false }));
+        }
+        let mut remains = Remains::new(database_id, file_bytes);
+        let mut verdict = remains.first();
+        while let Verdict::Look { offset, len } = verdict {
+            let mut bytes = vec![0; len];
+            let read = read_at(&file, path, offset, &mut bytes)?;
+            verdict = remains.look(&bytes[..read]);
+        }
+        Ok(Some(LeftLog { file_bytes, is_ours: verdict == Verdict::Ours }))
+    }
 }
 
 impl<'f> RawLog<'f> {

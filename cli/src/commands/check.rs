@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use yieldb::inspect::{LogSummary, RawFile};
+use yieldb::inspect::{LeftLog, LogSummary, RawFile};
 use yieldb::{Damage, Database, ErrorKind, Report};
 
-use super::{open, open_as_it_is, options, output, patiently, print_json};
+use super::{left_log, open, open_as_it_is, options, output, patiently, print_json};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, DAMAGED};
 use crate::progress::{Unit, bar};
@@ -25,6 +25,8 @@ struct Findings {
     unchecked: Option<&'static str>,
     /// Damaged slots of the superblock: one that is good is enough, and loses nothing.
     slots: Vec<(u64, String)>,
+    /// What has the log's name, and is not in use.
+    left: Option<LeftLog>,
 }
 
 /// Reads every page and lists all damage.
@@ -45,6 +47,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         replay,
         unchecked: None,
         slots: raw.damaged_slots()?,
+        left: raw.left_log()?,
     };
     drop(database);
     findings.add_what_both_come_to(global, file)?;
@@ -115,7 +118,8 @@ impl Findings {
         let damages: Vec<Value> = of_pages.chain(of_log).chain(of_replay).collect();
         let notes = self.slots.iter().map(|(page, what)| json!({"page": page, "what": what}));
         let unchecked = self.unchecked.iter().map(|what| json!({"what": unchecked(what)}));
-        let notes: Vec<Value> = notes.chain(unchecked).collect();
+        let left = self.left.map(|left| json!({"what": left_log(left)}));
+        let notes: Vec<Value> = notes.chain(unchecked).chain(left).collect();
         let log = self.log.as_ref().map(|log| {
             json!({
                 "groups": log.groups, "commits": log.commits, "new_commits": log.new_commits,
@@ -146,6 +150,9 @@ impl Findings {
         }
         for (page, what) in &self.slots {
             writeln!(out, "page {page}: {what}; the other slot does, and nothing is lost")?;
+        }
+        if let Some(left) = self.left {
+            writeln!(out, "{}", left_log(left))?;
         }
         if let Some(why) = self.unchecked {
             writeln!(out, "{}", unchecked(why))?;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use yieldb::inspect::{LogSummary, Place, RawFile, RawLog};
+use yieldb::inspect::{LeftLog, LogSummary, Place, RawFile, RawLog};
 use yieldb::{ErrorKind, Info};
 
-use super::{open, open_as_it_is, options, patiently, print_json, print_line};
+use super::{left_log, open, open_as_it_is, options, patiently, print_json, print_line};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, DAMAGED};
 use crate::escape::Text;
@@ -29,10 +29,11 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         }
     };
     let log = log.as_ref().zip(summary.as_ref());
+    let left = raw.left_log()?;
     if global.json {
-        print_json(&as_json(&info, log, is_whole))?;
+        print_json(&as_json(&info, log, left, is_whole))?;
     } else {
-        print_line(as_text(&info, log, is_whole))?;
+        print_line(as_text(&info, log, left, is_whole))?;
     }
     match damage {
         None => Ok(()),
@@ -47,7 +48,12 @@ fn hex(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&Text::Hex.encode(bytes)).into_owned()
 }
 
-fn as_json(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool) -> Value {
+fn as_json(
+    info: &Info,
+    log: Option<(&RawLog<'_>, &LogSummary)>,
+    left: Option<LeftLog>,
+    is_whole: bool,
+) -> Value {
     let place = |place: Place| json!({"position": place.position, "offset": place.offset});
     let log = log.map(|(log, summary)| {
         json!({
@@ -78,10 +84,17 @@ fn as_json(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool)
         "driver_reason": info.driver_reason,
         "direct": info.direct,
         "log": log.unwrap_or(Value::Null),
+        "left_log": left.map(|left| json!({"bytes": left.file_bytes, "ours": left.is_ours})),
     })
 }
 
-fn as_text(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool) -> String {
+fn as_text(
+    info: &Info,
+    log: Option<(&RawLog<'_>, &LogSummary)>,
+    left: Option<LeftLog>,
+    is_whole: bool,
+) -> String {
+    let none = || left.map_or("none".to_owned(), |left| format!("none; {}", left_log(left)));
     let direct = if info.direct { "direct I/O" } else { "through the system's cache" };
     let of = if is_whole { "" } else { ", without what only the log has" };
     format!(
@@ -107,7 +120,7 @@ fn as_text(info: &Info, log: Option<(&RawLog<'_>, &LogSummary)>, is_whole: bool)
         info.version,
         info.checkpoint,
         info.session,
-        log.map_or("none".to_owned(), |(log, summary)| log_as_text(log, summary)),
+        log.map_or_else(none, |(log, summary)| log_as_text(log, summary)),
         info.driver,
         info.driver_reason,
     )

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use yieldb::inspect::RawFile;
+use yieldb::inspect::{LeftLog, RawFile};
 use yieldb::ops::Open;
 use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Op, Options};
 
@@ -203,6 +203,15 @@ fn close<T>(database: Database, result: CliResult<T>) -> CliResult<T> {
         CliError { message, ..error }
     })?;
     Ok(value)
+}
+
+/// What is to be said of a file that has the log's name, and is not in use.
+fn left_log(left: LeftLog) -> String {
+    let (bytes, rest) = (left.file_bytes, "the next command that writes removes it");
+    match left.is_ours {
+        true => format!("a log of {bytes} bytes is left that is not in use; {rest}"),
+        false => format!("a file of {bytes} bytes that is not ours is in the place of a log"),
+    }
 }
 
 /// The bytes of an argument.

@@ -70,6 +70,8 @@ named! {
         ChosenNotRewritten = "chosen-not-rewritten",
         /// The file is cut before the slot that it is cut for is durable.
         CutBeforeSlots = "cut-before-slots",
+        /// A log that no slot speaks of is removed while another slot may come back that does.
+        LeftLogBeforeSlots = "left-log-before-slots",
         /// The directory entry of the file is not made durable.
         DirectoryNotSynced = "directory-not-synced",
         /// A reader sees a version that a power cut can still take.

@@ -60,6 +60,8 @@ named! {
         RelaxedWaited = "relaxed-waited",
         /// Relaxed commits were written because somebody asked for it.
         RelaxedSynced = "relaxed-synced",
+        /// A log that no superblock spoke of was removed.
+        LeftLogRemoved = "left-log-removed",
         /// The log's file became longer.
         LogGrown = "log-grown",
         /// The log went on at its beginning.

@@ -23,10 +23,10 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const MAGIC: [u8; 16] = *b"yieldb\x80\r\n\x1a\n\0 log";
 
 const VERSION: usize = 16;
-const DATABASE_ID: usize = 32;
+pub(super) const DATABASE_ID: usize = 32;
 const LOG_ID: usize = 48;
 const FIELDS_END: usize = 64;
-const CHECKSUM: usize = BLOCK_LEN - 4;
+pub(super) const CHECKSUM: usize = BLOCK_LEN - 4;
 
 /// What the first block says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@
 //! | piece | where |
 //! |---|---|
 //! | the file's first block | [`header`] |
+//! | what is left of an earlier log | [`remains`] |
 //! | a group's bytes | [`group`] |
 //! | where the next group goes | [`ring`] |
 //! | which groups follow each other, and whether anything is damaged | [`scan`] |
@@ -34,6 +35,7 @@
 pub mod group;
 pub mod header;
 mod limits;
+pub mod remains;
 pub mod ring;
 pub mod scan;
 #[cfg(test)]

@@ -6,26 +6,32 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, Error as IoFailure, File, OpenOptions, StateMachine,
+    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, OpenOptions, StateMachine,
     StateTransition, Transition, is_planted,
 };
 
 use crate::log::header::FileHeader;
 use crate::log::writer::NewLog;
 use crate::log::{BLOCK_LEN, ring_blocks};
+use crate::ops::left_log::{LookAtLog, look_at_log};
+use crate::superblock::OpenError;
 use crate::{Error, Pager, Result};
 
 /// Makes the file of a log, filled with zeros: to overwrite them needs no change of the file
 /// system's own, which a write into a hole or behind the end does.
 ///
 /// ```text
-///   begin -> Open --> Opening --> Emptying --> Filling --> Syncing --> SyncingDirectory --> done
-///                                               '-----------'------------'--> GivingUp -> failed
+///   begin -> Open --> Opening --> Looking --> Emptying --> Filling --> Syncing --> Syncing-
+///                                    |                        |           |        Directory
+///                                 not ours                    v           v           | '-> done
+///                                                             GivingUp <--'-----------'
+///                                                                '-> failed
 /// ```
 ///
-/// A file that an earlier log has left is emptied first: nothing of it can come back. One that
-/// cannot be filled is emptied again, so that a full disk has that room for pages. An abandoned run
-/// leaves a file that no superblock speaks of, for the next run.
+/// A file that an earlier log has left is emptied first: nothing of it can come back. One that is
+/// somebody else's is an error, and stays as it is. One that cannot be filled is emptied again, so
+/// that a full disk has that room for pages. An abandoned run leaves a file that no superblock
+/// speaks of, for the next run, or for the next open.
 #[derive(Debug)]
 pub struct MakeLog {
     path: PathBuf,
@@ -40,6 +46,8 @@ pub enum State {
     Open,
     /// The file is being made, or opened.
     Opening(Completion),
+    /// Whose it is is being found out, if there was one.
+    Looking(LogFile, StateMachine<LookAtLog>),
     /// What is in it goes.
     Emptying(LogFile, Completion),
     /// Its header and its zeros are written.
@@ -81,10 +89,21 @@ impl StateTransition for MakeLog {
             State::Opening(io) => {
                 io.result().expect("the open is finished")?;
                 let file = LogFile(io.take_file().expect("an open that succeeded has a file"));
-                let io = Completion::truncate();
-                file.0.truncate(0, io.clone());
-                Transition::Wait(State::Emptying(file, io.clone()), io)
+                let looking = look_at_log(file.clone(), pager.superblock().database_id)?;
+                Transition::Next(State::Looking(file, looking))
             }
+            State::Looking(file, mut looking) => match looking.step(&())? {
+                IOResult::IO(io) => Transition::Wait(State::Looking(file, looking), io.into()),
+                IOResult::Done(false) => {
+                    let what = "it has the name of the log";
+                    return Err(OpenError::Foreign { what }.into());
+                }
+                IOResult::Done(true) => {
+                    let io = Completion::truncate();
+                    file.0.truncate(0, io.clone());
+                    Transition::Wait(State::Emptying(file, io.clone()), io)
+                }
+            },
             State::Emptying(file, io) => {
                 io.result().expect("the truncation is finished")?;
                 let mut bytes = BufferPool::new(1, self.len)?.take().expect("it has one");

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod fetch;
 pub mod find_log;
 pub mod grow_log;
+pub mod left_log;
 pub mod make_log;
 pub mod open;
 pub mod read_log;

@@ -15,6 +15,7 @@ use crate::cache::{Cache, CheckPage, FramePool, Joined, PendingRead, check_limit
 use crate::ledger::{Ledger, empty_space};
 use crate::log::writer::{LogLimits, LogWriter};
 use crate::ops::find_log::{FindLog, FoundLog, find_log};
+use crate::ops::left_log::{RemoveLeftLog, remove_left_log};
 use crate::ops::read_log::LogReader;
 use crate::pager::Parts;
 use crate::space::map::MapLoader;
@@ -78,8 +79,13 @@ impl CacheMemory {
 ///                        |  empty    |   | read only                      |  |  v
 ///                        |           v   |                                |  |  WritingSlot, 3x
 ///                        '-----> Growing +--------------------------------'  |  |       | too long
-///                                        |         ,---- read only ---------'  v       v
-///                           done <-- ReadingMap <--+--------------- SyncingDirectory <-Cutting
+///                                        |                                   |  |       v
+///                                        |         ,------ read only --------'  |    Cutting
+///                                        |         |                            v       v
+///                           done <-- ReadingMap <--+---- SyncingDirectory <-----+-------'
+///                                                                ^              | no log in use
+///                                                                |              v
+///                                                                '------- RemovingLeftLog
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
@@ -89,6 +95,8 @@ impl CacheMemory {
 /// file that a crash or a failed transaction left longer than its superblock says is cut, but not
 /// before both slots are durable: the one that was durable until then may refer to what is behind
 /// the end that the other one names.
+///
+/// A log that is left though no slot speaks of it is removed then, for the same reason not earlier.
 ///
 /// A file that is only to be read is not written. Where its slots differ, a commit was cut short,
 /// and the newer slot may be in a cache alone: it is synced, so that nobody reads what a power cut
@@ -123,6 +131,8 @@ pub enum State {
     WritingSlot(Known, Slot, Completion),
     /// What lies behind the last page, and nothing refers to, is cut off.
     Cutting(Known, Completion),
+    /// A log that no slot speaks of goes.
+    RemovingLeftLog(Known, StateMachine<RemoveLeftLog>),
     /// The file's directory entry becomes durable.
     SyncingDirectory(Known, Completion),
     /// A page of the space map is being read.
@@ -229,8 +239,14 @@ impl StateTransition for Open {
             }
             State::Cutting(chosen, io) => {
                 io.result().expect("the truncation is finished")?;
-                self.sync_directory(chosen)
+                self.remove_left_log(chosen)
             }
+            State::RemovingLeftLog(chosen, mut removing) => match removing.step(&())? {
+                IOResult::IO(io) => {
+                    Transition::Wait(State::RemovingLeftLog(chosen, removing), io.into())
+                }
+                IOResult::Done(()) => self.sync_directory(chosen),
+            },
             State::SyncingDirectory(chosen, io) => {
                 io.result().expect("the sync is finished")?;
                 self.begin_map(chosen)?
@@ -357,6 +373,12 @@ impl Open {
         if !self.settings.read_only && is_planted!(CutBeforeSlots) {
             let _cut = truncate(&chosen);
         }
+        if !self.settings.read_only
+            && chosen.superblock.log.is_none()
+            && is_planted!(LeftLogBeforeSlots)
+        {
+            self.io.remove(&chosen.log_path(), Completion::directory());
+        }
         if is_planted!(OpenNotSynced) {
             io.succeed(0);
         } else {
@@ -413,11 +435,21 @@ impl Open {
     /// Cuts off what lies behind the last page, if there is anything.
     fn cut(&self, chosen: Known) -> Result<Transition<Self>> {
         if chosen.file.0.size()? <= chosen.superblock.file_len() {
-            return Ok(self.sync_directory(chosen));
+            return Ok(self.remove_left_log(chosen));
         }
         reached!(FileCut);
         let io = truncate(&chosen);
         Ok(Transition::Wait(State::Cutting(chosen, io.clone()), io))
+    }
+
+    /// Removes the log if no slot speaks of it, and goes on.
+    fn remove_left_log(&self, chosen: Known) -> Transition<Self> {
+        if chosen.superblock.log.is_some() {
+            return self.sync_directory(chosen);
+        }
+        let (io, path) = (self.io.clone(), chosen.log_path());
+        let removing = remove_left_log(io, path, chosen.superblock.database_id);
+        Transition::Next(State::RemovingLeftLog(chosen, removing))
     }
 
     fn sync_directory(&self, chosen: Known) -> Transition<Self> {

@@ -7,6 +7,8 @@ use yieldb::{Durability, Options};
 use yieldb_btree::ops::{begin, open, write};
 use yieldb_btree::{Batch, Snapshot, Tree};
 use yieldb_pager::Pager;
+use yieldb_pager::log::BLOCK_LEN;
+use yieldb_pager::log::header::FileHeader;
 use yieldb_pager::log::writer::LogLimits;
 use yieldb_pager::ops::open::Settings;
 
@@ -79,6 +81,28 @@ fn batch(number: u32) -> Batch {
 fn assert_len(world: &World, len: u64) -> Result<(), Stop> {
     let found = world.disk.image("log-log").map_or(0, |image| image.len() as u64);
     if found == len { Ok(()) } else { Err(Stop::Failed(format!("a log of {found} bytes"))) }
+}
+
+/// Opens a database that a log was left of, and begins another log over what is left then.
+pub fn left(world: &World, again: bool) -> Result<String, Stop> {
+    world.disk.set_image("left", world.image());
+    let mut log = vec![0xaa; FIRST_LEN as usize];
+    FileHeader { database_id: [7; 16], log_id: [1; 16] }.encode(&mut log[..BLOCK_LEN]);
+    world.disk.set_image("left-log", log);
+    let pager = open(world, again, "left", FIRST_LEN)?;
+    if world.disk.image("left-log").is_some() {
+        return Err(Stop::Failed("a log that stays".into()));
+    }
+    // As a process leaves it that is killed while it makes one.
+    world.disk.set_image("left-log", vec![0; 2 << 20]);
+    for number in [200, 201] {
+        commit(world, &pager, again, number)?;
+    }
+    let len = world.disk.image("left-log").map(|image| image.len());
+    if pager.record_limit().is_none() || len != Some(FIRST_LEN as usize) {
+        return Err(Stop::Failed("no log".into()));
+    }
+    Ok(format!("version {}", Snapshot::newest(&pager).version()))
 }
 
 /// Commits into a log that is made, grows, is found again by an open, and ends.

@@ -57,6 +57,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a log", run: logs::log, spares_reads: true },
     Scenario { name: "batches side by side", run: logs::batches, spares_reads: true },
     Scenario { name: "relaxed commits", run: logs::relaxed, spares_reads: true },
+    Scenario { name: "a log that is left", run: logs::left, spares_reads: true },
     Scenario { name: "the door", run: door, spares_reads: true },
 ];
 
