@@ -3,7 +3,7 @@
 use crate::disk::{Disk, Write};
 use crate::format::{Page, Slot, Superblock, Version};
 use crate::model::Running;
-use crate::state::{Checkpoint, CheckpointPhase, GrowthPhase, Memory, Queued};
+use crate::state::{Checkpoint, CheckpointPhase, GrowthPhase, LogFile, Memory, Queued};
 use crate::{Broken, Mistake, Model};
 
 impl Model {
@@ -71,7 +71,8 @@ impl Model {
             CheckpointPhase::Naming(Some(name)) if self.is_named(running.memory, name) => {
                 conclude(running);
             }
-            CheckpointPhase::Writing
+            CheckpointPhase::MakingLog
+            | CheckpointPhase::Writing
             | CheckpointPhase::Syncing
             | CheckpointPhase::Slot
             | CheckpointPhase::SecondSlot
@@ -99,7 +100,7 @@ impl Model {
             version,
             start,
             start_session: memory.session,
-            log: memory.log.id(),
+            log: memory.log.id().filter(|_| memory.closing.is_none()),
         };
         let slot = match self.mistake {
             Some(Mistake::FlipOverNewestSlot) => memory.slot,
@@ -116,8 +117,11 @@ impl Model {
             memory.slot = 1 - memory.slot;
         }
         let checkpoint = memory.checkpoint.as_mut().expect("it is under way");
-        if !memory.log.is_in_use() {
-            if self.has(Mistake::AcknowledgedBeforeSecondSlot) {
+        let is_closing = memory.closing.is_some();
+        if !memory.log.is_in_use() || is_closing {
+            let is_one_enough = self.has(Mistake::AcknowledgedBeforeSecondSlot)
+                || (is_closing && self.has(Mistake::CloseWritesOneSlot));
+            if is_one_enough {
                 conclude(running);
                 return;
             }
@@ -160,9 +164,18 @@ pub(crate) fn commit_large(running: &mut Running<'_>, page: u8) -> Result<(), Br
     Ok(())
 }
 
+/// "The first commit after opening is a checkpoint, and the second one begins the log, in the same
+/// run of the same machine."
+pub(crate) fn commit_and_begin_log(running: &mut Running<'_>, page: u8) -> Result<(), Broken> {
+    running.make_log();
+    commit_large(running, page)?;
+    running.set_phase(CheckpointPhase::MakingLog);
+    Ok(())
+}
+
 /// "A checkpoint writes the dirty pages of one immutable root to places that nothing durable
 /// refers to."
-fn begin(running: &mut Running<'_>, version: Version, is_large: bool) {
+pub(crate) fn begin(running: &mut Running<'_>, version: Version, is_large: bool) {
     if version != running.memory.base {
         running.write_page(version.root.page);
     }
@@ -177,6 +190,10 @@ fn conclude(running: &mut Running<'_>) {
     let done = memory.checkpoint.take().expect("it is under way");
     memory.base = done.version;
     memory.tail = done.start;
+    if let LogFile::FirstSlot(id) = memory.log {
+        memory.log = LogFile::InUse(id);
+        memory.next_version = done.version.history.count() + 1;
+    }
     memory.runs.retain(|(behind, _)| *behind > done.start.position);
     if done.is_large {
         memory.versions = vec![done.version];

@@ -1,15 +1,29 @@
 //! The log's file: the first commit that needs one makes it, a clean close removes it.
 
+use crate::checkpoint::begin;
 use crate::disk::Write;
 use crate::format::{LogPlace, Slot, Stamp, Superblock};
 use crate::model::{Next, Running};
-use crate::state::{ClosePhase, LogFile, Memory, Process, State};
+use crate::state::{CheckpointPhase, ClosePhase, LogFile, Memory, Process, State};
 use crate::{Mistake, Model, Step};
 
 impl Running<'_> {
     /// Is a slot being written?
     fn is_writing_slot(&self) -> bool {
         self.disk.in_flight.iter().any(|write| matches!(write, Write::Slot(..)))
+    }
+
+    /// Begins to make the log's file, with an id that no log had.
+    pub(crate) fn make_log(&mut self) -> u8 {
+        let memory = &mut *self.memory;
+        let id = memory.session;
+        (memory.head, memory.tail) = (LogPlace::default(), LogPlace::default());
+        (memory.known, memory.ring_blocks) = (0, self.disk.first_len);
+        memory.next_version = memory.applied().history.count() + 1;
+        memory.runs.clear();
+        memory.log = LogFile::Creating(id);
+        self.disk.submit(Write::Log(Some(id)));
+        id
     }
 
     /// Writes the durable checkpoint anew, with what is known of the log: first into the slot that
@@ -44,15 +58,7 @@ impl Model {
         if is_idle && is_wanted && can_be_made {
             next.push(self.next(state, Step::CreateLog, |state| {
                 let mut running = state.running();
-                // An id that no log had.
-                let id = running.memory.session;
-                let memory = &mut *running.memory;
-                (memory.head, memory.tail) = (LogPlace::default(), LogPlace::default());
-                (memory.known, memory.ring_blocks) = (0, self.bounds.blocks);
-                memory.next_version = memory.base.history.count() + 1;
-                memory.runs.clear();
-                running.memory.log = LogFile::Creating(id);
-                running.disk.submit(Write::Log(Some(id)));
+                let id = running.make_log();
                 if self.has(Mistake::LogUsedBeforeDurable) {
                     running.memory.log = LogFile::FirstSlot(id);
                     running.write_log_use(Some(id));
@@ -61,16 +67,16 @@ impl Model {
             }));
         }
         let is_quiet = state.disk.in_flight.is_empty() && !state.disk.is_syncing;
-        let is_written = memory.applied().history == memory.base.history;
-        if state.left.closes > 0 && is_idle && is_quiet && is_written {
+        if state.left.closes > 0 && is_idle && is_quiet {
             next.push(self.next(state, Step::Close, |state| {
                 state.left.closes -= 1;
                 let mut running = state.running();
-                running.memory.closing = Some(ClosePhase::FirstSlot);
+                running.memory.closing = Some(ClosePhase::Checkpoint);
                 if self.has(Mistake::LogRemovedFirst) {
                     running.disk.submit(Write::Log(None));
                 }
-                running.write_log_use(None);
+                let version = *running.memory.applied();
+                begin(&mut running, version, false);
                 Ok(())
             }));
         }
@@ -83,12 +89,18 @@ impl Model {
         match running.memory.log {
             LogFile::Creating(id) if !is_making => {
                 running.memory.log = LogFile::FirstSlot(id);
+                if let Some(checkpoint) = &mut running.memory.checkpoint {
+                    checkpoint.phase = CheckpointPhase::Writing;
+                    return;
+                }
                 if self.has(Mistake::LogUsedBeforeSlots) {
                     running.memory.log = LogFile::InUse(id);
                     return;
                 }
                 running.write_log_use(Some(id));
             }
+            // A log that begins with a checkpoint is in both slots when that is.
+            LogFile::FirstSlot(_) if running.memory.checkpoint.is_some() => {}
             LogFile::FirstSlot(id) if !running.is_writing_slot() => {
                 running.memory.log = LogFile::SecondSlot(id);
                 if self.has(Mistake::LogUsedBeforeSecondSlot) {
@@ -114,28 +126,21 @@ impl Model {
     /// there is none.
     pub(crate) fn go_on_closing(&self, state: &mut State) {
         let mut running = state.running();
-        if !running.disk.in_flight.is_empty() {
+        while self.go_on_with_checkpoint(&mut running) {}
+        if running.memory.checkpoint.is_some() || !running.disk.in_flight.is_empty() {
             return;
         }
-        running.memory.closing = match running.memory.closing {
-            Some(ClosePhase::FirstSlot) if !self.has(Mistake::CloseWritesOneSlot) => {
-                running.write_second_slot();
-                Some(ClosePhase::SecondSlot)
-            }
-            Some(ClosePhase::FirstSlot | ClosePhase::SecondSlot)
-                if running.disk.log.visible().is_some() =>
-            {
-                running.disk.submit(Write::Log(None));
-                Some(ClosePhase::Removing)
-            }
-            Some(ClosePhase::FirstSlot | ClosePhase::SecondSlot | ClosePhase::Removing) | None => {
-                let session = running.memory.session;
-                running.promise.sealed = Stamp { session, counter: u8::MAX };
-                running.promise.is_closed = true;
-                state.disk.forget_garbage();
-                state.process = Process::Down;
-                return;
-            }
-        };
+        let has_log = running.disk.log.visible().is_some();
+        if running.memory.closing == Some(ClosePhase::Checkpoint) && has_log {
+            running.disk.submit(Write::Log(None));
+            running.memory.closing = Some(ClosePhase::Removing);
+            return;
+        }
+        let session = running.memory.session;
+        running.promise.sealed = Stamp { session, counter: u8::MAX };
+        running.promise.kept = running.memory.acknowledged().history;
+        running.promise.is_closed = true;
+        state.disk.forget_garbage();
+        state.process = Process::Down;
     }
 }

@@ -29,6 +29,8 @@ pub enum Step {
     CommitLargeValue(u8),
     /// A large transaction is committed by a checkpoint.
     CommitLarge(u8),
+    /// The same, and the log begins with it.
+    CommitAndBeginLog(u8),
     /// A transaction begins with a change.
     Begin(u8),
     /// It makes a further one: in place, or in a copy.

@@ -1,10 +1,12 @@
 //! A process that has the database open: commits, checkpoints, readers.
 
-use crate::checkpoint::commit_large;
+use crate::checkpoint::{commit_and_begin_log, commit_large};
 use crate::disk::Write;
 use crate::format::{Page, Ref, Version};
 use crate::model::{Next, Running};
-use crate::state::{CheckpointPhase, Frame, Memory, Process, Queued, RunPhase, State, Transaction};
+use crate::state::{
+    CheckpointPhase, Frame, LogFile, Memory, Process, Queued, RunPhase, State, Transaction,
+};
 use crate::{Broken, Mistake, Model, Step};
 
 impl Memory {
@@ -189,7 +191,15 @@ impl Model {
                     begin_run(&mut state.running(), page)
                 }));
             }
-            if state.left.large_transactions > 0 && memory.is_without_checkpoint() {
+            let can_be_large = state.left.large_transactions > 0 && memory.is_without_checkpoint();
+            let can_begin_log = memory.log == LogFile::Absent && self.bounds.blocks > 0;
+            if can_be_large && can_begin_log {
+                next.push(self.next(state, Step::CommitAndBeginLog(page), |state| {
+                    state.left.large_transactions -= 1;
+                    commit_and_begin_log(&mut state.running(), page)
+                }));
+            }
+            if can_be_large {
                 next.push(self.next(state, Step::CommitLarge(page), |state| {
                     state.left.large_transactions -= 1;
                     commit_large(&mut state.running(), page)

@@ -210,10 +210,8 @@ impl LogFile {
 /// "A clean close checkpoints and removes the log; it writes the same checkpoint to both slots."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClosePhase {
-    /// One slot says that no log is in use.
-    FirstSlot,
-    /// So does the other one.
-    SecondSlot,
+    /// A checkpoint of the newest version goes into both slots, which say that there is no log.
+    Checkpoint,
     /// The log is removed.
     Removing,
 }
@@ -241,6 +239,8 @@ pub(crate) struct Checkpoint {
 /// names the new checkpoint is made durable".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CheckpointPhase {
+    /// A log is made, which begins with the checkpoint.
+    MakingLog,
     Writing,
     Syncing,
     Slot,

@@ -44,6 +44,10 @@ fn words(step: Step, before: &State, after: &State) -> String {
         Step::CommitLarge(page) => {
             format!("large transaction {} is committed, with its root in page {page}", commit())
         }
+        Step::CommitAndBeginLog(page) => {
+            let commit = commit();
+            format!("{commit} is committed, with its root in page {page}, and the log begins")
+        }
         Step::Begin(page) => {
             format!("transaction {} begins, and changes its root in page {page}", commit())
         }
