@@ -22,8 +22,8 @@ const PIECE_LEN: u64 = 1 << 20;
 /// ```
 ///
 /// Groups go on beside it. A write that fails is nothing to anybody: the file is made as long again
-/// as it was, so that a full disk has that room for pages. A sync that fails may have been that of a
-/// group, so it poisons the database. An abandoned run leaves a longer file, which the next open
+/// as it was, so that a full disk has that room for pages. A sync that fails may have been that of
+/// a group, so it poisons the database. An abandoned run leaves a longer file, which the next open
 /// finds: each lap of the ring ends where its groups say.
 #[derive(Debug)]
 pub struct GrowLog {
