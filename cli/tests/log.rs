@@ -550,3 +550,32 @@ fn a_file_of_somebody_else_in_the_place_of_a_log_stays() {
     assert!(place.ok("info some.db").contains("not ours"));
     assert!(place.path("some.db-log").is_dir());
 }
+
+#[test]
+fn statistics_tell_what_the_log_has() {
+    let place = Place::new();
+    make(&place, 6);
+    let log = parse(&place.ok("stats some.db --read-only --json"))["log"].clone();
+    // The first two commits are checkpoints.
+    let counts = ["groups", "commits", "new_commits"].map(|name| log[name].as_u64().unwrap());
+    assert_eq!(counts, [4, 4, 4], "{log}");
+    assert_eq!(log["used_bytes"], 4 * 4096, "{log}");
+    let len = std::fs::metadata(place.path("some.db-log")).unwrap().len();
+    assert_eq!(log["bytes"], len - 4096, "{log}");
+    let shown = place.ok("stats some.db --read-only");
+    assert!(shown.contains(&format!("  length   {} bytes, 16384 of them used\n", len - 4096)));
+    assert!(shown.ends_with("  groups   4\n  commits  4, 4 of them not in the file yet\n"));
+    // Who may write has it put into the file first.
+    assert!(place.ok("stats some.db").ends_with("log\n  none\n"));
+    assert!(parse(&place.ok("stats some.db --json"))["log"].is_null());
+
+    let input = "stats\nput a b\nput c d\nput e f\nstats\n";
+    let answers = place.ok_with("shell some.db --json", input.as_bytes());
+    let stats: Vec<Value> =
+        answers.lines().map(parse).filter(|line| line.get("pages").is_some()).collect();
+    assert!(stats[0]["log"].is_null(), "{answers}");
+    let log = &stats[1]["log"];
+    let counts = ["used_bytes", "groups_written", "commits_written", "bytes_written"];
+    assert_eq!(counts.map(|name| log[name].as_u64().unwrap()), [4096, 1, 1, 4096], "{log}");
+    assert!(place.ok_with("shell some.db", input.as_bytes()).contains("1 groups with 1 commits"));
+}

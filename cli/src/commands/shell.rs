@@ -416,16 +416,31 @@ impl Shell {
     fn stats(&self) -> Answer {
         let info = self.database.info();
         let cache = self.database.cache_stats();
-        let writes = self.database.metrics().log.and_then(|log| log.durable_writes);
+        let log = self.database.metrics().log;
+        let log_fields = log.map(|log| {
+            json!({
+                "bytes": log.len, "used_bytes": log.used, "groups_written": log.groups,
+                "commits_written": log.commits, "bytes_written": log.bytes_written,
+            })
+        });
+        let writes = log.and_then(|log| log.durable_writes);
         let method = writes.map(|writes| (method_name(writes.method), writes.medians));
         let fields = json!({
             "entries": info.entries, "trees": info.trees, "pages": info.space.pages,
             "used_pages": info.space.used, "cache_pages": cache.frames,
             "resident_pages": cache.resident, "reads": cache.reads,
+            "log": log_fields,
             "sync_method": method.map(|(name, _)| name),
         });
+        let log = log.map_or("no log".to_owned(), |log| {
+            let (used, len) = (log.used, log.len);
+            let (groups, commits) = (log.groups, log.commits);
+            format!(
+                "log: {used} of {len} bytes used, {groups} groups with {commits} commits written"
+            )
+        });
         let shown = format!(
-            "{} entries in {} trees; {} pages, {} used; {} of {} cached, {} reads{}",
+            "{} entries in {} trees; {} pages, {} used; {} of {} cached, {} reads; {log}{}",
             info.entries,
             info.trees,
             info.space.pages,

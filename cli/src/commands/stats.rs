@@ -5,9 +5,10 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
-use yieldb::{Database, LargeStats, LenStats, LevelStats, Snapshot, Tree, TreeStats};
+use yieldb::inspect::{LogSummary, RawFile, RawLog};
+use yieldb::{Database, LargeStats, LenStats, LevelStats, LogStats, Snapshot, Tree, TreeStats};
 
-use super::{open_to_read, output, print_json, trees};
+use super::{open_to_read, output, patiently, print_json, trees};
 use crate::args::Global;
 use crate::error::CliResult;
 use crate::escape::Text;
@@ -23,6 +24,7 @@ type Named = (Vec<u8>, TreeStats);
 /// Reads every page of all trees, or of the one that is chosen, and tells what is there.
 pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let database = open_to_read(global, file)?;
+    let log = find_log(file, &database)?;
     let snapshot = database.snapshot();
     let chosen: Vec<(Tree, Vec<u8>)> = match &global.tree {
         Some(_) => vec![(trees::to_read(global, &snapshot)?, trees::chosen(global)?)],
@@ -37,7 +39,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     }
     progress.finish_and_clear();
     if global.json {
-        return print_json(&as_json(global.text(), &database, &named));
+        return print_json(&as_json(global.text(), &database, log.as_ref(), &named));
     }
     let mut out = output();
     for (name, stats) in &named {
@@ -47,8 +49,17 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         write_tree(&mut out, stats)?;
         out.write_all(b"\n")?;
     }
-    write_database(&mut out, &database)?;
+    write_database(&mut out, &database, log.as_ref())?;
     Ok(out.flush()?)
+}
+
+/// The log that the database was read with: how long it is, and what is in it. None if the file has
+/// all, which it has when a reading command could put it there.
+fn find_log(file: &Path, database: &Database) -> CliResult<Option<(LogStats, LogSummary)>> {
+    let Some(stats) = database.metrics().log else { return Ok(None) };
+    let raw = patiently(|| RawFile::open(file, None))?;
+    let summary = raw.log()?.as_ref().map(RawLog::summary).transpose()?;
+    Ok(summary.map(|summary| (stats, summary)))
 }
 
 fn gather(snapshot: &Snapshot, tree: Tree, progress: &ProgressBar) -> CliResult<TreeStats> {
@@ -101,7 +112,11 @@ fn write_lens(out: &mut impl Write, what: &str, lens: &LenStats) -> CliResult<()
     Ok(())
 }
 
-fn write_database(out: &mut impl Write, database: &Database) -> CliResult<()> {
+fn write_database(
+    out: &mut impl Write,
+    database: &Database,
+    log: Option<&(LogStats, LogSummary)>,
+) -> CliResult<()> {
     let (info, cache) = (database.info(), database.cache_stats());
     let space = info.space;
     let free = space.free;
@@ -117,15 +132,32 @@ fn write_database(out: &mut impl Write, database: &Database) -> CliResult<()> {
     writeln!(out, "I/O")?;
     writeln!(out, "  read     {} bytes in {} reads", cache.bytes_read, cache.reads)?;
     writeln!(out, "  written  {} pages", cache.pages_written)?;
-    writeln!(out, "log\n  none")?;
+    let Some((stats, summary)) = log else { return Ok(writeln!(out, "log\n  none")?) };
+    let (groups, commits, new) = (summary.groups, summary.commits, summary.new_commits);
+    writeln!(out, "log")?;
+    writeln!(out, "  length   {} bytes, {} of them used", stats.len, stats.used)?;
+    writeln!(out, "  groups   {groups}")?;
+    writeln!(out, "  commits  {commits}, {new} of them not in the file yet")?;
     Ok(())
 }
 
-fn as_json(text: Text, database: &Database, named: &[Named]) -> Value {
+fn as_json(
+    text: Text,
+    database: &Database,
+    log: Option<&(LogStats, LogSummary)>,
+    named: &[Named],
+) -> Value {
     let trees: Vec<Value> = named.iter().map(|named| tree_as_json(text, named)).collect();
     let mut object = Map::new();
     object.insert("trees".to_owned(), Value::from(trees));
     object.extend(database_as_json(database));
+    let log = log.map(|(stats, summary)| {
+        json!({
+            "bytes": stats.len, "used_bytes": stats.used, "groups": summary.groups,
+            "commits": summary.commits, "new_commits": summary.new_commits,
+        })
+    });
+    object.insert("log".to_owned(), Value::from(log));
     object.into()
 }
 
@@ -182,7 +214,6 @@ fn database_as_json(database: &Database) -> Map<String, Value> {
             "reads": cache.reads, "bytes_read": cache.bytes_read,
             "pages_written": cache.pages_written,
         },
-        "log": null,
     });
     if let Value::Object(fields) = fields { fields } else { Map::new() }
 }
