@@ -391,10 +391,14 @@ class Log:
             except End:
                 break
             group = Group(header, split(payload, header[6]))
-            allowed = (max(next_version, base + 1), next_version) if groups else range(1, base + 2)
-            check(group.first_version in allowed, "a version does not follow")
+            if group.count:
+                follow = range(1, base + 2)
+                if next_version is not None:
+                    follow = (max(next_version, base + 1), next_version)
+                check(group.first_version in follow, "a version does not follow")
+                next_version = group.first_version + group.count
             groups.append(group)
-            next_version, session = group.first_version + group.count, group.session
+            session = group.session
             position += group.blocks
             following = self.count - self.first if group.is_wrap else index + group.blocks
             check(following > index, "a wrap group leads back to before the log's start")

@@ -83,6 +83,8 @@ named! {
         GroupAheadNotAwaited = "group-ahead-not-awaited",
         /// A commit is acknowledged when it is applied.
         AppliedIsAcknowledged = "applied-is-acknowledged",
+        /// What opening trusts to be the length of the log may only be in a cache.
+        LogLengthNotRewritten = "log-length-not-rewritten",
         /// Changes that others left are not left again by one who took them and ended without them.
         DepositsForgotten = "deposits-forgotten",
         /// A commit without changes does not wait for the version that it began on.

@@ -11,7 +11,7 @@
 //! | 16 | 8 | position |
 //! | 24 | 4 | session |
 //! | 28 | 4 | how many transactions it has |
-//! | 32 | 8 | first version: that of its first transaction, or of the next one if it has none |
+//! | 32 | 8 | first version: that of its first transaction; without one, that of no account |
 //! | 40 | 8 | known: all groups before this position were durable when it was written |
 //! | 48 | 8 | names: the newest checkpoint that a slot held when it was written |
 //! | 56 | 4 | checksum: CRC-32 of all payload bytes of its blocks behind the header |

@@ -31,6 +31,9 @@ use super::{Place, max_group_blocks};
 pub enum Demand {
     /// Commits, in a group of so many blocks. They leave room for names.
     Commits(u64),
+    /// Commits for which there was [room](super::writer::LogWriter::room_for), in a group of so
+    /// many blocks: a name may have come since, of those that they leave room for.
+    Promised(u64),
     /// The name of a checkpoint, in a group of one block. For each checkpoint it is asked for once
     /// at most, and the next checkpoint begins when this one is named and the tail has advanced.
     Name,
@@ -120,6 +123,7 @@ impl Ring {
     pub fn place(&mut self, demand: Demand) -> Option<Placed> {
         let (blocks, left) = match demand {
             Demand::Commits(blocks) => (blocks, LEFT_FOR_NAMES),
+            Demand::Promised(blocks) => (blocks, 0),
             Demand::Name => (1, 0),
         };
         let most = max_group_blocks(self.ring_blocks);
@@ -324,7 +328,7 @@ mod tests {
 
         fn place(&mut self, demand: Demand) -> bool {
             let blocks = match demand {
-                Demand::Commits(blocks) => blocks,
+                Demand::Commits(blocks) | Demand::Promised(blocks) => blocks,
                 Demand::Name => 1,
             };
             let Some(placed) = self.ring.place(demand) else { return false };

@@ -370,7 +370,7 @@ impl Scan {
 
     /// Goes on behind a whole group of the chain.
     fn follow(&mut self, place: Place, header: &Header, block_count: u64) -> Result<(), Fault> {
-        if !self.chain.may_have(header.first_version) {
+        if header.transactions > 0 && !self.chain.may_have(header.first_version) {
             return Err(Fault::Impossible { what: "its version does not follow" });
         }
         let position = place.position + block_count;
@@ -409,9 +409,12 @@ impl Chain {
         self.next = next;
         self.next_index = next_index;
         self.session = header.session;
-        let next_version = header.first_version + u64::from(header.transactions);
-        self.version = self.version.max(next_version - 1);
-        self.next_version = Some(next_version);
+        // One without commits says nothing of versions: what waits behind it may be older.
+        if header.transactions > 0 {
+            let next_version = header.first_version + u64::from(header.transactions);
+            self.version = self.version.max(next_version - 1);
+            self.next_version = Some(next_version);
+        }
         self.known = self.known.max(header.known);
         self.unknown.push_back(place);
         while self.unknown.front().is_some_and(|place| place.position < self.known) {

@@ -29,14 +29,15 @@ pub(super) const PIECE_BLOCKS: u64 = 256;
 ///                                                       |
 ///                      ,-- may only be in a cache --.   v
 ///                      v                             Rereading, in pieces --- all --> done
-///                  Rewriting ------------------------^   '----^ the end
+///                  Rewriting ------------------------^   '----^ the end, the last block
 /// ```
 ///
 /// Groups that the log does not know to be durable are written again as they are: an earlier write
 /// of them may have failed, and the operating system have forgotten it. They are read for that
 /// once more, and so is what stands where the log ends: a disk that brings another block in the
-/// place of one would make the log shorter, and what is written again something else. Whoever
-/// asked syncs the file. An abandoned run leaves the log as it was.
+/// place of one would make the log shorter, and what is written again something else. The file's
+/// last block is written again as well, or its length might be in a cache only, where a growth of
+/// it failed. Whoever asked syncs the file. An abandoned run leaves the log as it was.
 pub struct FindLog {
     io: Arc<dyn IO>,
     path: PathBuf,
@@ -82,6 +83,8 @@ pub struct Stretch {
     count: u64,
     /// So many of them are written again, the first ones.
     rewritten: u64,
+    /// Is the file's last block written again behind them?
+    is_last_to_come: bool,
     /// What they were like.
     checksums: Checksums,
 }
@@ -153,7 +156,9 @@ impl StateTransition for FindLog {
                     return read_again(found, stretch.behind(count));
                 }
                 let io = Completion::write(smallvec![blocks.share()]);
-                found.file.0.write(file_offset(stretch.from), false, io.clone());
+                // A length follows from a durable write.
+                let durable = !stretch.is_last_to_come;
+                found.file.0.write(file_offset(stretch.from), durable, io.clone());
                 Transition::Wait(State::Rewriting(found, stretch, io.clone()), io)
             }
             State::Rewriting(found, stretch, io) => {
@@ -206,7 +211,8 @@ impl FindLog {
         }
         // A group may be where the log ends, and not all of it have been brought.
         let count = (rewritten + max_group_blocks(ring_blocks)).min(ring_blocks);
-        read_again(found, Stretch { from, count, rewritten, checksums })
+        let is_last_to_come = !self.is_read_only;
+        read_again(found, Stretch { from, count, rewritten, is_last_to_come, checksums })
     }
 }
 
@@ -231,6 +237,10 @@ impl Stretch {
 
 /// Reads the next blocks once more; if there are none, all is done.
 fn read_again(found: FoundLog, mut stretch: Stretch) -> Result<Transition<FindLog>> {
+    if stretch.count == 0 && stretch.is_last_to_come && !is_planted!(LogLengthNotRewritten) {
+        let (from, is_last_to_come) = (found.ring_blocks - 1, false);
+        stretch = Stretch { from, count: 1, rewritten: 1, is_last_to_come, ..stretch };
+    }
     stretch.from %= found.ring_blocks;
     let count = if stretch.rewritten > 0 { stretch.rewritten } else { stretch.count };
     let count = count.min(PIECE_BLOCKS).min(found.ring_blocks - stretch.from);

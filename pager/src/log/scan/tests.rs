@@ -428,7 +428,8 @@ fn versions_continue() {
     assert_eq!(follow(0, &[(1, 1), (2, 0), (2, 1), (3, 0), (3, 0)]), Ok(2));
     assert_eq!(follow(9, &[(10, 1), (11, 1)]), Ok(11));
     for first_version in [0, 2, 3] {
-        assert_eq!(follow(0, &[(first_version, 0)]), Err(0));
+        // A group without commits says nothing of versions.
+        assert_eq!(follow(0, &[(first_version, 0), (1, 1)]), Ok(1));
         assert_eq!(follow(0, &[(first_version, 1)]), Err(0));
     }
     assert_eq!(follow(9, &[(11, 1)]), Err(0));

@@ -149,7 +149,7 @@ impl Log {
         let first_version = waiting.iter().find_map(Queued::version);
         let last_version = waiting.iter().rev().find_map(Queued::version);
         let demand = match last_version {
-            Some(_) => Demand::Commits(self.builder.block_count()),
+            Some(_) => Demand::Promised(self.builder.block_count()),
             None => Demand::Name,
         };
         let placed = self.ring.place(demand).expect("room was kept for it");

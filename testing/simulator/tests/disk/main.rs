@@ -5,6 +5,7 @@ mod crashes;
 mod engine;
 mod faults;
 mod full;
+mod length;
 mod model;
 
 use std::path::Path;

@@ -17,8 +17,12 @@ const KEYS: u8 = 3;
 /// The cache in bytes. Small commits are to go into the log, and not to be checkpoints.
 const CACHE_LEN: u64 = 64 * 4096;
 
-/// The length of the log in bytes: it goes round after a few commits.
-const LOG_LEN: u64 = 64 * 1024;
+/// The length of a value in bytes with which a transaction is not small: it is committed by a
+/// checkpoint.
+const LARGE: usize = 20_000;
+
+/// The length of the log in bytes: the shortest that there is. It goes round after a few commits.
+const LOG_LEN: u64 = 28 * 1024;
 
 /// A database at rest with a log.
 #[derive(Debug)]
@@ -108,9 +112,11 @@ impl Worker {
     /// Commits, and waits for that, or leaves it to itself.
     fn commit(&mut self) {
         self.tag += 1;
-        let change: Change = (thread_rng().gen_range(0..KEYS), Some(vec![self.tag]));
+        let len = if thread_rng().gen_ratio(1, 4) { LARGE } else { 1 };
+        let (key, value) = (thread_rng().gen_range(0..KEYS), vec![self.tag; len]);
         let mut transaction = self.database.begin().wait().expect("the turn comes");
-        transaction.put(MAIN, [change.0], [self.tag]).wait().expect("it has room");
+        transaction.put(MAIN, [key], &value).wait().expect("it has room");
+        let change: Change = (key, Some(value));
         if self.may_abandon && thread_rng().r#gen() {
             self.may_abandon = false;
             self.model.leave(vec![change]);
