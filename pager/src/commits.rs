@@ -109,7 +109,7 @@ impl Pager {
             // It may be acknowledged at once.
             set.hand_to_cache(self);
         }
-        let version = roots.version + 1;
+        let ticket = Arc::new(Ticket::with(followers));
         let mut ledger = self.ledger();
         if let Err(error) = ledger.apply(&set, roots, &self.cache) {
             drop(ledger);
@@ -117,19 +117,21 @@ impl Pager {
             set.give_up(self);
             return Err(error);
         }
-        ledger.begin_settling(Settling { set, pages, turn });
-        drop(ledger);
-        self.cache.wake_waiters();
-        let ticket = Arc::new(Ticket::with(followers));
         // One for the commit, and one for its pages.
         self.machines.begin_activity();
         self.machines.begin_activity();
-        self.enqueue(version, record, durability, &ticket);
-        match durability {
-            Durability::Sync => drop(self.log.send(self)),
-            // There is no I/O whose time could be used.
-            Durability::Relaxed => drop(self.turn()),
-        }
+        self.enqueue(&mut ledger, record, durability, &ticket);
+        ledger.begin_settling(Settling { set, pages, turn });
+        drop(ledger);
+        self.cache.wake_waiters();
+        let _worked = match durability {
+            Durability::Sync => self.log.send(self),
+            Durability::Relaxed => {
+                self.end_waits();
+                // There is no I/O whose time could be used.
+                self.turn()
+            }
+        };
         Ok(ticket)
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use yieldb_core::is_planted;
 use yieldb_core::sync::Arc;
 
+use crate::ledger::Ledger;
 use crate::ops::checkpoint::Ticket;
 use crate::{Pager, Result};
 
@@ -42,24 +43,25 @@ pub(crate) const MAX_DELAY: Duration = Duration::from_secs(1);
 impl Pager {
     /// Puts a commit that is applied into the queue of the log. A relaxed one is acknowledged at
     /// once, if those before it are.
+    ///
+    /// Under the lock under which it was applied: what is in the queue is in the order of versions,
+    /// and a checkpoint has nothing that is not in it.
     pub(crate) fn enqueue(
         &self,
-        version: u64,
+        ledger: &mut Ledger,
         record: &[u8],
         durability: Durability,
         ticket: &Arc<Ticket>,
     ) {
+        let version = ledger.applied().version;
         match durability {
             Durability::Sync => self.log.push(version, record.to_vec(), ticket.clone()),
             Durability::Relaxed => {
                 self.log.push_relaxed(version, record.to_vec(), self.io().now());
-                self.with_ledger(|ledger| {
-                    ledger.acknowledge_in_turn(version, ticket.clone(), self.cache());
-                    if is_planted!(RelaxedOvertakes) {
-                        ledger.acknowledge(version, self.cache());
-                    }
-                });
-                self.end_waits();
+                ledger.acknowledge_in_turn(version, ticket.clone(), self.cache());
+                if is_planted!(RelaxedOvertakes) {
+                    ledger.acknowledge(version, self.cache());
+                }
             }
         }
     }
