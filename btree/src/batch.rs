@@ -76,15 +76,21 @@ impl Batch {
         self.ranges.clear();
     }
 
-    /// A record of the changes, if it has at most so many bytes of keys and values.
+    /// How many bytes its keys and values have, but for the bounds of ranges.
+    pub(crate) fn content_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A record of the changes, if that has at most so many bytes.
     pub(crate) fn record(&self, max_len: usize) -> Option<Vec<u8>> {
-        let changes = || (0..self.count()).filter_map(|index| self.change(index));
-        if changes().map(|change| change.content_len()).sum::<usize>() > max_len {
+        if self.content_len() > max_len {
             return None;
         }
-        let mut record = Vec::with_capacity(self.bytes.len() + 8 * self.count());
-        changes().for_each(|change| change.append_to(&mut record));
-        Some(record)
+        let mut record = Vec::with_capacity(self.content_len() + 8 * self.count());
+        for index in 0..self.count() {
+            self.change(index)?.append_to(&mut record);
+        }
+        Some(record).filter(|record| record.len() <= max_len)
     }
 
     /// The change at `index`.

@@ -109,12 +109,15 @@ impl Transaction {
 
     // Changes that others have left.
 
-    /// Takes changes that others have left, to be made in this transaction and committed with it.
-    /// They are left again if it ends without a commit.
-    pub(crate) fn take_followers(&mut self) {
+    /// Takes changes that others have left, to be made in this transaction and committed with it,
+    /// beside its own with keys and values of `own_len` bytes. They are left again if it ends
+    /// without a commit.
+    pub(crate) fn take_followers(&mut self, own_len: usize) {
         let turn = self.turn.as_ref().expect("it is not over");
-        let len = self.pager.record_limit().unwrap_or(MAX_TOGETHER);
-        self.followers = turn.followers(self.pager.most_together(), len.min(MAX_TOGETHER) / 2);
+        // Half of a record, so that what surrounds the changes does not make it too long.
+        let most = self.pager.record_limit().unwrap_or(MAX_TOGETHER).min(MAX_TOGETHER) / 2;
+        let len = most.saturating_sub(own_len);
+        self.followers = turn.followers(self.pager.most_together(), len);
     }
 
     /// Those changes.

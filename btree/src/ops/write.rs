@@ -64,8 +64,11 @@ pub enum State {
 /// How many changes are looked at ahead when a page is missing.
 const AHEAD: usize = 64;
 
-/// The most bytes of keys and values that others are asked to make changes with.
+/// The most bytes of keys and values that others are asked to make changes with, as a record.
 const MAX_DEPOSIT_LEN: usize = 16 * 1024;
+
+/// Somebody has cancelled the signal that it waits for.
+const CANCELLED: Error = Error::Pager(yieldb_pager::Error::Io(yieldb_core::Error::Cancelled));
 
 /// Begins to write a batch.
 pub fn write(batch: &Batch, durability: Durability, pager: Arc<Pager>) -> StateMachine<Write<'_>> {
@@ -102,6 +105,7 @@ impl StateTransition for Write<'_> {
                 let is_usable = pager.writers().map(|_| ());
                 match deposited.look(|| is_usable.is_err() || pager.is_ready()) {
                     Outcome::Made(result) => Transition::Done(result?),
+                    Outcome::Waiting(_, io) if io.failed() => return Err(CANCELLED),
                     Outcome::Waiting(deposited, io) => {
                         Transition::Wait(State::Deposited(deposited), io)
                     }
@@ -118,6 +122,9 @@ impl StateTransition for Write<'_> {
                 }
                 Err(place) => {
                     let turn = place.completion();
+                    if turn.failed() {
+                        return Err(CANCELLED);
+                    }
                     Transition::Wait(State::Queued(place), turn)
                 }
             },
@@ -145,7 +152,7 @@ impl Write<'_> {
     fn lead(&self, turn: WriterTurn) -> Transition<Self> {
         let mut transaction = Transaction::begin(self.pager.clone(), turn);
         if self.durability == Durability::Sync {
-            transaction.take_followers();
+            transaction.take_followers(self.batch.content_len());
         }
         Transition::Next(State::Apply(Box::new(Applying::new(transaction))))
     }

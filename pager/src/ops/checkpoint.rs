@@ -92,7 +92,10 @@ impl Ticket {
     }
 
     pub(crate) fn finish(&self, result: Result<u64>) {
-        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut followers = {
+            let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *followers)
+        };
         followers.finish(&result);
         let first = self.result.set(result).is_ok();
         debug_assert!(first, "a checkpoint ends once");
