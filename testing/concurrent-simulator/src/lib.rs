@@ -7,7 +7,7 @@
 //! than one that somebody was told of before.
 //!
 //! A third of the runs write batches, many at a time, which may be committed together: see
-//! [`batches`].
+//! `batches.rs`.
 
 mod batches;
 mod shared;
