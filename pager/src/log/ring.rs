@@ -31,8 +31,8 @@ use super::{Place, max_group_blocks};
 pub enum Demand {
     /// Commits, in a group of so many blocks. They leave room for names.
     Commits(u64),
-    /// Commits for which there was [room](super::writer::LogWriter::room_for), in a group of so
-    /// many blocks: a name may have come since, of those that they leave room for.
+    /// Commits that were told before that there is room, in a group of so many blocks: a name may
+    /// have come since, of those that they leave room for.
     Promised(u64),
     /// The name of a checkpoint, in a group of one block. For each checkpoint it is asked for once
     /// at most, and the next checkpoint begins when this one is named and the tail has advanced.
