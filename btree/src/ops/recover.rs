@@ -39,9 +39,9 @@ pub struct Recover {
     recovery: Recovery,
 }
 
-/// How many bytes of records are made again at a time, if there are so many: a few thousand short
-/// ones.
-const ENOUGH: usize = 1 << 20;
+/// How many bytes of records are made again at a time, if there are so many: a thousand short ones,
+/// and not so many that nobody hears for long how far it is.
+const ENOUGH: usize = 256 << 10;
 
 /// How far it is.
 #[derive(Debug)]
