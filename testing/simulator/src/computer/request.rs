@@ -238,7 +238,8 @@ impl State {
         }
         let file_len = self.disk.file(handle.file).visible().len();
         let there = file_len.saturating_sub(at).min(len as u64) as usize;
-        self.rot(handle.file, at, there);
+        let has_tags = handle.path.as_os_str().as_encoded_bytes().ends_with(b"-log");
+        self.rot(handle.file, has_tags, at, there);
         if there > 0 && self.faults.fires(FaultKind::UnreadableSector) {
             let place = at + self.faults.random().below(there as u64);
             self.disk.file_mut(handle.file).mark_unreadable(place / BLOCK_LEN as u64);
@@ -308,7 +309,8 @@ impl State {
         if !handle.options.write {
             return Err(libc::EBADF);
         }
-        self.rot(file, at, len);
+        let has_tags = handle.path.as_os_str().as_encoded_bytes().ends_with(b"-log");
+        self.rot(file, has_tags, at, len);
         if self.faults.fires(FaultKind::WriteErrorLasting) {
             self.faults.writes_fail = true;
         }
@@ -471,8 +473,9 @@ impl State {
         self.faults.syncs_lie
     }
 
-    /// Turns a bit over, if that is what goes wrong: often one that the request is about.
-    fn rot(&mut self, file: usize, at: u64, len: usize) {
+    /// Turns a bit over, if that is what goes wrong: often one that the request is about. In the
+    /// tag of a sector of a log's newest group it would be a tear to whoever reads it.
+    fn rot(&mut self, file: usize, has_tags: bool, at: u64, len: usize) {
         if self.faults.can_fire(FaultKind::BitRot) {
             let file_len = self.disk.file(file).visible().len();
             let random = self.faults.random();
@@ -483,7 +486,11 @@ impl State {
                 _ => (0, file_len.max(1)),
             };
             let bit = from * 8 + random.below(count * 8);
-            if self.disk.file(file).can_flip(bit) && self.faults.fires(FaultKind::BitRot) {
+            let is_in_tag = has_tags && bit / 8 % SECTOR_LEN as u64 >= SECTOR_LEN as u64 - 8;
+            if !is_in_tag
+                && self.disk.file(file).can_flip(bit)
+                && self.faults.fires(FaultKind::BitRot)
+            {
                 self.disk.file_mut(file).flip_bit(bit);
             }
         }
