@@ -82,6 +82,27 @@ fn a_slot_that_is_not_written_as_it_was_found_is_noticed_where_a_kernel_forgets(
     assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
 }
 
+/// A disk has lost the write of one slot, and the power is cut while the other one is written.
+#[test]
+fn a_slot_that_is_not_looked_at_is_noticed_where_its_write_was_lost() {
+    let rates = FaultRates::none().with(FaultKind::LostWrite, 1).budget(1);
+    let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
+        let mut plan = Plan::draw(seed, Profile::Small);
+        plan.profile = Profile::Damage;
+        plan.shape.log = None;
+        plan.shape.crash_one_in = 1;
+        plan.shape.faults = rates.after(after);
+        attempt(run, &plan, mistake).failure().cloned()
+    };
+    let moments = || (0..40).flat_map(|seed| (6..40).map(move |after| (seed, after)));
+    for (seed, after) in moments() {
+        let failure = fails(seed, after, None);
+        assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
+    }
+    let mistake = Some(Mistake::SlotsNotRead);
+    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+}
+
 #[test]
 fn every_mistake_is_published() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/testing.md");
