@@ -182,11 +182,8 @@ impl LogWriter {
         let log = state.as_mut().expect("the log goes on");
         log.ring.grow(blocks);
         log.builder = Builder::new(max_group_blocks(log.ring.ring_blocks()));
-        let room = log.room.take();
         drop(state);
-        if let Some(room) = room {
-            room.succeed(0);
-        }
+        self.retry_room();
     }
 
     /// Where the log goes on; `None` if there is none. A checkpoint of the newest applied version
@@ -369,11 +366,8 @@ impl LogWriter {
             passed.extend(log.take_queued());
         }
         log.durable = log.durable.max(version);
-        let room = log.room.take();
         drop(state);
-        if let Some(room) = room {
-            room.succeed(0);
-        }
+        self.retry_room();
         finish(passed, pager);
         self.end_syncs();
     }
