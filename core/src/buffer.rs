@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use smallvec::SmallVec;
 
@@ -187,6 +188,8 @@ impl fmt::Debug for SharedBuffer {
 pub struct Arena {
     start: NonNull<u8>,
     len: usize,
+    /// Whether the operating system may still make huge pages of it.
+    huge: AtomicBool,
 }
 
 // SAFETY: an arena hands out no references itself; see `Buffer` and `SharedBuffer`.
@@ -230,9 +233,7 @@ impl Arena {
             // without huge pages refuses it, which costs nothing but speed.
             unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = huge;
-        Ok(Arena { start, len })
+        Ok(Arena { start, len, huge: AtomicBool::new(huge) })
     }
 
     /// The first byte.
@@ -243,6 +244,9 @@ impl Arena {
     /// Gives the memory of a range back to the operating system, until it is touched again. It then
     /// has arbitrary contents. A range that does not consist of whole pages of the operating
     /// system's stays as it is.
+    ///
+    /// The first call ends the wish for huge pages: to complete one, the operating system would
+    /// fill the range with memory again. Those that are there stay.
     ///
     /// # Panics
     ///
@@ -258,6 +262,11 @@ impl Arena {
         let page_len = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
         if page_len == 0 || !offset.is_multiple_of(page_len) || !len.is_multiple_of(page_len) {
             return;
+        }
+        #[cfg(target_os = "linux")]
+        if self.huge.swap(false, Relaxed) {
+            // SAFETY: the range is the mapping; the advice changes no contents.
+            unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_NOHUGEPAGE) };
         }
         // SAFETY: the range is in the mapping, and what is in it is nobody's. A refusal leaves it
         // as it is.
@@ -426,6 +435,36 @@ mod tests {
             arena.start().write_bytes(8, arena.len());
             assert_eq!(arena.start().add(ALIGNMENT).read(), 8);
         }
+    }
+
+    /// What the operating system knows of the mapping that an address is in.
+    #[cfg(target_os = "linux")]
+    fn mapping_flags(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let hex = |text| usize::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = range.and_then(|(s, e)| hex(s).zip(hex(e))) {
+                inside = (start..end).contains(&address);
+            } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+                return format!("{flags} ");
+            }
+        }
+        panic!("no mapping has {address:x}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_given_back_is_not_filled_to_make_a_huge_page() {
+        let arena = Arena::new(4 << 20, true).unwrap();
+        let flags = || mapping_flags(arena.start().as_ptr() as usize);
+        if !flags().contains(" hg ") {
+            return; // A kernel without huge pages.
+        }
+        // SAFETY: nobody else knows the arena.
+        unsafe { arena.discard(ALIGNMENT, ALIGNMENT) };
+        assert!(flags().contains(" nh "), "{}", flags());
     }
 
     #[test]
