@@ -13,12 +13,11 @@ use yieldb_pager::log::writer::LogStats;
 use yieldb_pager::superblock::FORMAT_VERSION;
 use yieldb_pager::{Durability, Pager, SpaceUse};
 
-use crate::checkpoint::{Checkpoint, checkpoint};
 use crate::driving::Driving;
+use crate::make_durable::{MakeDurable, Place, make_durable};
 use crate::op::{Held, Op};
 use crate::open::{self, Begin, Close, Open};
 use crate::snapshot::Snapshot;
-use crate::sync_commits::{SyncCommits, sync_commits};
 use crate::transaction::WriteTransaction;
 use crate::{Options, Result};
 
@@ -223,8 +222,8 @@ impl Database {
     /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only;
     /// [`crate::ErrorKind::Poisoned`], and which of the commits are durable is found out by opening
     /// the database again.
-    pub fn sync(&self) -> Op<'_, SyncCommits> {
-        Op::new(sync_commits(), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
+    pub fn sync(&self) -> Op<'_, MakeDurable> {
+        self.make_durable(Place::Log)
     }
 
     /// Makes the newest version durable in the file itself, so that the log before it is not needed
@@ -237,8 +236,12 @@ impl Database {
     ///
     /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only; a
     /// write failed, and the log has everything still; [`crate::ErrorKind::Poisoned`].
-    pub fn checkpoint(&self) -> Op<'_, Checkpoint> {
-        Op::new(checkpoint(), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
+    pub fn checkpoint(&self) -> Op<'_, MakeDurable> {
+        self.make_durable(Place::File)
+    }
+
+    fn make_durable(&self, place: Place) -> Op<'_, MakeDurable> {
+        Op::new(make_durable(place), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }
 
     /// Waits until every commit under way is over, puts what only the log has into the file,

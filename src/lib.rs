@@ -24,18 +24,17 @@
 
 mod bulk_load;
 mod cache;
-pub mod checkpoint;
 mod cursor;
 mod database;
 mod driving;
 mod error;
 pub mod inspect;
+mod make_durable;
 mod multi_get;
 mod op;
 mod open;
 mod options;
 mod snapshot;
-mod sync_commits;
 mod transaction;
 mod value;
 
@@ -89,8 +88,8 @@ pub fn open_backend(choice: Choice) -> Result<Backend> {
 
 /// The operations, as types: what [`Op`] is generic over.
 pub mod ops {
+    pub use crate::make_durable::MakeDurable;
     pub use crate::open::{Begin, Close, Open, OpenValue};
-    pub use crate::sync_commits::SyncCommits;
     pub use yieldb_btree::ops::bulk_load::{Finish, Push};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
