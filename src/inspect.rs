@@ -83,11 +83,8 @@ impl RawFile {
     /// given; [`Error::PageSize`] for one that is impossible.
     pub fn open(path: impl AsRef<Path>, page_size: Option<u32>) -> Result<RawFile> {
         let path = path.as_ref().to_path_buf();
-        let mut options = fs::OpenOptions::new();
-        // Not to wait for the other end of a named pipe.
-        let opened =
-            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
-        let file = opened.map_err(|error| failed(&path, Operation::Open, 0, 0, &error))?;
+        let file =
+            open_to_read(&path).map_err(|error| failed(&path, Operation::Open, 0, 0, &error))?;
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -100,9 +97,7 @@ impl RawFile {
                 return Err(failed(&path, Operation::Lock, 0, 0, &error));
             }
         }
-        let metadata =
-            file.metadata().map_err(|error| failed(&path, Operation::Size, 0, 0, &error));
-        let len = metadata?.len();
+        let len = metadata(&file, &path)?.len();
         let superblock = Err(OpenError::Foreign { what: "it is too short" });
         let mut raw = RawFile { file, path, len, page_size: PageSize::MIN, superblock };
         let mut slots = vec![0; 2 * SLOT_LEN];
@@ -238,6 +233,16 @@ impl RawFile {
         }
         Ok(Use::Unknown)
     }
+}
+
+/// Opens what may be a file for reading, and does not wait for the other end of a named pipe.
+fn open_to_read(path: &Path) -> std::io::Result<fs::File> {
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path)
+}
+
+fn metadata(file: &fs::File, path: &Path) -> Result<fs::Metadata> {
+    file.metadata().map_err(|error| failed(path, Operation::Size, 0, 0, &error))
 }
 
 /// Reads from `offset` on; returns how many bytes there were.

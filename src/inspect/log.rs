@@ -1,10 +1,8 @@
 //! The log of a file, group by group, damaged or not.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use yieldb_btree::record::Changes;
 use yieldb_core::Operation;
 use yieldb_pager::log::group::{Group, Kind as GroupKind};
@@ -18,7 +16,7 @@ pub use yieldb_btree::record::TreeChange;
 pub use yieldb_pager::log::Place;
 pub use yieldb_pager::log::group::Header as GroupHeader;
 
-use super::{failed, read_at, refused};
+use super::{failed, metadata, open_to_read, read_at, refused};
 use crate::Result;
 
 /// How many blocks are read at a time.
@@ -128,17 +126,13 @@ pub struct LeftLog {
 
 impl LeftLog {
     pub(super) fn find(path: &Path, database_id: [u8; 16]) -> Result<Option<LeftLog>> {
-        let mut options = fs::OpenOptions::new();
-        // Not to wait for the other end of a named pipe.
-        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = match options.open(path) {
+        let file = match open_to_read(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             // Nobody can do anything with it.
             Err(_) => return Ok(Some(LeftLog { file_bytes: 0, is_ours: false })),
         };
-        let metadata = file.metadata();
-        let metadata = metadata.map_err(|error| failed(path, Operation::Size, 0, 0, &error))?;
+        let metadata = metadata(&file, path)?;
         let file_bytes = metadata.len();
         if !metadata.is_file() {
             return Ok(Some(LeftLog { file_bytes, is_ours: false }));
@@ -168,15 +162,11 @@ impl<'f> RawLog<'f> {
             let error = OpenError::LogMissing { path: path.clone(), what };
             refused(data_path, error.into())
         };
-        let mut options = fs::OpenOptions::new();
-        // Not to wait for the other end of a named pipe.
-        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-        let file = options.open(&path).map_err(|error| match error.kind() {
+        let file = open_to_read(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => missing("there is no such file"),
             _ => failed(&path, Operation::Open, 0, 0, &error),
         })?;
-        let metadata = file.metadata();
-        let metadata = metadata.map_err(|error| failed(&path, Operation::Size, 0, 0, &error))?;
+        let metadata = metadata(&file, &path)?;
         if !metadata.is_file() {
             return Err(missing("what has its name is not a file"));
         }
