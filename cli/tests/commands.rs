@@ -5,7 +5,7 @@ mod support;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use support::{Place, flip, listing, sorted};
+use support::{Place, Shell, flip, listing, sorted};
 
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -220,26 +220,18 @@ fn one_writes_or_many_read_and_the_others_get_4() {
     let place = Place::new();
     place.ok_with("load some.db", b"a\tb\n");
     let shell = |options: &str| {
-        let mut command = place.command(&format!("shell some.db {options}"));
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
-        use std::io::{BufRead, BufReader, Write};
-        child.stdin.as_mut().unwrap().write_all(b"count\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "1\n");
-        child
+        let mut shell = Shell::new(&place, options);
+        assert_eq!(shell.ask("count"), "1\n");
+        shell
     };
-    let mut writer = shell("");
+    let writer = shell("");
     assert!(place.fails("count some.db", 4).contains("in use"));
     place.fails("put some.db c d", 4);
-    writer.kill().unwrap();
-    writer.wait().unwrap();
-    let mut reader = shell("--read-only");
+    writer.kill();
+    let reader = shell("--read-only");
     assert_eq!(place.ok("get some.db a"), "b\n");
     place.fails("put some.db c d", 4);
-    reader.kill().unwrap();
-    reader.wait().unwrap();
+    reader.kill();
     place.ok("put some.db c d");
 }
 

@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
-use support::{Place, has_python, read};
+use support::{Place, Shell, has_python, kill, read, wait_for};
 
 fn info(place: &Place) -> Value {
     serde_json::from_str(&place.ok("info some.db --json")).unwrap()
@@ -31,8 +31,7 @@ fn load_and_kill(place: &Place, options: &str, first: u64, pause: impl FnOnce())
         }
     });
     pause();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    kill(child);
     writer.join().unwrap();
 }
 
@@ -80,21 +79,16 @@ fn a_recovery_that_is_killed_loses_nothing() {
         let place = Place::new();
         place.ok("create some.db");
         load_and_kill(&place, &format!("--batch 50 --io {io}"), 0, || {
-            let started = Instant::now();
-            while !place.path("some.db-log").exists() {
-                assert!(started.elapsed() < Duration::from_secs(60), "there is no log");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_for("there is no log", || place.path("some.db-log").exists());
             std::thread::sleep(Duration::from_millis(150));
         });
         let expected = place.ok("dump some.db --read-only");
         for round in 0..30 {
             let line = format!("count some.db --io {io}");
             let mut command = place.command(&line);
-            let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+            let child = command.stdout(Stdio::null()).spawn().unwrap();
             std::thread::sleep(Duration::from_micros(1_000 + 400 * round));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            kill(child);
             place.ok("check some.db");
             assert!(place.ok("dump some.db --read-only") == expected, "{io}, round {round}");
         }
@@ -112,13 +106,8 @@ fn a_load_in_one_commit_that_is_killed_leaves_nothing() {
         // A cache so small that the transaction writes most of its pages before the commit.
         let options = format!("--batch 1000000000 --cache 512K --io {io}");
         let file_len = || std::fs::metadata(place.path("some.db")).unwrap().len();
-        load_and_kill(&place, &options, 0, || {
-            let started = Instant::now();
-            while file_len() <= 1 << 20 {
-                assert!(started.elapsed() < Duration::from_secs(60), "nothing is written");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
+        let wait = || wait_for("nothing is written", || file_len() > 1 << 20);
+        load_and_kill(&place, &options, 0, wait);
         assert_eq!(place.ok("scan some.db"), "a\tb\n");
         place.ok("check some.db");
     }
@@ -128,25 +117,14 @@ fn a_load_in_one_commit_that_is_killed_leaves_nothing() {
 fn what_was_acknowledged_is_there_after_a_kill() {
     let place = Place::new();
     for round in 0..10_u64 {
-        let mut child = place
-            .command("shell some.db")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut shell = Shell::new(&place, "");
         let acknowledged = 5 + round * 3;
         for number in 0..acknowledged {
-            input.write_all(format!("put {round}-{number} {number}\n").as_bytes()).unwrap();
-            let mut answer = String::new();
-            output.read_line(&mut answer).unwrap();
-            assert_eq!(answer, "ok\n");
+            assert_eq!(shell.ask(&format!("put {round}-{number} {number}")), "ok\n");
         }
         // One more is under way.
-        input.write_all(format!("put {round}-last x\n").as_bytes()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        shell.tell(&format!("put {round}-last x"));
+        shell.kill();
         for number in 0..acknowledged {
             assert_eq!(place.ok(&format!("get some.db {round}-{number}")), format!("{number}\n"));
         }

@@ -4,13 +4,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Place, flip, listing};
+use support::{Place, Shell, flip, listing, wait_for};
 use yieldb::{Batch, Choice, Database, KeyRange, LogLimits, MAIN, Options};
 
 fn parse(text: &str) -> Value {
@@ -87,10 +87,7 @@ fn a_command_that_changes_or_reads_leaves_one_file() {
         assert_eq!(names(&place), ["some.db", "some.db-log"]);
         let mut command = place.command("");
         command.args(line.split(' ').map(|word| word.replace('%', " ")));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"put\t1\nput\t2\n").unwrap();
-        let ended = support::ended(child.wait_with_output().unwrap());
+        let ended = support::run(command, b"put\t1\nput\t2\n");
         assert_eq!(ended.code, code, "{line}: {ended:?}");
         assert_eq!(names(&place), ["some.db"], "{line}");
         place.ok("check some.db --read-only");
@@ -343,23 +340,12 @@ fn any_damage_to_both_files_ends_well() {
 
 /// Has a shell under way do what `lines` say, and copies the files before it goes on.
 fn shell_and_copy(place: &Place, lines: &str, to: &str) {
-    let mut child = place
-        .command("shell some.db")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut shell = Shell::new(place, "");
     for line in lines.lines() {
-        input.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
-        assert_eq!(answer, "ok\n", "{line}");
+        assert_eq!(shell.ask(line), "ok\n", "{line}");
     }
     copy(place, to);
-    drop(input);
-    assert!(child.wait().unwrap().success());
+    shell.end();
 }
 
 #[test]
@@ -380,14 +366,6 @@ fn the_shell_makes_a_checkpoint_when_it_is_told_to_and_at_its_end() {
         assert_eq!(place.ok(&format!("count {name}")), "3\n", "{name}");
     }
     assert_eq!(names(&place), ["after.db", "before.db", "some.db", "within.db"]);
-}
-
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_there() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn interrupt(pid: u32) {

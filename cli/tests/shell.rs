@@ -2,11 +2,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use support::{Place, dialogue};
+use support::{Place, Shell, dialogue};
 
 #[test]
 fn answers_are_as_promised() {
@@ -135,24 +132,12 @@ fn a_transaction_goes_back_to_its_savepoints() {
 #[test]
 fn an_answer_is_flushed_before_the_next_command_is_read() {
     let place = Place::new();
-    let mut child = place
-        .command("shell some.db")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    for (command, expected) in
-        [("put k v\n", "ok\n"), ("get k\n", "v\n"), ("get x\n", "(no such key)\n")]
+    let mut shell = Shell::new(&place, "");
+    for (command, expected) in [("put k v", "ok\n"), ("get k", "v\n"), ("get x", "(no such key)\n")]
     {
-        input.write_all(command.as_bytes()).unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
-        assert_eq!(answer, expected);
+        assert_eq!(shell.ask(command), expected);
     }
-    drop(input);
-    assert!(child.wait().unwrap().success());
+    shell.end();
 }
 
 #[test]
@@ -170,40 +155,25 @@ fn a_huge_line_is_an_error_and_the_next_one_is_answered() {
 #[test]
 fn relaxed_commits_are_lost_by_a_kill_and_kept_by_a_sync_and_by_the_end() {
     let place = Place::new();
-    let begin = || {
-        let mut child = place
-            .command("shell some.db --durability relaxed")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        (child, input, output)
-    };
-    let (mut child, mut input, mut output) = begin();
+    let mut shell = Shell::new(&place, "--durability relaxed");
     // The first two are checkpoints. Nobody drives behind the last one, so it is in memory however
     // long it takes to kill the shell.
     for (command, expected) in [
-        ("put a 1\n", "ok\n"),
-        ("put b 2\n", "ok\n"),
-        ("put c 3\n", "ok\n"),
-        ("sync\n", "version 3\n"),
-        ("sync\n", "version 3\n"),
-        ("put d 4\n", "ok\n"),
+        ("put a 1", "ok\n"),
+        ("put b 2", "ok\n"),
+        ("put c 3", "ok\n"),
+        ("sync", "version 3\n"),
+        ("sync", "version 3\n"),
+        ("put d 4", "ok\n"),
     ] {
-        input.write_all(command.as_bytes()).unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
-        assert_eq!(answer, expected);
+        assert_eq!(shell.ask(command), expected);
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    shell.kill();
     assert_eq!(place.ok("scan some.db --keys"), "a\nb\nc\n");
 
-    let (mut child, mut input, _output) = begin();
-    input.write_all(b"put d 4\nput e 5\nput f 6\nquit\n").unwrap();
-    assert!(child.wait().unwrap().success());
+    let mut shell = Shell::new(&place, "--durability relaxed");
+    shell.tell("put d 4\nput e 5\nput f 6\nquit");
+    shell.end();
     place.ok_with(
         "load some.db --durability relaxed --batch 2",
         b"g\t7\nh\t8\ni\t9\nj\t10\nk\t11\n",

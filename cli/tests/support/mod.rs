@@ -1,9 +1,10 @@
 //! Running the command, and looking at what it did.
 #![allow(dead_code)]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -44,15 +45,7 @@ impl Place {
 
     /// Runs it with this input.
     pub fn run_with(&self, line: &str, input: &[u8]) -> Ended {
-        let mut command = self.command(line);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        std::thread::scope(|scope| {
-            // A command that has seen enough closes its input.
-            scope.spawn(move || drop(stdin.write_all(input)));
-            ended(child.wait_with_output().unwrap())
-        })
+        run(self.command(line), input)
     }
 
     /// Runs it and expects it to end well; returns what it printed.
@@ -72,6 +65,73 @@ impl Place {
         assert_eq!(ended.code, code, "{line}: {ended:?}");
         assert!(ended.err.lines().count() == 1, "{line}: {ended:?}");
         ended.err
+    }
+}
+
+/// Runs a command with this input.
+pub fn run(mut command: Command, input: &[u8]) -> Ended {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // A command that has seen enough closes its input.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        ended(child.wait_with_output().unwrap())
+    })
+}
+
+/// A shell under way.
+pub struct Shell {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    /// Starts one on `some.db`.
+    pub fn new(place: &Place, options: &str) -> Shell {
+        let mut command = place.command(&format!("shell some.db {options}"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Shell { child, input, output }
+    }
+
+    /// Has it read a line, whatever it answers.
+    pub fn tell(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Has it read a line, and waits for an answer of one line.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).unwrap();
+        answer
+    }
+
+    /// Ends its input, and expects it to end well.
+    pub fn end(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub fn kill(self) {
+        kill(self.child);
+    }
+}
+
+pub fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Waits until something is there; not for ever.
+pub fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_there() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
