@@ -4,12 +4,8 @@ mod support;
 
 use std::process::Stdio;
 
-use serde_json::{Value, json};
-use support::{Place, Shell, flip, listing, sorted};
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
+use serde_json::json;
+use support::{Place, Shell, flip, listing, parse, sorted};
 
 #[test]
 fn entries_are_stored_and_found() {

@@ -7,10 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Place, Shell, has_python, kill, read, wait_for};
+use support::{Place, Shell, has_python, kill, parse, read, wait_for};
 
 fn info(place: &Place) -> Value {
-    serde_json::from_str(&place.ok("info some.db --json")).unwrap()
+    parse(&place.ok("info some.db --json"))
 }
 
 /// Loads entries without end, from number `first` on, and kills the command after `pause`.

@@ -10,12 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Place, Shell, flip, listing, wait_for};
+use support::{Place, Shell, flip, listing, parse, wait_for};
 use yieldb::{Batch, Choice, Database, KeyRange, LogLimits, MAIN, Options};
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 /// How the library opens files here.
 fn options() -> Options {

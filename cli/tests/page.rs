@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Place, flip, listing};
+use support::{Place, flip, listing, parse};
 
 const PAGE: usize = 4096;
 
@@ -21,7 +21,7 @@ fn field<'v>(page: &'v Value, name: &str) -> &'v Value {
 
 /// The first page of a kind.
 fn page_of_kind(place: &Place, kind: &str) -> Value {
-    let info: Value = serde_json::from_str(&place.ok("info some.db --json")).unwrap();
+    let info = parse(&place.ok("info some.db --json"));
     let count = info["pages"].as_u64().unwrap();
     let pages = (0..count).map(|number| explain(place, &format!("page some.db {number}"), 0));
     let found = pages.into_iter().find(|page| page["kind"] == json!(kind) && page["use"] == "used");
@@ -61,7 +61,7 @@ fn pages_of_every_kind_are_explained() {
 fn large_values_are_named_and_their_pages_explained() {
     let place = Place::new();
     place.ok(&format!("put some.db key {} --create", "v".repeat(9_000)));
-    let info: Value = serde_json::from_str(&place.ok("info some.db --json")).unwrap();
+    let info = parse(&place.ok("info some.db --json"));
     let pages = 2..info["pages"].as_u64().unwrap();
     let mut pages = pages.map(|number| explain(&place, &format!("page some.db {number}"), 0));
     let leaf = pages.find(|page| page["slots"][0]["key"] == json!("key")).expect("the leaf");
@@ -161,7 +161,7 @@ fn a_page_that_nothing_refers_to_is_no_damage() {
     for _ in 0..3 {
         place.ok("put some.db key value");
     }
-    let info: Value = serde_json::from_str(&place.ok("info some.db --json")).unwrap();
+    let info = parse(&place.ok("info some.db --json"));
     let pages = 0..info["pages"].as_u64().unwrap();
     let free = pages
         .rev()

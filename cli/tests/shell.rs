@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Place, Shell, dialogue};
+use support::{Place, Shell, dialogue, parse};
 
 #[test]
 fn answers_are_as_promised() {
@@ -57,8 +57,7 @@ fn bytes_that_are_no_text_are_told_from_text_that_looks_like_them() {
     );
     let input = b"put 00ff 01\nget 00ff\nget \"00ff\"\nget xy\nscan 00 01 1\ntree 74\n";
     let answers = place.ok_with("shell some.db --hex --json", input);
-    let answers: Vec<Value> =
-        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Value> = answers.lines().map(parse).collect();
     let found = json!({"ok": true, "value_hex": "01"});
     assert_eq!((&answers[0], &answers[1], &answers[2]), (&ok(), &found, &found));
     assert_eq!(answers[3]["code"], json!(2));
@@ -146,8 +145,7 @@ fn a_huge_line_is_an_error_and_the_next_one_is_answered() {
     let mut input = vec![b'x'; 3 << 20];
     input.extend_from_slice(b"\ncount\n");
     let answers = place.ok_with("shell some.db --json", &input);
-    let answers: Vec<Value> =
-        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Value> = answers.lines().map(parse).collect();
     assert_eq!(answers.len(), 2, "{answers:?}");
     assert_eq!((&answers[0]["code"], &answers[1]["count"]), (&json!(2), &json!(0)));
 }

@@ -3,11 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Place, flip, listing};
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
+use support::{Place, flip, listing, parse};
 
 /// The sum of one field over the objects of an array.
 fn sum(array: &Value, field: &str) -> u64 {

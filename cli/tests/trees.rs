@@ -3,11 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Place, dialogue, listing, sorted};
-
-fn parse(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
+use support::{Place, dialogue, listing, parse, sorted};
 
 #[test]
 fn every_command_works_on_the_tree_that_is_chosen() {

@@ -68,6 +68,10 @@ impl Place {
     }
 }
 
+pub fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
 /// Runs a command with this input.
 pub fn run(mut command: Command, input: &[u8]) -> Ended {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -195,7 +199,7 @@ pub fn dialogue(place: &Place, lines: &[(&str, Value)]) {
     let answers: Vec<&str> = answers.lines().collect();
     assert_eq!(answers.len(), lines.len(), "{answers:?}");
     for ((line, expected), answer) in lines.iter().zip(answers) {
-        let answer: Value = serde_json::from_str(answer).unwrap();
+        let answer = parse(answer);
         if expected["ok"] == json!(false) {
             assert_eq!(answer["ok"], json!(false), "{line}: {answer}");
             assert_eq!(answer["code"], expected["code"], "{line}: {answer}");
