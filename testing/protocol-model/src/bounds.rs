@@ -149,6 +149,31 @@ const NOTHING: Bounds = Bounds {
     rot: true,
 };
 
+/// Few groups in flight, of few commits: so commits wait, beside checkpoints.
+const fn queue(name: &'static str, about: &'static str, names_first: bool) -> Scenario {
+    let bounds = Bounds {
+        blocks: 5,
+        left_for_names: 2,
+        depth: 1,
+        group_commits: 1,
+        names_first,
+        puts: 3,
+        large_transactions: 1,
+        checkpoints: 1,
+        ..NOTHING
+    };
+    let larger = Bounds {
+        pages: 5,
+        blocks: 6,
+        depth: 2,
+        group_commits: 2,
+        puts: 4,
+        checkpoints: 2,
+        ..bounds
+    };
+    Scenario { name, about, bounds, larger }
+}
+
 /// All that is searched.
 ///
 /// Who may only read cannot write again what a failed sync has left, nor a slot that the log does
@@ -193,58 +218,8 @@ pub const SCENARIOS: &[Scenario] = &[
         bounds: Bounds { blocks: 3, puts: 4, checkpoints: 2, ..NOTHING },
         larger: Bounds { pages: 5, blocks: 3, puts: 5, checkpoints: 3, ..NOTHING },
     },
-    Scenario {
-        name: "queue",
-        about: "commits that wait for a group, and checkpoints that have them",
-        bounds: Bounds {
-            blocks: 5,
-            left_for_names: 2,
-            depth: 1,
-            group_commits: 1,
-            puts: 3,
-            large_transactions: 1,
-            checkpoints: 1,
-            ..NOTHING
-        },
-        larger: Bounds {
-            pages: 5,
-            blocks: 6,
-            left_for_names: 2,
-            depth: 2,
-            group_commits: 2,
-            puts: 4,
-            large_transactions: 1,
-            checkpoints: 2,
-            ..NOTHING
-        },
-    },
-    Scenario {
-        name: "names-first",
-        about: "the same, and a checkpoint is named before what waits is written",
-        bounds: Bounds {
-            blocks: 5,
-            left_for_names: 2,
-            depth: 1,
-            group_commits: 1,
-            names_first: true,
-            puts: 3,
-            large_transactions: 1,
-            checkpoints: 1,
-            ..NOTHING
-        },
-        larger: Bounds {
-            pages: 5,
-            blocks: 6,
-            left_for_names: 2,
-            depth: 2,
-            group_commits: 2,
-            names_first: true,
-            puts: 4,
-            large_transactions: 1,
-            checkpoints: 2,
-            ..NOTHING
-        },
-    },
+    queue("queue", "commits that wait for a group, and checkpoints that have them", false),
+    queue("names-first", "the same, and a checkpoint is named before what waits is written", true),
     Scenario {
         name: "growth",
         about: "a log that is made longer beside its groups",
