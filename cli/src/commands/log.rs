@@ -30,11 +30,11 @@ pub fn run(global: &Global, file: &Path, records: bool) -> CliResult<()> {
     let mut damage: Option<String> = None;
     let mut groups = log.groups()?;
     while let Some(group) = groups.next_group()? {
-        match (global.json, records) {
-            (true, _) => write_group_json(&mut out, text, &group, records)?,
-            (false, false) => write_group(&mut out, &group)?,
-            (false, true) => {
-                write_group(&mut out, &group)?;
+        if global.json {
+            write_group_json(&mut out, text, &group, records)?;
+        } else {
+            write_group(&mut out, &group)?;
+            if records {
                 write_records(&mut out, text, &group)?;
             }
         }
