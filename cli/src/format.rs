@@ -103,11 +103,18 @@ impl<R: BufRead> Entries<R> {
         }
         let entry = match self.format {
             Format::Tsv => self.parse_tsv(),
-            Format::Csv => self.parse_csv(),
+            Format::Csv => {
+                self.read_record()?;
+                self.parse_csv()
+            }
             Format::Ndjson => parse_json(&self.line),
         };
-        let number = self.number;
-        entry.map(Some).map_err(|what| CliError::usage(format!("line {number}: {what}")))
+        entry.map(Some).map_err(|what| self.wrong(&what))
+    }
+
+    /// What is wrong with the line that was read last.
+    fn wrong(&self, what: &str) -> CliError {
+        CliError::usage(format!("line {}: {what}", self.number))
     }
 
     /// How many bytes of the input the entries so far took.
@@ -128,8 +135,7 @@ impl<R: BufRead> Entries<R> {
         if self.line.last() == Some(&b'\n') {
             self.line.pop();
         } else if self.line.len() as u64 == self.max_len {
-            let message = format!("line {}: longer than {} bytes", self.number, self.max_len);
-            return Err(CliError::usage(message));
+            return Err(self.wrong(&format!("longer than {} bytes", self.max_len)));
         }
         Ok(true)
     }
@@ -141,25 +147,26 @@ impl<R: BufRead> Entries<R> {
         Ok((self.text.decode(key)?, self.text.decode(value)?))
     }
 
-    /// One record; more lines are read while a quoted field is open.
-    fn parse_csv(&mut self) -> Result<KeyValue, String> {
+    /// Reads a record of CSV, whose first line is read: more of them while a quoted field is open.
+    fn read_record(&mut self) -> CliResult<()> {
         self.record.clear();
         self.record.extend_from_slice(&self.line);
         let mut is_open = has_open_quote(&self.line);
         while is_open {
-            match self.read_line() {
-                Ok(true) => {
-                    self.record.push(b'\n');
-                    self.record.extend_from_slice(&self.line);
-                    is_open ^= has_open_quote(&self.line);
-                }
-                Ok(false) => return Err("a quoted field does not end".to_owned()),
-                Err(error) => return Err(error.message),
+            if !self.read_line()? {
+                return Err(self.wrong("a quoted field does not end"));
             }
+            self.record.push(b'\n');
+            self.record.extend_from_slice(&self.line);
+            is_open ^= has_open_quote(&self.line);
             if self.record.len() as u64 > self.max_len {
-                return Err(format!("a record longer than {} bytes", self.max_len));
+                return Err(self.wrong(&format!("a record longer than {} bytes", self.max_len)));
             }
         }
+        Ok(())
+    }
+
+    fn parse_csv(&self) -> Result<KeyValue, String> {
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -198,6 +205,7 @@ fn parse_json(line: &[u8]) -> Result<KeyValue, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::SYSTEM;
 
     #[test]
     fn entries_of_every_format_come_back() {
@@ -249,6 +257,27 @@ mod tests {
         }
         let long = vec![b'x'; 1_010];
         let mut entries = Entries::new(long.as_slice(), Format::Tsv, Text::Escaped, 1_000);
-        assert!(entries.next().unwrap_err().message.contains("line 1: longer than"));
+        assert!(entries.next().unwrap_err().message.starts_with("line 1: longer than"));
+        let long = [b"k,\"v\n", &long[..]].concat();
+        let mut entries = Entries::new(long.as_slice(), Format::Csv, Text::Escaped, 1_000);
+        assert!(entries.next().unwrap_err().message.starts_with("line 2: longer than"));
+    }
+
+    /// An input that cannot be read.
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+
+    #[test]
+    fn an_input_that_breaks_off_is_not_taken_for_a_wrong_line() {
+        for (format, beginning) in [(Format::Tsv, "k\t"), (Format::Csv, "k,\"v\n")] {
+            let input = io::BufReader::new(beginning.as_bytes().chain(Broken));
+            let error = Entries::new(input, format, Text::Escaped, 1_000).next().unwrap_err();
+            assert_eq!((error.code, error.message.as_str()), (SYSTEM, "broken"), "{format:?}");
+        }
     }
 }
