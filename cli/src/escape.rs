@@ -34,6 +34,11 @@ impl Text {
         out
     }
 
+    /// Bytes as a part of a text that is shown.
+    pub fn show(self, bytes: &[u8]) -> String {
+        String::from_utf8_lossy(&self.encode(bytes)).into_owned()
+    }
+
     /// The bytes that a text stands for; `Err` with what is wrong with it.
     pub fn decode(self, text: &[u8]) -> Result<Vec<u8>, String> {
         match self {

@@ -58,11 +58,7 @@ fn write_field(out: &mut impl Write, field: &[u8]) -> io::Result<()> {
 pub fn insert_bytes(object: &mut Map<String, Value>, text: Text, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(shown) if text != Text::Hex => object.insert(name.to_owned(), Value::from(shown)),
-        Ok(_) | Err(_) => {
-            let digits = Text::Hex.encode(bytes);
-            let digits = String::from_utf8_lossy(&digits).into_owned();
-            object.insert(format!("{name}_hex"), Value::from(digits))
-        }
+        Ok(_) | Err(_) => object.insert(format!("{name}_hex"), Value::from(Text::Hex.show(bytes))),
     };
 }
 

@@ -44,10 +44,6 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&Text::Hex.encode(bytes)).into_owned()
-}
-
 fn as_json(
     info: &Info,
     log: Option<(&RawLog<'_>, &LogSummary)>,
@@ -57,7 +53,7 @@ fn as_json(
     let place = |place: Place| json!({"position": place.position, "offset": place.offset});
     let log = log.map(|(log, summary)| {
         json!({
-            "id": hex(&log.id()),
+            "id": Text::Hex.show(&log.id()),
             "bytes": log.file_bytes(),
             "start": place(log.start()),
             "end": place(summary.end),
@@ -72,7 +68,7 @@ fn as_json(
         "format_version": info.format_version,
         "page_size": info.page_size,
         "file_bytes": info.file_bytes,
-        "database_id": hex(&info.database_id),
+        "database_id": Text::Hex.show(&info.database_id),
         "entries": info.entries,
         "trees": info.trees,
         "version": info.version,
@@ -114,7 +110,7 @@ fn as_text(
         info.file_bytes,
         info.space.pages,
         info.space.used,
-        hex(&info.database_id),
+        Text::Hex.show(&info.database_id),
         info.entries,
         info.trees,
         info.version,
@@ -132,7 +128,7 @@ fn log_as_text(log: &RawLog<'_>, summary: &LogSummary) -> String {
         "in use, id {}, {} bytes\n                \
          from position {}, offset {}, to position {}, offset {}\n                \
          {} groups with {} commits, of which the checkpoint does not have {}",
-        hex(&log.id()),
+        Text::Hex.show(&log.id()),
         log.file_bytes(),
         start.position,
         start.offset,

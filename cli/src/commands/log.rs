@@ -70,11 +70,9 @@ fn damage_of(group: &RawGroup) -> Option<String> {
 // As text.
 
 fn write_heading(out: &mut impl Write, log: &RawLog<'_>) -> io::Result<()> {
-    let id = Text::Hex.encode(&log.id());
-    let path = Text::Escaped.encode(log.path().as_os_str().as_encoded_bytes());
-    let (id, path) = (String::from_utf8_lossy(&id), String::from_utf8_lossy(&path));
+    let path = Text::Escaped.show(log.path().as_os_str().as_encoded_bytes());
     writeln!(out, "log          {path}, {} bytes", log.file_bytes())?;
-    writeln!(out, "id           {id}")?;
+    writeln!(out, "id           {}", Text::Hex.show(&log.id()))?;
     writeln!(out, "checkpoint   version {}", log.checkpoint_version())?;
     write!(out, "\n  position   offset     bytes     session  commits  versions")?;
     writeln!(out, "               known       names")

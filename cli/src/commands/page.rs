@@ -224,7 +224,7 @@ fn as_json(text: Text, place: &Place, explained: &Explained<'_>) -> Value {
             ("references", references.collect())
         }
         Body::Used(runs) => ("used", runs.iter().map(|run| json!([run.start, run.end])).collect()),
-        Body::Bytes(bytes) => ("body_hex", Value::from(hex(bytes))),
+        Body::Bytes(bytes) => ("body_hex", Value::from(Text::Hex.show(bytes))),
         _ => ("body_hex", Value::Null),
     };
     object.insert(name.to_owned(), body);
@@ -250,7 +250,7 @@ fn field_as_json(field: &Field<'_>) -> Value {
             let name = name.map(|name| json!({"page": name.page().as_u64(), "tag": name.tag()}));
             ("value", name.unwrap_or(Value::Null))
         }
-        FieldValue::Bytes(bytes) => ("value_hex", Value::from(hex(bytes))),
+        FieldValue::Bytes(bytes) => ("value_hex", Value::from(Text::Hex.show(bytes))),
         _ => ("value", Value::Null),
     };
     object.insert(name.to_owned(), value);
@@ -260,7 +260,7 @@ fn field_as_json(field: &Field<'_>) -> Value {
 fn slot_as_json(text: Text, slot: &Slot<'_>) -> Value {
     let mut object = Map::new();
     object.insert("offset".to_owned(), Value::from(slot.head_offset));
-    object.insert("head".to_owned(), Value::from(hex(&slot.head)));
+    object.insert("head".to_owned(), Value::from(Text::Hex.show(&slot.head)));
     let record = slot.record.map(|(offset, len)| json!({"offset": offset, "bytes": len}));
     object.insert("record".to_owned(), record.unwrap_or(Value::Null));
     match slot.key {
@@ -286,8 +286,4 @@ fn slot_as_json(text: Text, slot: &Slot<'_>) -> Value {
         _ => drop(object.insert("value".to_owned(), Value::Null)),
     }
     object.into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&Text::Hex.encode(bytes)).into_owned()
 }

@@ -108,7 +108,7 @@ impl Shell {
     fn prompt_text(&self) -> String {
         let tree = match self.tree.as_slice() {
             trees::MAIN_NAME => String::new(),
-            name => format!(" {}", String::from_utf8_lossy(&Text::Escaped.encode(name))),
+            name => format!(" {}", Text::Escaped.show(name)),
         };
         let mark = if self.transaction.is_some() { "*" } else { "" };
         format!("yieldb{tree}{mark}> ")
@@ -172,8 +172,7 @@ impl Shell {
                 out.write_all(&answer.shown)?;
             }
             Err(error) => {
-                let shown = Text::Escaped.encode(error.message.as_bytes());
-                writeln!(out, "error: {}", String::from_utf8_lossy(&shown))?;
+                writeln!(out, "error: {}", Text::Escaped.show(error.message.as_bytes()))?;
             }
         }
         Ok(out.flush()?)

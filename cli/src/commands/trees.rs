@@ -36,7 +36,7 @@ pub fn to_write(global: &Global, transaction: &mut WriteTransaction) -> CliResul
 
 /// There is no tree with this name.
 pub fn missing(name: &[u8]) -> CliError {
-    let shown = String::from_utf8_lossy(&Text::Escaped.encode(name)).into_owned();
+    let shown = Text::Escaped.show(name);
     let message =
         format!("there is no tree named \"{shown}\"; `yieldb trees` lists those there are");
     CliError { lacks_file: true, ..CliError::new(NOT_FOUND, message) }
