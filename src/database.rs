@@ -230,7 +230,7 @@ impl Database {
     /// any more; the output is the version. The database does this by itself, before the log
     /// is full; commits and reads go on beside it.
     ///
-    /// Cost: every page that only memory has is written once, and the space map; two syncs.
+    /// Cost: every page that only memory has is written once, and the space map; three syncs.
     ///
     /// # Errors
     ///

@@ -179,7 +179,9 @@ impl Options {
     /// Begins to open the database in the file at `path`.
     ///
     /// Opening for writing syncs the file and writes the superblocks, so that nothing is built on
-    /// what a power cut could still take. Dropping the operation leaves a file that can be opened.
+    /// what a power cut could still take. Commits that only the log has are made again, which takes
+    /// as long as there are many: [`Op::recovery`] tells how far that is. Dropping the operation
+    /// leaves a file that can be opened.
     ///
     /// # Errors
     ///

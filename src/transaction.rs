@@ -429,10 +429,13 @@ impl WriteTransaction {
     /// that has them. Once it was driven as far as the engine, the commit goes on even if the
     /// operation is dropped.
     ///
-    /// When it is over, the changes survive a power cut. Cost: every page that the transaction
-    /// made, the space map (a bit for each page of the file) and both superblocks are written, with
-    /// three syncs. A transaction without changes writes nothing, and its output is the version
-    /// that it began on.
+    /// When it is over, the changes survive a power cut. Cost: a record of a small transaction's
+    /// changes goes into the log, with one durable write, which commits that come at the same time
+    /// share. The first two commits after the database was opened, of which the second one begins
+    /// the log, those that are too large for the log, and all [without a log](crate::Options::log)
+    /// are checkpoints: every page that the transaction made is written, and the space map (a bit
+    /// for each page of the file), with three syncs. A transaction without changes writes nothing,
+    /// and its output is the version that it began on.
     ///
     /// # Errors
     ///
@@ -451,8 +454,7 @@ impl WriteTransaction {
     /// a second as long as anybody drives the database, and lost if nobody does until the process
     /// ends: a program that goes idle calls `sync`, or closes the database.
     ///
-    /// The first commit after the database was opened, one that is too large for the log, and each
-    /// one [without a log](crate::Options::log) are durable whatever was asked for.
+    /// A commit that is a checkpoint is durable whatever was asked for.
     ///
     /// ```
     /// # fn main() -> yieldb::Result<()> {
