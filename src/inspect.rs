@@ -15,13 +15,13 @@
 
 mod log;
 
-use std::ffi::OsString;
 use std::fs::{self, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use yieldb_core::{IoError, Operation};
+use yieldb_pager::ops::open::log_path;
 use yieldb_pager::page_format::verify;
 use yieldb_pager::space::map::{Lookup, MAX_LEVEL, look_up};
 use yieldb_pager::superblock::{
@@ -166,10 +166,7 @@ impl RawFile {
 
     /// Where the log is, if there is one.
     pub fn log_path(&self) -> PathBuf {
-        let resolved = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let mut name = OsString::from(resolved);
-        name.push("-log");
-        PathBuf::from(name)
+        log_path(fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()))
     }
 
     /// What is wrong with the slots of the superblock: for each damaged one its page, and why it

@@ -542,10 +542,15 @@ impl Open {
 impl Known {
     /// Where the log is, if there is one.
     fn log_path(&self) -> PathBuf {
-        let mut name = OsString::from(self.file.0.resolved_path());
-        name.push("-log");
-        PathBuf::from(name)
+        log_path(self.file.0.resolved_path())
     }
+}
+
+/// Where the log of the file at `resolved` is, a path without symbolic links.
+pub fn log_path(resolved: PathBuf) -> PathBuf {
+    let mut name = OsString::from(resolved);
+    name.push("-log");
+    PathBuf::from(name)
 }
 
 /// Begins to give the file the length that its superblock says.
