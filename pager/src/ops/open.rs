@@ -74,18 +74,22 @@ impl CacheMemory {
 /// Opens a file, or creates it.
 ///
 /// ```text
-///   begin -> Open --> Opening --> ReadingSlots ---- to be written ----> Preparing
-///                        |           |   |          or not settled        ^  |  |
-///                        |  empty    |   | read only                      |  |  v
-///                        |           v   |                                |  |  WritingSlot, 3x
-///                        '-----> Growing +--------------------------------'  |  |       | too long
-///                                        |                                   |  |       v
-///                                        |         ,------ read only --------'  |    Cutting
-///                                        |         |                            v       v
-///                           done <-- ReadingMap <--+---- SyncingDirectory <-----+-------'
-///                                                                ^              | no log in use
-///                                                                |              v
-///                                                                '------- RemovingLeftLog
+///   begin -> Open --> Opening ---> ReadingSlots ------ a log goes on ----> FindingLog
+///                        | empty     |   | there is none                     |
+///                        v           |   |<----------------------------------'
+///                     Growing <------'   |
+///                        |               |--- read only, and settled --> ReadingMap --> done
+///                        |               v                               ^       ^
+///                        '---------> Preparing ------ read only ---------'       |
+///                                        |                                       |
+///                                        v         too long                      |
+///                                    WritingSlot, 3x -------> Cutting            |
+///                                        |                       |               |
+///                                        |<----------------------'               |
+///                                        |                                       |
+///                                        |--- a log is in use --> SyncingDirectory
+///                                        v                           ^
+///                                    RemovingLeftLog ----------------'
 /// ```
 ///
 /// A file that is to be written is not trusted to be more than a cache's contents: before
@@ -99,8 +103,8 @@ impl CacheMemory {
 /// A log that is left though no slot speaks of it is removed then, for the same reason not earlier.
 ///
 /// A file that is only to be read is not written. Where its slots differ, a commit was cut short,
-/// and the newer slot may be in a cache alone: it is synced, so that nobody reads what a power cut
-/// could still take.
+/// and the newer slot may be in a cache alone, as the groups of a log may: it is synced, so that
+/// nobody reads what a power cut could still take.
 ///
 /// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
 /// next creation finishes.
