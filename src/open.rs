@@ -165,8 +165,8 @@ impl StateTransition for Begin {
 /// Waits until every commit under way is over, and ends the log.
 ///
 /// ```text
-///   begin -> Queued -- there is a log --> EndingLog --> done
-///               '---- there is none ---------------------^
+///   begin -> Queued -- there is a log -----> EndingLog --> done
+///               '---- there is none, or it is only read ----^
 /// ```
 ///
 /// An abandoned run leaves the commits under way, which go on as long as somebody drives.

@@ -77,12 +77,9 @@ impl WriterQueue {
         if !state.deposits.is_empty() {
             state.holder = None;
             let mut signals = state.offer();
-            signals.extend(
-                state
-                    .waiting
-                    .front_mut()
-                    .map(|(_, signal)| std::mem::replace(signal, Completion::signal())),
-            );
+            if let Some((_, signal)) = state.waiting.front_mut() {
+                signals.push(std::mem::replace(signal, Completion::signal()));
+            }
             drop(state);
             return tell(signals);
         }
@@ -129,8 +126,7 @@ impl Place {
         own.map_or(&self.signal, |(_, signal)| signal).clone()
     }
 
-    /// The turn, or the place back if the turn has not come, and another one had it when it was
-    /// offered.
+    /// The turn, if it has come, or if it was offered and nobody else has it.
     ///
     /// # Errors
     ///
