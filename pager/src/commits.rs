@@ -14,6 +14,10 @@ use crate::write_set::WriteSet;
 use crate::writer_queue::{Followers, WriterTurn};
 use crate::{Durability, Error, Pager, Result};
 
+/// How much may be kept in the file for checkpoints alone without another thought, in bytes: a
+/// checkpoint costs a few syncs, however little there is.
+const LEAST_OLD_LEN: u64 = 8 << 20;
+
 impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
     ///
@@ -71,7 +75,7 @@ impl Pager {
         if set.private_count() > self.cache.pool().share() / 16 {
             return Ok(Room::Never);
         }
-        if self.ledger().dirty().count() >= self.dirty_limit() * 2
+        if self.is_beyond(2)
             && let Some(io) = self.log.wait_for_room()
         {
             self.machines.catch_up();
@@ -292,9 +296,19 @@ impl Pager {
         &self.machines
     }
 
-    /// Is there so much that only memory and the log have that a checkpoint should be made?
+    /// Is there so much that only memory and the log have, or so much that only checkpoints have,
+    /// that another one should be made?
     pub(crate) fn is_checkpoint_due(&self) -> bool {
-        self.log.is_checkpoint_due() || self.ledger().dirty().count() >= self.dirty_limit()
+        self.log.is_checkpoint_due() || self.is_beyond(1)
+    }
+
+    /// Is there so many times as much of that as makes a checkpoint due, the log aside? What only
+    /// checkpoints have makes the file longer: that may be a fifth of what is live.
+    fn is_beyond(&self, times: u64) -> bool {
+        let mut ledger = self.ledger();
+        let (old, live) = ledger.old_and_live();
+        let most = (live / 5).max(LEAST_OLD_LEN / self.page_size().bytes() as u64);
+        ledger.dirty().count() >= self.dirty_limit() * times || old >= most * times
     }
 
     /// How many pages only memory may have before a checkpoint is made.

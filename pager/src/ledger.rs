@@ -43,6 +43,8 @@ pub(crate) struct Ledger {
     versions: VecDeque<Arc<RootSet>>,
     /// The durable checkpoint. Its moment is pinned.
     durable: Superblock,
+    /// The moment of the version that a checkpoint is being made of. It is pinned.
+    planned: Option<Stamp>,
     /// The slot that was written first when the durable checkpoint was made; the next one begins
     /// with the other.
     slot: usize,
@@ -82,8 +84,6 @@ pub(crate) struct Plan {
     pub map: Vec<PageId>,
     /// What it says.
     image: Space,
-    /// Has the version's moment a pin for the checkpoint?
-    is_pinned: bool,
 }
 
 /// What is known of the pages in use.
@@ -137,6 +137,7 @@ impl Ledger {
             versions: VecDeque::from([Arc::new(newest)]),
             map,
             durable,
+            planned: None,
             slot,
             busy: Vec::new(),
             dirty: Dirty::default(),
@@ -277,8 +278,9 @@ impl Ledger {
     pub fn plan_applied(&mut self, log: Option<LogUse>) -> Plan {
         let version = (**self.applied()).clone();
         self.reuse.pin(version.moment, Holder::Checkpoint);
+        self.planned = Some(version.moment);
         let image = self.image.clone();
-        Plan { is_pinned: true, ..self.plan_version(version, image, log) }
+        self.plan_version(version, image, log)
     }
 
     /// Plans a checkpoint of a version whose pages are those of `image`.
@@ -311,7 +313,7 @@ impl Ledger {
             log,
             ..self.durable.clone()
         };
-        Plan { superblock, first_slot: 1 - self.slot, map, image, is_pinned: false }
+        Plan { superblock, first_slot: 1 - self.slot, map, image }
     }
 
     /// Undoes a plan of which nothing became durable.
@@ -319,15 +321,15 @@ impl Ledger {
         for page in plan.map {
             self.free(page, cache);
         }
-        if plan.is_pinned {
-            self.unpin_for(plan.superblock.moment, Holder::Checkpoint, cache);
+        if let Some(moment) = self.planned.take() {
+            self.unpin_for(moment, Holder::Checkpoint, cache);
         }
     }
 
     /// Makes a plan the durable checkpoint.
     pub fn conclude(&mut self, plan: Plan, cache: &Cache) {
         let before = self.durable.moment;
-        if !plan.is_pinned {
+        if self.planned.take().is_none() {
             self.reuse.pin(plan.superblock.moment, Holder::Checkpoint);
         }
         for page in std::mem::replace(&mut self.map, plan.map) {
@@ -411,6 +413,14 @@ impl Ledger {
             let before = self.versions.pop_front().expect("there are two");
             self.unpin(before.moment, cache);
         }
+    }
+
+    /// How many pages only the durable checkpoint has, and the one under way; and how many the
+    /// newest version has.
+    pub fn old_and_live(&self) -> (u64, u64) {
+        let checkpoints = [Some(self.durable.moment), self.planned];
+        let old = checkpoints.iter().flatten().map(|moment| self.reuse.held_by(*moment)).sum();
+        (old, self.space.used_count().saturating_sub(self.reuse.held_count()))
     }
 
     /// What is known of the pages in use.

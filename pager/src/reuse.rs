@@ -57,6 +57,8 @@ struct Pin {
     readers: usize,
     /// Runs that live at this moment, and at no newer pinned one, with their births.
     held: Vec<(PageRun, Stamp)>,
+    /// How many pages that are.
+    held_count: u64,
 }
 
 impl Reuse {
@@ -89,6 +91,7 @@ impl Reuse {
             return;
         }
         let held = std::mem::take(&mut pin.held);
+        pin.held_count = 0;
         if !is_pinned {
             self.pins.remove(&moment);
         }
@@ -123,6 +126,7 @@ impl Reuse {
         let mut pins = self.pins.range_mut(birth..end).rev();
         let Some((_, newest)) = pins.next() else { return Fate::Free };
         newest.held.push((run, birth));
+        newest.held_count += run.count();
         self.held_count += run.count();
         let is_read = newest.readers > 0 || pins.any(|(_, pin)| pin.readers > 0);
         if is_read { Fate::Held } else { Fate::Unread }
@@ -136,6 +140,11 @@ impl Reuse {
     /// How many pages they have.
     pub fn held_count(&self) -> u64 {
         self.held_count
+    }
+
+    /// How many pages of dead runs live at `moment`, and at no newer pinned one.
+    pub fn held_by(&self, moment: Stamp) -> u64 {
+        self.pins.get(&moment).map_or(0, |pin| pin.held_count)
     }
 
     /// The oldest pinned moment.
@@ -240,6 +249,8 @@ mod tests {
             unread_count = unread_count.max(unread.len());
             let held: u64 = model.dead.iter().map(|(run, _, _)| run.count()).sum();
             assert_eq!(reuse.held_count(), held);
+            let by_pin = reuse.pins.keys().map(|moment| reuse.held_by(*moment)).sum::<u64>();
+            assert_eq!(by_pin, held);
             assert_eq!(reuse.pin_count(), model.pins.len());
         }
         assert!(reuse.held().count() == model.dead.len());

@@ -12,7 +12,7 @@ pub struct LogLimits {
 }
 
 /// The length that a log grows to, in bytes, beside however small a data file.
-const USUAL_LEN: u64 = 64 << 20;
+const USUAL_LEN: u64 = 16 << 20;
 
 /// The least that a log has: a header, and a ring with room for commits, names and a wrap.
 const LEAST_LEN: u64 = 28 << 10;
@@ -62,9 +62,8 @@ mod tests {
 
     #[test]
     fn it_doubles_up_to_a_quarter_of_the_data_or_the_usual_length() {
-        for data_len in [0, 256 * MIB] {
-            let expected = [20, 40, 64].map(|count| count * MIB);
-            assert_eq!(lengths(20 * MIB, 1024 * MIB, data_len), expected);
+        for data_len in [0, 64 * MIB] {
+            assert_eq!(lengths(5 * MIB, 1024 * MIB, data_len), [5, 10, 16].map(|len| len * MIB));
         }
         assert_eq!(lengths(60 * MIB, 1024 * MIB, 400 * MIB), [60 * MIB, 100 * MIB]);
         assert_eq!(lengths(600 * MIB, 1024 * MIB, u64::MAX), [600 * MIB, 1024 * MIB]);

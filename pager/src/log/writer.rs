@@ -151,12 +151,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Begins to make the log's file longer, if the log goes on and is not as long as it should be.
+    /// Begins to make the log's file longer, if the log goes on, was too short since the last time,
+    /// and is not as long as it may be.
     pub fn begin_growth(&self, plan: LogPlan, pager: &Pager) -> Option<StateMachine<GrowLog>> {
         let limits = self.limits.filter(|_| plan != LogPlan::End)?;
         let data_len = pager.superblock().file_len();
         let state = self.state();
-        let log = state.as_ref()?;
+        let log = state.as_ref().filter(|log| log.is_too_short || log.is_half_full())?;
         let len = file_offset(log.ring.ring_blocks());
         let next = limits.next_len(len, data_len);
         (next > len).then(|| grow_log(log.file.clone(), len, next))
@@ -181,6 +182,7 @@ impl LogWriter {
         let mut state = self.state();
         let log = state.as_mut().expect("the log goes on");
         log.ring.grow(blocks);
+        log.is_too_short = false;
         log.builder = Builder::new(max_group_blocks(log.ring.ring_blocks()));
         drop(state);
         self.retry_room();
@@ -250,6 +252,7 @@ impl LogWriter {
         let longest = max_group_blocks(log.ring.ring_blocks());
         let blocks = group::blocks_of_one(record_len);
         if blocks > longest {
+            log.is_too_short = true;
             return Room::Never;
         }
         // A wrap may waste as much as the longest group has.
@@ -259,6 +262,7 @@ impl LogWriter {
         }
         if log.ring.ring_blocks() < needed + 1 {
             // A checkpoint leaves its name in it at least.
+            log.is_too_short = true;
             return Room::Never;
         }
         reached!(LogFull);
@@ -390,10 +394,7 @@ impl LogWriter {
 
     /// Is the log so full that a checkpoint is due?
     pub fn is_checkpoint_due(&self) -> bool {
-        self.state().as_ref().is_some_and(|log| {
-            let used = log.ring.ring_blocks() - log.ring.free_blocks();
-            used + log.queued_blocks > log.ring.ring_blocks() / 2
-        })
+        self.state().as_ref().is_some_and(Log::is_half_full)
     }
 
     // Groups.

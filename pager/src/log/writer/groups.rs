@@ -38,6 +38,8 @@ pub(super) struct Log {
     pub stats: LogStats,
     /// Who waits for room.
     pub room: Option<Completion>,
+    /// Has it turned away a commit that a longer one would have taken?
+    pub is_too_short: bool,
     /// Who waits until a version is durable, without a group of his own; the lowest first.
     pub syncs: VecDeque<(u64, Arc<Ticket>)>,
     pub resting: Arc<Resting>,
@@ -110,6 +112,7 @@ impl Log {
             queued_blocks: 0,
             stats: LogStats::default(),
             room: None,
+            is_too_short: false,
             syncs: VecDeque::new(),
             resting,
             failed: None,
@@ -120,6 +123,12 @@ impl Log {
             blocks: BufferPool::new(POOL_BLOCKS, BLOCK_LEN)?,
             ring,
         })
+    }
+
+    /// Is it so full that a checkpoint is due?
+    pub fn is_half_full(&self) -> bool {
+        let used = self.ring.ring_blocks() - self.ring.free_blocks();
+        used + self.queued_blocks > self.ring.ring_blocks() / 2
     }
 
     /// Notes that a write failed: it is over with everything that waits, and with what comes.

@@ -167,6 +167,12 @@ impl Store {
         store.pager.take_recovery().map_or(version, |(reader, _)| reader.last_version())
     }
 
+    /// Turns a commit away that a longer log would take.
+    fn be_too_short(&self) {
+        let longest = self.pager.record_limit().unwrap();
+        assert!(matches!(self.append(longest + 1), Err(Room::Never)));
+    }
+
     /// The log's length in bytes: as the file has it, and as the ring has it.
     fn log_len(&self) -> (u64, u64) {
         let len = self.disk.image("db-log").unwrap().len() as u64;
@@ -274,7 +280,12 @@ fn behind_a_group_that_fails_nothing_is_acknowledged() {
 fn a_checkpoint_makes_a_log_longer_that_is_too_short() {
     for seed in 1..20 {
         let store = Store::new(seed, growing(4));
+        let (_small, checkpoint) = (store.append(100).unwrap(), store.pager.checkpoint().unwrap());
+        store.finish();
+        assert!(checkpoint.result().unwrap().is_ok());
+        assert_eq!(store.log_len(), (FIRST_LEN, FIRST_LEN), "it was long enough");
         for len in [2, 4, 4] {
+            store.be_too_short();
             let limit = store.pager.record_limit().unwrap();
             let tickets: Vec<_> = (0..3).map(|_| store.append(limit).unwrap()).collect();
             let checkpoint = store.pager.checkpoint().unwrap();
@@ -292,6 +303,7 @@ fn a_checkpoint_makes_a_log_longer_that_is_too_short() {
 fn no_group_is_known_to_be_durable_while_the_longer_file_is_not() {
     for seed in 1..20 {
         let store = Store::new(seed, growing(2));
+        store.be_too_short();
         let _before = store.append(100).unwrap();
         let checkpoint = store.pager.checkpoint().unwrap();
         let is_syncing = || {
@@ -314,6 +326,7 @@ fn no_group_is_known_to_be_durable_while_the_longer_file_is_not() {
 #[test]
 fn a_log_that_cannot_be_made_longer_stays_as_it_is() {
     let store = Store::new(1, growing(2));
+    store.be_too_short();
     store.failure.first_offset.store(FIRST_LEN, Ordering::SeqCst);
     store.fail_behind(0);
     let (ticket, checkpoint) = (store.append(100).unwrap(), store.pager.checkpoint().unwrap());
@@ -333,6 +346,7 @@ fn whatever_fails_beside_growth_nothing_that_was_acknowledged_is_lost() {
     let mut poisoned = 0;
     for (seed, behind) in (1..12).flat_map(|seed| (0..14).map(move |behind| (seed, behind))) {
         let store = Store::new(seed, growing(2));
+        store.be_too_short();
         let before = store.pager.applied().version;
         store.fail_behind(behind);
         let mut tickets = vec![store.append(100).unwrap()];
