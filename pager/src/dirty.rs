@@ -39,6 +39,16 @@ impl Dirty {
         self.waiting.count + self.to_be_written.count + in_flight as u64
     }
 
+    /// How many were added since the checkpoint under way began.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.count
+    }
+
+    /// How many the checkpoint under way has not begun to write.
+    pub fn to_be_written(&self) -> u64 {
+        self.to_be_written.count
+    }
+
     /// All of them are to be written.
     pub fn begin(&mut self) {
         debug_assert_eq!(self.to_be_written.count, 0, "one checkpoint at a time");

@@ -20,6 +20,7 @@ mod error;
 mod ledger;
 pub mod log;
 pub mod ops;
+mod pacing;
 pub mod page_format;
 mod page_id;
 mod page_run;

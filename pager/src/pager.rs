@@ -15,9 +15,9 @@ use yieldb_core::{
 use crate::cache::{Cache, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::log::writer::{LogStats, LogWriter};
-use crate::ops::checkpoint::Pace;
 use crate::ops::read_log::LogReader;
 use crate::ops::turn::Machines;
+use crate::pacing::Pace;
 use crate::superblock::Superblock;
 use crate::trees::Trees;
 use crate::version::{RootSet, VersionPin};
@@ -299,7 +299,7 @@ impl Pager {
     /// # Errors
     ///
     /// The failure of a write. The page waits for the next checkpoint.
-    pub(crate) fn write_dirty(&self, pace: Pace) -> Result<Option<Completion>> {
+    pub(crate) fn write_dirty(&self, pace: &Pace) -> Result<Option<Completion>> {
         let most = pace.write_len / self.page_size.bytes();
         loop {
             let mut ledger = self.ledger();
@@ -309,6 +309,12 @@ impl Pager {
                 && *count >= pace.depth
             {
                 return Ok(Some(oldest.clone()));
+            }
+            if let Some((later, group)) = &pace.later
+                && ledger.dirty().to_be_written() <= *later
+                && !group.finished()
+            {
+                return Ok(Some(group.clone()));
             }
             // Pinned under the lock: a page whose number is freed is not written any more.
             let taken = ledger.dirty().take(most, |run| {

@@ -29,6 +29,7 @@ use crate::ops::checkpoint::{LogPlan, Ticket};
 use crate::ops::find_log::FoundLog;
 use crate::ops::grow_log::{GrowLog, grow_log};
 use crate::ops::make_log::{LogFile, MakeLog, make_log};
+use crate::pacing::Course;
 use crate::superblock::{LogUse, Superblock};
 use crate::{Error, Pager, Result};
 use groups::{Group, InFlight, Log, Queued, Reaped, finish};
@@ -214,11 +215,16 @@ impl LogWriter {
         self.state().as_ref().is_none_or(Log::is_idle)
     }
 
-    /// Do commits go into it, and none of them waits for the room that a checkpoint makes?
-    pub fn is_in_use(&self) -> bool {
+    /// Where the commits are; `None` if there is no log, or one of them waits for the room that a
+    /// checkpoint makes.
+    pub fn course(&self) -> Option<Course> {
         let state = self.state();
-        let log = state.as_ref().filter(|log| log.room.is_none());
-        log.is_some_and(|log| log.owed > 0 || !log.in_flight.is_empty())
+        let log = state.as_ref().filter(|log| log.room.is_none())?;
+        Some(Course {
+            position: log.ring.head().position,
+            free_blocks: log.ring.free_blocks(),
+            group: log.in_flight.iter().map(|group| &group.write).find(|w| !w.finished()).cloned(),
+        })
     }
 
     /// Begins to remove the log's file, if it is planned that the log ends. No slot speaks of it.

@@ -11,6 +11,7 @@ use crate::ledger::Plan;
 use crate::log::writer::NewLog;
 use crate::ops::grow_log::GrowLog;
 use crate::ops::make_log::MakeLog;
+use crate::pacing::Pacing;
 use crate::superblock::{LogUse, SLOT_LEN, SLOT_OFFSETS, Superblock};
 use crate::version::RootSet;
 use crate::write_set::WriteSet;
@@ -137,6 +138,7 @@ pub(crate) struct Checkpoint {
     /// The right to write that a checkpoint of a version came with.
     turn: Option<WriterTurn>,
     log: LogPlan,
+    pacing: Pacing,
     ticket: Arc<Ticket>,
 }
 
@@ -180,22 +182,6 @@ pub(crate) enum Slot {
     Second,
 }
 
-/// How fast a checkpoint writes its pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
-    /// How many writes it has in flight.
-    pub depth: usize,
-    /// The longest of them, in bytes.
-    pub write_len: usize,
-}
-
-/// As fast as the device can.
-const FAST: Pace = Pace { depth: 32, write_len: 256 * 1024 };
-
-/// Beside commits: each of them waits for the pages that are on their way before it, since it makes
-/// the device write what it has taken.
-const GENTLE: Pace = Pace { depth: 4, write_len: 64 * 1024 };
-
 /// The machine of a job.
 pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
     let Job { subject, log, ticket } = job;
@@ -212,7 +198,8 @@ pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
     } else {
         State::Publish(None)
     };
-    StateMachine::new(Checkpoint { changes, turn, log, ticket }, state)
+    let pacing = Pacing::default();
+    StateMachine::new(Checkpoint { changes, turn, log, pacing, ticket }, state)
 }
 
 impl Checkpoint {
@@ -310,6 +297,8 @@ impl Checkpoint {
             Ok(map) => map,
             Err(error) => return Err(self.give_up(pager, Some(plan), error)),
         };
+        let pages = pager.ledger().dirty().to_be_written();
+        self.pacing = Pacing::begin(pages, pager.log().course().as_ref());
         let mut group = CompletionGroup::silent();
         if let Some(changes) = &self.changes
             && !is_planted!(RunsNotAwaited)
@@ -347,8 +336,8 @@ impl Checkpoint {
         others: Completion,
     ) -> Result<Transition<Checkpoint>> {
         let is_careless = is_planted!(WriteErrorIgnored);
-        let pace = if pager.log().is_in_use() { GENTLE } else { FAST };
-        match pager.write_dirty(pace) {
+        let news = pager.ledger().dirty().waiting();
+        match pager.write_dirty(&self.pacing.next(news, pager.log().course())) {
             Err(error) if !is_careless => return Err(self.give_up(pager, Some(flip.plan), error)),
             Ok(Some(io)) => return Ok(Transition::Wait(State::Writing(flip, others), io)),
             Ok(None) | Err(_) => {}
