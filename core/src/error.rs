@@ -111,6 +111,8 @@ pub enum Operation {
     Allocate,
     /// Set a file's length.
     Truncate,
+    /// Have memory ready for what is read.
+    Prepare,
     /// Ask for a file's length.
     Size,
     /// Lock a file.
@@ -129,6 +131,7 @@ impl fmt::Display for Operation {
             Operation::Sync => "sync",
             Operation::Allocate => "allocation",
             Operation::Truncate => "truncation",
+            Operation::Prepare => "preparation of memory",
             Operation::Size => "size",
             Operation::Lock => "lock",
         })

@@ -45,6 +45,10 @@ pub(super) struct InFlight {
 #[allow(clippy::large_enum_variant)]
 pub(super) enum Work {
     Move(Move),
+    /// Advice: however it ends, it ends well.
+    Prepare {
+        buffers: Buffers,
+    },
     Sync {
         file: Arc<OsFile>,
     },
@@ -175,7 +179,7 @@ impl InFlight {
     pub fn refuse(self) {
         let InFlight { completion, work, .. } = self;
         match work {
-            Work::Move(Move { buffers: Memory::Read(buffers), .. }) => {
+            Work::Move(Move { buffers: Memory::Read(buffers), .. }) | Work::Prepare { buffers } => {
                 completion.fail_read(Error::Forked, buffers);
             }
             _ => {
@@ -190,6 +194,14 @@ impl InFlight {
         let cwd = types::Fd(libc::AT_FDCWD);
         match &mut self.work {
             Work::Move(work) => work.entry(iovecs),
+            Work::Prepare { buffers } => match buffers.first_mut() {
+                Some(buffer) => {
+                    let len = buffer.len() as libc::off_t;
+                    let start = buffer.as_mut_ptr().cast();
+                    opcode::Madvise::new(start, len, libc::MADV_POPULATE_WRITE).build()
+                }
+                None => opcode::Nop::new().build(),
+            },
             Work::Sync { file } => data_sync(file.raw_fd()),
             Work::Allocate { file, offset, len } => {
                 opcode::Fallocate::new(types::Fd(file.raw_fd()), *len).offset(*offset).build()
@@ -225,6 +237,7 @@ impl InFlight {
                 let operation = operation_of(work.transfer.kind());
                 (operation, work.offset + done as u64, work.transfer.len() - done)
             }
+            Work::Prepare { .. } => (Operation::Prepare, 0, 0),
             Work::Sync { .. } => (Operation::Sync, 0, 0),
             Work::Allocate { offset, .. } => (Operation::Allocate, *offset, 0),
             Work::Truncate { len, .. } => (Operation::Truncate, *len, 0),
@@ -255,6 +268,9 @@ impl InFlight {
             self.retries += 1;
             return Next::Again(self);
         }
+        if let Work::Prepare { .. } = &self.work {
+            return self.over(Ok(0));
+        }
         if result < 0 {
             return self.failed(-result);
         }
@@ -282,6 +298,7 @@ impl InFlight {
                 Next::Again(InFlight { completion, work, cancelled, retries })
             }
             Work::Move(_)
+            | Work::Prepare { .. }
             | Work::Sync { .. }
             | Work::Allocate { .. }
             | Work::Truncate { .. }
@@ -320,6 +337,7 @@ impl InFlight {
                 };
                 (file.path().clone(), offset, transfer.len(), transfer.done(), buffers)
             }
+            Work::Prepare { buffers } => (PathBuf::new().into(), 0, 0, 0, Some(buffers)),
             Work::Sync { file } => (file.path().clone(), 0, 0, 0, None),
             Work::Allocate { file, offset, .. } => (file.path().clone(), offset, 0, 0, None),
             Work::Truncate { file, len, .. } => (file.path().clone(), len, 0, 0, None),

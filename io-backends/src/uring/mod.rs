@@ -518,6 +518,10 @@ impl File for UringFile {
         self.submit(Work::Truncate { file: self.file.clone(), len, by_ring }, completion);
     }
 
+    fn prepare(&self, completion: Completion) {
+        self.submit(Work::Prepare { buffers: completion.take_buffers() }, completion);
+    }
+
     fn size(&self) -> Result<u64> {
         self.file.size().map_err(|errno| self.error(Operation::Size, errno))
     }

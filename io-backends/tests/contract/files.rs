@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use rstest::rstest;
 use rstest_reuse::apply;
+use smallvec::smallvec;
 use yieldb_core::{
     BufferPool, Buffers, Completion, Create, Error, OpenOptions, Operation, SyncMethod,
 };
@@ -283,4 +284,31 @@ fn durable_writes_are_made_in_both_ways_until_the_quicker_one_is_known(#[case] k
         }
     }
     assert_eq!(bench.pool.free_count(), 64);
+}
+
+/// How much memory this process has, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[apply(backends)]
+fn prepared_memory_is_given_back_and_may_be_read_into(kind: Kind) {
+    const LEN: usize = 64 << 20;
+    let Some(bench) = Bench::new(kind) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[7]).unwrap();
+    let pool = BufferPool::new(1, LEN).unwrap();
+    let (before, prepare) = (resident(), Completion::read(smallvec![pool.take().unwrap()]));
+    file.prepare(prepare.clone());
+    bench.wait(&prepare).unwrap();
+    // Other tests run beside this one.
+    assert!(kind != Kind::Uring || resident() > before + LEN as u64 / 2, "it has no memory");
+    let read = Completion::read(prepare.take_buffers());
+    file.read(0, read.clone());
+    assert_eq!(bench.wait(&read).unwrap(), BLOCK);
+    let buffers = read.take_buffers();
+    assert_eq!((buffers.len(), buffers[0].len()), (1, LEN));
+    assert_eq!(buffers[0][..BLOCK], [7; BLOCK]);
 }

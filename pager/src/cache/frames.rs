@@ -108,6 +108,15 @@ impl Frames {
         unsafe { Buffer::from_raw(self.start(frame), self.page_len, home, u64::from(frame)) }
     }
 
+    /// The memory of `count` free frames, as with one.
+    pub fn lend_several(&self, first: u32, count: u32, home: Arc<dyn Home>, token: u64) -> Buffer {
+        let end = first.checked_add(count);
+        assert!(end.is_some_and(|end| end <= self.count()), "{count} frames from {first} on");
+        let len = count as usize * self.page_len;
+        // SAFETY: as in `lend_exclusively`, for each of them; they are next to each other.
+        unsafe { Buffer::from_raw(self.start(first), len, home, token) }
+    }
+
     /// The memory of a pinned page, to be written to the file.
     pub fn lend_shared(&self, frame: u32, home: Arc<dyn Home>, token: u64) -> SharedBuffer {
         // SAFETY: 1. the home owns this arena. 2. The page is pinned until the home is given back

@@ -179,6 +179,7 @@ impl Cache {
         Counters::count(&self.pool.counters.misses);
         self.pool.counters.count_read(self.page_len());
         file.read(self.offset_of(name.page()), completion.clone());
+        self.prepare_frames();
         Ok(Joined::Reading(PendingRead { page, completion }))
     }
 

@@ -18,9 +18,11 @@ mod frames;
 mod in_flight;
 mod pool;
 mod prefetch;
+mod prepare;
 mod stats;
 mod table;
 
+use smallvec::smallvec;
 use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::sync::{Arc, Weak};
 use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
@@ -103,7 +105,18 @@ impl Cache {
     ///
     /// What to wait for before asking again. All frames are lent, pinned, dirty or looked at.
     pub fn take_frame(&self) -> Result<Buffer, Completion> {
-        self.pool.take_frame()
+        let frame = self.pool.take_frame();
+        self.prepare_frames();
+        frame
+    }
+
+    /// Has memory found for frames that are going to be used soon, if there is need.
+    fn prepare_frames(&self) {
+        if let Some(buffer) = self.pool.take_unprepared()
+            && let Some(file) = self.file.upgrade()
+        {
+            file.prepare(Completion::read(smallvec![buffer]));
+        }
     }
 
     /// Makes a sealed page resident that is not in the file yet.

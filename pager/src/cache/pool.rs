@@ -8,7 +8,8 @@
 //!
 //! The limit is on everything: the frames in use, what is known of them, and the page tables of
 //! all files. Where a table grows, fewer frames may be in use; those that are too many are given
-//! back to the operating system. Every file is sure of [`MIN_FRAMES`] frames all the same.
+//! back to the operating system. Every file is sure of [`MIN_FRAMES`] frames all the same. Memory
+//! for frames is [found ahead](super::prepare) of their use.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -16,7 +17,7 @@ use std::ops::Deref;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
-use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
+use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
 
@@ -24,6 +25,7 @@ use super::clock::Need;
 use super::epoch::Epochs;
 use super::frames::{FrameMeta, Frames, LOADING, PINS, RESIDENT, RETIRED};
 use super::in_flight::Read;
+use super::prepare::{Prepared, UNPREPARED};
 use super::stats::{CacheStats, Counters};
 use super::table::{PIECE_LEN, Table};
 use crate::{Error, MIN_FRAMES, PageId, PageSize, Result};
@@ -57,6 +59,8 @@ pub struct FramePool {
     slow: Mutex<Slow>,
     /// How many wait for a frame. Read without the mutex by those who unpin.
     waiting: AtomicUsize,
+    /// Should memory be found for frames before they are used?
+    pub(super) wants_memory: AtomicBool,
     /// How many frames may be in use now.
     allowed: AtomicUsize,
     /// How many files there are.
@@ -68,10 +72,12 @@ pub struct FramePool {
 pub(super) struct Slow {
     /// Frames that may be used; the one given back last is the next to go, while it is warm.
     free: Vec<u32>,
-    /// The first frame that was never used. It and those behind it have no memory yet.
+    /// The first frame that nobody was to use yet. It and those behind it have no memory.
     pub unused: u32,
+    /// Frames before it that were never used either, and have memory.
+    pub prepared: Prepared,
     /// Frames before it whose memory was given back.
-    discarded: Vec<u32>,
+    pub discarded: Vec<u32>,
     /// Retired frames without pins, with the epochs that must be over.
     retired: VecDeque<(u64, u32)>,
     /// The frame that is next looked at for eviction.
@@ -105,6 +111,7 @@ impl FramePool {
         let slow = Slow {
             free: Vec::new(),
             unused: 0,
+            prepared: Prepared::default(),
             discarded: Vec::new(),
             retired: VecDeque::new(),
             hand: 0,
@@ -123,6 +130,7 @@ impl FramePool {
             limit,
             slow: Mutex::new(slow),
             waiting: AtomicUsize::new(0),
+            wants_memory: AtomicBool::new(false),
             allowed: AtomicUsize::new(0),
             file_count: AtomicUsize::new(0),
             counters: Counters::default(),
@@ -156,7 +164,8 @@ impl FramePool {
     pub fn stats(&self) -> CacheStats {
         let slow = self.slow();
         let frames = self.frame_count();
-        let used = slow.in_use() - slow.free.len() - slow.retired.len();
+        let free = slow.free.len() + slow.retired.len() + slow.prepared.count();
+        let used = slow.in_use() - free;
         let known = CacheStats {
             frames,
             used,
@@ -296,7 +305,7 @@ impl FramePool {
         if slow.free.is_empty() {
             self.reclaim(slow);
         }
-        if slow.free.is_empty() && slow.in_use() < self.frame_count() {
+        if slow.free.is_empty() {
             self.take_new(slow);
         }
         let frame = self.recycled(slow, need)?;
@@ -316,14 +325,19 @@ impl FramePool {
         slow.free.pop()
     }
 
-    /// Puts a frame without memory among the free ones.
+    /// Puts one more frame among the free ones, if another one may be used.
     fn take_new(&self, slow: &mut Slow) {
-        if let Some(frame) = slow.discarded.pop() {
+        if let Some(frame) = slow.prepared.take() {
+            slow.free.push(frame);
+        } else if slow.in_use() >= self.frame_count() {
+            return;
+        } else if let Some(frame) = slow.discarded.pop() {
             slow.free.push(frame);
         } else if slow.unused < self.frames.count() {
             slow.free.push(slow.unused);
             slow.unused += 1;
         }
+        self.want_memory(slow);
     }
 
     /// Frees the retired frames that nobody can be looking at.
@@ -356,7 +370,8 @@ impl FramePool {
                 }
                 continue;
             }
-            let Some(frame) = self.recycled(slow, Need::Firm) else { return };
+            let unused = slow.prepared.take();
+            let Some(frame) = unused.or_else(|| self.recycled(slow, Need::Firm)) else { return };
             self.frames.discard(frame);
             slow.discarded.push(frame);
         }
@@ -427,8 +442,8 @@ impl FramePool {
 }
 
 impl Slow {
-    /// How many frames have memory.
-    fn in_use(&self) -> usize {
+    /// How many frames have memory, or are about to have it.
+    pub fn in_use(&self) -> usize {
         self.unused as usize - self.discarded.len()
     }
 
@@ -454,6 +469,9 @@ impl Home for FramePool {
         if token & LENT != 0 {
             self.unpin(frame);
             return;
+        }
+        if token & UNPREPARED != 0 {
+            return self.end_preparation(frame);
         }
         let is_loading =
             self.frames.meta[frame as usize].state.load(Ordering::SeqCst) & LOADING != 0;

@@ -45,6 +45,7 @@ impl Cache {
                 file.read(self.offset_of(run.first), io);
             }
         }
+        self.prepare_frames();
         started
     }
 
