@@ -104,8 +104,16 @@ named! {
         /// A group goes on with the log whatever session it is of.
         StaleGroupAccepted = "stale-group-accepted",
 
+        /// The log's tail advances when a slot has the checkpoint, before a group names it.
+        TailBeforeNamed = "tail-before-named",
+        /// Commits that stand in the log are made again though the checkpoint has them.
+        ReplayedTwice = "replayed-twice",
+
         // Numbers and stamps.
 
+        /// A number is free when the page is dead in the newest applied version, though readers get
+        /// an older one.
+        ReusedWhenApplied = "reused-when-applied",
         /// A page of the durable version is given up like one that the transaction has made.
         DurablePageReused = "durable-page-reused",
         /// A dead page is kept only for the oldest snapshot, not for those in its life's middle.

@@ -381,6 +381,9 @@ impl Checkpoint {
         Ok(match slot {
             Slot::First if goes_on => {
                 let named = pager.log().name(flip.plan.superblock.checkpoint);
+                if is_planted!(TailBeforeNamed) {
+                    pager.log().advance_tail(flip.plan.superblock.log);
+                }
                 Transition::Wait(State::Naming(flip, named.clone()), named)
             }
             Slot::First if flip.new_log.is_some() && is_planted!(LogBeforeSecondSlot) => {
