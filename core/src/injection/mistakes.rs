@@ -184,6 +184,10 @@ named! {
         PinBehindVersion = "pin-behind-version",
         /// News for the checkpoint that come while it is stepped are lost.
         TurnNotWanted = "turn-not-wanted",
+        /// The turn is given to the next writer though somebody else took it a moment ago.
+        TurnGivenTwice = "turn-given-twice",
+        /// Whoever looks after the turn was offered waits until it is offered again.
+        OfferOverlooked = "offer-overlooked",
         /// A thread that is woken leaves, though it was called to lead.
         LeadNotHandedOver = "lead-not-handed-over",
         /// A kick is forgotten by whoever sees it.
