@@ -314,10 +314,13 @@ impl Ledger {
         Plan { superblock, first_slot: 1 - self.slot, map, image, is_pinned: false }
     }
 
-    /// Undoes a plan of which nothing became durable.
-    pub fn abandon(&mut self, plan: Plan, cache: &Cache) {
-        for page in plan.map {
-            self.free(page, cache);
+    /// Undoes a plan of which nothing became durable. The numbers of its map are free when what was
+    /// begun to be written is over.
+    pub fn abandon(&mut self, plan: Plan, writes: Option<Completion>, cache: &Cache) {
+        let map = plan.map.into_iter().map(PageRun::from);
+        match writes.filter(|writes| !writes.finished()) {
+            Some(writes) => self.free_after(writes, map.collect()),
+            None => map.for_each(|page| self.free(page, cache)),
         }
         if plan.is_pinned {
             self.unpin_for(plan.superblock.moment, Holder::Checkpoint, cache);

@@ -308,7 +308,7 @@ impl Checkpoint {
         };
         let map = match plan.encode_map() {
             Ok(map) => map,
-            Err(error) => return Err(self.give_up(pager, Some(plan), error)),
+            Err(error) => return Err(self.give_up(pager, Some((plan, None)), error)),
         };
         let mut group = CompletionGroup::silent();
         if let Some(changes) = &self.changes
@@ -349,7 +349,9 @@ impl Checkpoint {
         let is_careless = is_planted!(WriteErrorIgnored);
         let pace = if pager.log().is_in_use() { GENTLE } else { FAST };
         match pager.write_dirty(pace) {
-            Err(error) if !is_careless => return Err(self.give_up(pager, Some(flip.plan), error)),
+            Err(error) if !is_careless => {
+                return Err(self.give_up(pager, Some((flip.plan, Some(others))), error));
+            }
             Ok(Some(io)) => return Ok(Transition::Wait(State::Writing(flip, others), io)),
             Ok(None) | Err(_) => {}
         }
@@ -359,7 +361,7 @@ impl Checkpoint {
         if let Some(error) = others.get_error()
             && !is_careless
         {
-            return Err(self.give_up(pager, Some(flip.plan), error.into()));
+            return Err(self.give_up(pager, Some((flip.plan, None)), error.into()));
         }
         if is_planted!(PagesNotSynced) {
             return Ok(write_slot(pager, flip, Slot::First));
@@ -401,17 +403,23 @@ impl Checkpoint {
         })
     }
 
-    /// Undoes the transaction: nothing durable refers to its pages.
-    fn give_up(&mut self, pager: &Pager, plan: Option<Plan>, error: Error) -> Error {
+    /// Undoes the transaction: nothing durable refers to its pages. A plan comes with the writes of
+    /// its map, unless they are over.
+    fn give_up(
+        &mut self,
+        pager: &Pager,
+        plan: Option<(Plan, Option<Completion>)>,
+        error: Error,
+    ) -> Error {
         reached!(CheckpointGivenUp);
         pager.with_ledger(|ledger| ledger.dirty().end());
         if let Some(mut changes) = self.changes.take() {
             changes.set.give_up(pager);
         }
-        if let Some(plan) = plan
+        if let Some((plan, writes)) = plan
             && !is_planted!(NumbersOfAbandonedPlan)
         {
-            pager.with_ledger(|ledger| ledger.abandon(plan, pager.cache()));
+            pager.with_ledger(|ledger| ledger.abandon(plan, writes, pager.cache()));
         }
         error
     }
