@@ -318,7 +318,9 @@ impl Ledger {
     /// begun to be written is over.
     pub fn abandon(&mut self, plan: Plan, writes: Option<Completion>, cache: &Cache) {
         let map = plan.map.into_iter().map(PageRun::from);
-        match writes.filter(|writes| !writes.finished()) {
+        let is_awaited =
+            |writes: &Completion| !writes.finished() && !is_planted!(AbandonedMapNotAwaited);
+        match writes.filter(is_awaited) {
             Some(writes) => self.free_after(writes, map.collect()),
             None => map.for_each(|page| self.free(page, cache)),
         }

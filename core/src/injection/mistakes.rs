@@ -57,6 +57,8 @@ named! {
         CheckpointNumberRepeated = "checkpoint-number-repeated",
         /// The numbers of the space map's pages are lost when a checkpoint is given up.
         NumbersOfAbandonedPlan = "numbers-of-abandoned-plan",
+        /// They are free then while they are still being written.
+        AbandonedMapNotAwaited = "abandoned-map-not-awaited",
 
         // Opening.
 
