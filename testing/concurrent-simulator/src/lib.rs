@@ -6,8 +6,8 @@
 //! takes a snapshot knows what must be in it: `model[version]`, and not a version that is older
 //! than one that somebody was told of before.
 //!
-//! A third of the runs with crashes, errors or damage write batches, many at a time, which may be committed together: see
-//! `batches.rs`.
+//! A third of the runs with crashes, errors or damage write batches, many at a time, which may be
+//! committed together: see `batches.rs`.
 
 mod batches;
 mod shared;

@@ -332,8 +332,8 @@ fn assert_batches(database: &Database, all: &[Batches]) -> State {
 }
 
 /// Three threads write batches, of which one makes those of others, too, and one may be left to
-/// itself; another one commits, or makes a checkpoint. All that were acknowledged are there, as they
-/// were written, for readers and for whoever opens the files.
+/// itself; another one commits, or makes a checkpoint. All that were acknowledged are there, as
+/// they were written, for readers and for whoever opens the files.
 pub fn batches() {
     let (disk, backend, database, _) = world_with(WIDE_CACHE_LEN);
     let abandons = thread_rng().gen_range(0..6);
