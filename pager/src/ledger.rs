@@ -316,10 +316,15 @@ impl Ledger {
         Plan { superblock, first_slot: 1 - self.slot, map, image }
     }
 
-    /// Undoes a plan of which nothing became durable.
-    pub fn abandon(&mut self, plan: Plan, cache: &Cache) {
-        for page in plan.map {
-            self.free(page, cache);
+    /// Undoes a plan of which nothing became durable. The numbers of its map are free when what was
+    /// begun to be written is over.
+    pub fn abandon(&mut self, plan: Plan, writes: Option<Completion>, cache: &Cache) {
+        let map = plan.map.into_iter().map(PageRun::from);
+        let is_awaited =
+            |writes: &Completion| !writes.finished() && !is_planted!(AbandonedMapNotAwaited);
+        match writes.filter(is_awaited) {
+            Some(writes) => self.free_after(writes, map.collect()),
+            None => map.for_each(|page| self.free(page, cache)),
         }
         if let Some(moment) = self.planned.take() {
             self.unpin_for(moment, Holder::Checkpoint, cache);
@@ -354,7 +359,13 @@ impl Ledger {
         let death = set.stamp();
         self.reuse.pin(death, Holder::Readers);
         for (run, birth) in set.dead().iter().copied() {
-            let fate = self.reuse.retire(run, birth, death);
+            // Nobody but applied versions has it pinned.
+            let is_theirs =
+                birth > self.durable.moment && self.reuse.pin_count() == self.versions.len() + 2;
+            let fate = match is_theirs && is_planted!(ReusedWhenApplied) {
+                true => Fate::Free,
+                false => self.reuse.retire(run, birth, death),
+            };
             self.meet(run, fate, cache);
         }
         self.versions.push_back(Arc::new(roots.successor(death)));

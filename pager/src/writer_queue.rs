@@ -72,7 +72,23 @@ impl WriterQueue {
     /// Gives the turn to the next in the queue. Where there are deposits it is offered to them as
     /// well.
     fn pass_on(&self) {
-        let mut state = self.state();
+        self.pass(self.state());
+    }
+
+    /// Somebody to whom the turn was offered has left: the others are told.
+    fn pass_on_again(&self) {
+        // Under one lock: whoever has it meanwhile keeps it.
+        let state = self.state();
+        if state.holder.is_none() && !state.waiting.is_empty() {
+            if is_planted!(TurnGivenTwice) {
+                drop(state);
+                return self.pass_on();
+            }
+            self.pass(state);
+        }
+    }
+
+    fn pass(&self, mut state: MutexGuard<'_, State>) {
         self.used_by.store(0, Ordering::Relaxed);
         if !state.deposits.is_empty() {
             state.holder = None;
@@ -88,16 +104,6 @@ impl WriterQueue {
         drop(state);
         if let Some((_, signal)) = next {
             signal.succeed(0);
-        }
-    }
-
-    /// Somebody to whom the turn was offered has left: the others are told.
-    fn pass_on_again(&self) {
-        let state = self.state();
-        let is_lost = state.holder.is_none() && !state.waiting.is_empty();
-        drop(state);
-        if is_lost {
-            self.pass_on();
         }
     }
 
@@ -122,8 +128,14 @@ impl Place {
     pub fn completion(&self) -> Completion {
         let state = self.queue.state();
         let mut waiting = state.waiting.iter();
-        let own = waiting.find(|(number, _)| *number == self.number);
-        own.map_or(&self.signal, |(_, signal)| signal).clone()
+        let place = waiting.position(|(number, _)| *number == self.number);
+        if place == Some(0) && state.holder.is_none() && !is_planted!(OfferOverlooked) {
+            // It was offered before this one looked; nobody may be there to offer it again.
+            let offered = Completion::signal();
+            offered.succeed(0);
+            return offered;
+        }
+        place.map_or(&self.signal, |place| &state.waiting[place].1).clone()
     }
 
     /// The turn, if it has come, or if it was offered and nobody else has it.
@@ -301,6 +313,22 @@ mod tests {
         drop(third);
         drop(turn(deposited.look(|| true)));
         assert!(queue.try_take().is_some());
+    }
+
+    #[test]
+    fn what_was_offered_before_one_looked_is_still_offered() {
+        let queue = Arc::new(WriterQueue::default());
+        let first = queue.try_take().unwrap();
+        // Nobody asks what has become of it.
+        let _deposited = queue.deposit(Vec::new());
+        let (second, third) = (queue.enter(), queue.enter());
+        drop(first);
+        assert!(second.completion().finished() && !third.completion().finished());
+        let second = second.take().unwrap();
+        assert!(!third.completion().finished());
+        drop(second);
+        assert!(third.completion().finished());
+        drop(third.take().unwrap());
     }
 
     #[test]

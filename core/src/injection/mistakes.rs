@@ -57,6 +57,8 @@ named! {
         CheckpointNumberRepeated = "checkpoint-number-repeated",
         /// The numbers of the space map's pages are lost when a checkpoint is given up.
         NumbersOfAbandonedPlan = "numbers-of-abandoned-plan",
+        /// They are free then while they are still being written.
+        AbandonedMapNotAwaited = "abandoned-map-not-awaited",
 
         // Opening.
 
@@ -104,8 +106,16 @@ named! {
         /// A group goes on with the log whatever session it is of.
         StaleGroupAccepted = "stale-group-accepted",
 
+        /// The log's tail advances when a slot has the checkpoint, before a group names it.
+        TailBeforeNamed = "tail-before-named",
+        /// Commits that stand in the log are made again though the checkpoint has them.
+        ReplayedTwice = "replayed-twice",
+
         // Numbers and stamps.
 
+        /// A number is free when the page is dead in the newest applied version, though readers get
+        /// an older one.
+        ReusedWhenApplied = "reused-when-applied",
         /// A page of the durable version is given up like one that the transaction has made.
         DurablePageReused = "durable-page-reused",
         /// A dead page is kept only for the oldest snapshot, not for those in its life's middle.
@@ -176,6 +186,10 @@ named! {
         PinBehindVersion = "pin-behind-version",
         /// News for the checkpoint that come while it is stepped are lost.
         TurnNotWanted = "turn-not-wanted",
+        /// The turn is given to the next writer though somebody else took it a moment ago.
+        TurnGivenTwice = "turn-given-twice",
+        /// Whoever looks after the turn was offered waits until it is offered again.
+        OfferOverlooked = "offer-overlooked",
         /// A thread that is woken leaves, though it was called to lead.
         LeadNotHandedOver = "lead-not-handed-over",
         /// A kick is forgotten by whoever sees it.

@@ -56,7 +56,7 @@ pub enum HeaderError {
         supported: u32,
     },
     /// The block cannot be relied on.
-    #[error("the header of the log is damaged: {what}")]
+    #[error("the database is damaged: {what}")]
     Damaged {
         /// What is wrong with it.
         what: &'static str,
@@ -93,7 +93,9 @@ impl FileHeader {
             return Err(HeaderError::Foreign { what: "it does not begin as one" });
         }
         if crc32fast::hash(&block[..CHECKSUM]) != u32_at(block, CHECKSUM) {
-            return Err(HeaderError::Damaged { what: "its checksum does not match its contents" });
+            return Err(HeaderError::Damaged {
+                what: "its log's header does not match its checksum",
+            });
         }
         let found = u32_at(block, VERSION);
         if found > FORMAT_VERSION {
@@ -101,7 +103,7 @@ impl FileHeader {
         }
         let mut unused = block[VERSION + 4..DATABASE_ID].iter().chain(&block[FIELDS_END..CHECKSUM]);
         if found == 0 || unused.any(|byte| *byte != 0) {
-            return Err(HeaderError::Damaged { what: "it has values that its format does not" });
+            return Err(HeaderError::Damaged { what: "its log's header has impossible values" });
         }
         let id_at = |at: usize| block[at..at + 16].try_into().expect("the slice has sixteen bytes");
         Ok(FileHeader { database_id: id_at(DATABASE_ID), log_id: id_at(LOG_ID) })

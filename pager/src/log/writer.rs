@@ -382,6 +382,15 @@ impl LogWriter {
         self.end_syncs();
     }
 
+    /// Gives up what is before `start`, and nothing else. For a mistake that is made on purpose: no
+    /// group names the checkpoint yet.
+    pub fn advance_tail(&self, start: Option<LogUse>) {
+        if let (Some(log), Some(start)) = (self.state().as_mut(), start) {
+            log.ring.advance_tail(start.start);
+        }
+        self.retry_room();
+    }
+
     /// Tells who waits for room to ask again.
     pub fn retry_room(&self) {
         let room = self.state().as_mut().and_then(|log| log.room.take());

@@ -295,7 +295,7 @@ impl Checkpoint {
         };
         let map = match plan.encode_map() {
             Ok(map) => map,
-            Err(error) => return Err(self.give_up(pager, Some(plan), error)),
+            Err(error) => return Err(self.give_up(pager, Some((plan, None)), error)),
         };
         let pages = pager.ledger().dirty().to_be_written();
         self.pacing = Pacing::begin(pages, pager.log().course().as_ref());
@@ -338,7 +338,9 @@ impl Checkpoint {
         let is_careless = is_planted!(WriteErrorIgnored);
         let news = pager.ledger().dirty().waiting();
         match pager.write_dirty(&self.pacing.next(news, pager.log().course())) {
-            Err(error) if !is_careless => return Err(self.give_up(pager, Some(flip.plan), error)),
+            Err(error) if !is_careless => {
+                return Err(self.give_up(pager, Some((flip.plan, Some(others))), error));
+            }
             Ok(Some(io)) => return Ok(Transition::Wait(State::Writing(flip, others), io)),
             Ok(None) | Err(_) => {}
         }
@@ -348,7 +350,7 @@ impl Checkpoint {
         if let Some(error) = others.get_error()
             && !is_careless
         {
-            return Err(self.give_up(pager, Some(flip.plan), error.into()));
+            return Err(self.give_up(pager, Some((flip.plan, None)), error.into()));
         }
         if is_planted!(PagesNotSynced) {
             return Ok(write_slot(pager, flip, Slot::First));
@@ -370,6 +372,9 @@ impl Checkpoint {
         Ok(match slot {
             Slot::First if goes_on => {
                 let named = pager.log().name(flip.plan.superblock.checkpoint);
+                if is_planted!(TailBeforeNamed) {
+                    pager.log().advance_tail(flip.plan.superblock.log);
+                }
                 Transition::Wait(State::Naming(flip, named.clone()), named)
             }
             Slot::First if flip.new_log.is_some() && is_planted!(LogBeforeSecondSlot) => {
@@ -387,17 +392,23 @@ impl Checkpoint {
         })
     }
 
-    /// Undoes the transaction: nothing durable refers to its pages.
-    fn give_up(&mut self, pager: &Pager, plan: Option<Plan>, error: Error) -> Error {
+    /// Undoes the transaction: nothing durable refers to its pages. A plan comes with the writes of
+    /// its map, unless they are over.
+    fn give_up(
+        &mut self,
+        pager: &Pager,
+        plan: Option<(Plan, Option<Completion>)>,
+        error: Error,
+    ) -> Error {
         reached!(CheckpointGivenUp);
         pager.with_ledger(|ledger| ledger.dirty().end());
         if let Some(mut changes) = self.changes.take() {
             changes.set.give_up(pager);
         }
-        if let Some(plan) = plan
+        if let Some((plan, writes)) = plan
             && !is_planted!(NumbersOfAbandonedPlan)
         {
-            pager.with_ledger(|ledger| ledger.abandon(plan, pager.cache()));
+            pager.with_ledger(|ledger| ledger.abandon(plan, writes, pager.cache()));
         }
         error
     }

@@ -6,8 +6,8 @@
 //! takes a snapshot knows what must be in it: `model[version]`, and not a version that is older
 //! than one that somebody was told of before.
 //!
-//! A third of the runs write batches, many at a time, which may be committed together: see
-//! `batches.rs`.
+//! A third of the runs with crashes, errors or damage write batches, many at a time, which may be
+//! committed together: see `batches.rs`.
 
 mod batches;
 mod shared;
@@ -54,7 +54,9 @@ struct Run<'p> {
 /// If anything is not as it should be.
 pub fn run(context: &Context<'_>) {
     let plan = context.plan;
-    if plan.profile == Profile::Crashes && plan.seed.is_multiple_of(3) {
+    let is_of_batches =
+        matches!(plan.profile, Profile::Crashes | Profile::Errors | Profile::Damage);
+    if is_of_batches && plan.seed.is_multiple_of(3) {
         injection::force(plan.schedule(), || batches::run(context));
         return;
     }

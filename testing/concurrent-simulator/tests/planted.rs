@@ -14,6 +14,7 @@ use yieldb_core::injection::Mistake;
 #[case(Mistake::UnchangedNotAwaited, 4)]
 #[case(Mistake::DepositsForgotten, 3)]
 #[case(Mistake::RelaxedOvertakes, 31)]
+#[case(Mistake::ReusedWhenApplied, 9)]
 fn a_mistake_is_noticed_where_commits_are_beside_each_other(
     #[case] mistake: Mistake,
     #[case] seeds: u64,

@@ -1,15 +1,12 @@
 //! Everything that can be done with a damaged file, and what may come of it: an error that names
 //! a damaged page, or the right answer.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use yieldb::{Database, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Snapshot, Tree};
 
 use crate::PAGE;
 use crate::drive::drive;
 use crate::specimen::{Entry, SLOTS, Specimen, options};
+use crate::spread::spread;
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,26 +31,7 @@ pub struct Examiner<'a> {
 ///
 /// If `work` does; the message says for which number.
 pub fn for_each(specimen: &Specimen, count: usize, work: impl Fn(&Examiner<'_>, usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let examiner = Examiner::new(specimen);
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&examiner, number))) {
-                        next.store(count, Ordering::Relaxed);
-                        eprintln!("the panic above is that of number {number} of {count}");
-                        resume_unwind(panic);
-                    }
-                }
-            });
-        }
-    });
+    spread(count, || Examiner::new(specimen), work);
 }
 
 impl<'a> Examiner<'a> {

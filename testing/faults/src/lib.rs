@@ -7,8 +7,10 @@
 pub mod drive;
 pub mod examine;
 pub mod forge;
+pub mod logged;
 pub mod place;
 pub mod specimen;
+pub mod spread;
 
 /// The page length of the specimen, in bytes.
 pub const PAGE: usize = 4096;

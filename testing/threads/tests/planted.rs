@@ -21,6 +21,9 @@ const PLANTED: &[(Mistake, &str, usize)] = &[
     (Mistake::UnchangedNotAwaited, "commits_share_the_log", 100_000),
     (Mistake::AppliedIsAcknowledged, "what_readers_see_stays", 20_000),
     (Mistake::GroupAheadNotAwaited, "what_readers_see_stays", 100_000),
+    (Mistake::DepositsForgotten, "deposits_are_made_once", 20_000),
+    (Mistake::TurnGivenTwice, "deposits_are_made_once", 40_000),
+    (Mistake::OfferOverlooked, "deposits_are_made_once", 20_000),
     (Mistake::LeadNotHandedOver, "the_lead_is_handed_over", 200_000),
     (Mistake::KickForgotten, "the_lead_is_handed_over", 20_000),
 ];

@@ -40,11 +40,13 @@ scenarios! {
     a_weak_handle_is_on_its_own
     no_arrival_is_lost
     turns_come_in_order
+    deposits_are_made_once
     the_lead_is_handed_over
     everybody_is_interrupted
     no_turn_is_lost
     a_snapshot_is_one_version
     commits_share_the_log
+    batches_are_made_together
     what_readers_see_stays
     closing_loses_nothing
     the_engine_is_linearizable

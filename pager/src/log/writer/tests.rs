@@ -7,6 +7,8 @@ use yieldb_core::{Create, IOResult, Operation};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 
 use super::*;
+use crate::log::ring::Demand;
+use crate::log::ring_blocks;
 use crate::ops::open::{CacheMemory, Settings, open};
 use crate::version::RootSet;
 use crate::writer_queue::{Followers, WriterTurn};
@@ -480,5 +482,31 @@ fn when_a_group_fails_nobody_is_told_that_relaxed_commits_are_durable() {
         assert!(matches!(store.pager.sync(), Err(Error::Poisoned { .. })));
         assert!(store.durable_version() >= before + good as u64);
         assert!(!store.pager.is_busy());
+    }
+}
+
+/// So a checkpoint may be named, and the tail advance, whatever becomes of the groups ahead of the
+/// one that names it.
+#[test]
+fn nothing_is_placed_where_a_group_is_in_flight() {
+    let least = ring_blocks(LogLimits { first_len: 0, max_len: 0 }.begin_len());
+    for ring_blocks in least..200 {
+        let lens = [1, max_group_blocks(ring_blocks)];
+        let ways = 0..1 << DEPTH;
+        for (offset, way) in (0..ring_blocks).flat_map(|at| ways.clone().map(move |way| (at, way)))
+        {
+            let begin = Place { position: 0, offset };
+            let mut ring = Ring::new(ring_blocks, begin, begin);
+            let (mut in_flight, mut blocks) = (0, 0);
+            while in_flight < DEPTH {
+                let len = lens[way >> in_flight & 1];
+                let placed = ring.place(Demand::Promised(len)).unwrap();
+                let skipped = placed.wrap.map_or(0, |wrap| ring_blocks - wrap.offset);
+                in_flight += 1 + usize::from(skipped > 0);
+                blocks += skipped + len;
+                ring.advance_tail(ring.head());
+            }
+            assert!(blocks <= ring_blocks, "{blocks} blocks are in flight, of {ring_blocks}");
+        }
     }
 }

@@ -9,6 +9,7 @@ mod gone;
 mod kinds;
 mod limits;
 mod locks;
+mod log_damage;
 mod memory;
 mod permissions;
 mod ring_refused;

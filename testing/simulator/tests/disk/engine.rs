@@ -4,6 +4,7 @@ use simulator::computer::{Computer, ComputerSettings, FaultKind, FaultRates, Lat
 use simulator::disk::{Choice, Disk};
 use simulator::random::Random;
 use yieldb::{Create, Database, DriverMode, IOResult, MAIN, Op, Options};
+use yieldb_core::injection::{self, Mistake};
 
 const FILE: &str = "data.db";
 
@@ -149,4 +150,54 @@ fn an_engine_left_behind_by_a_crash_does_nothing_more() {
     drop(database);
     assert_eq!(computer.in_flight(), 0);
     assert_eq!(computer.disk().image(FILE), before);
+}
+
+/// Puts an entry, and lets the engine go on behind each I/O.
+fn put_in_turns(database: &Database, key: u32) -> yieldb::Result<()> {
+    let mut transaction = database.begin().wait()?;
+    transaction.put(MAIN, key.to_be_bytes(), vec![key as u8; 100]).wait()?;
+    let mut commit = transaction.commit();
+    loop {
+        if let IOResult::Done(_version) = commit.step()? {
+            return Ok(());
+        }
+        assert_eq!(database.turn(), 1, "nothing is in flight");
+    }
+}
+
+/// Commits of which a page cannot be written while the space map is on its way, each with another
+/// one behind it. Returns how often that one is not found again, though it was acknowledged.
+fn count_overtaken() -> u64 {
+    let (mut beside, mut overtaken) = (0, 0);
+    for seed in 0..500 {
+        let latency = Latency::Random { max: 100_000 };
+        let settings = ComputerSettings { seed, latency, faults: FaultRates::none() };
+        let computer = Computer::start(Disk::new(), settings);
+        let database = options(&computer).log(None).open(FILE).wait().unwrap();
+        (0..3).for_each(|key| put(&database, key).unwrap());
+        computer.set_faults(FaultRates::none().with(FaultKind::WriteError, 2).budget(1));
+        let failed = put_in_turns(&database, 3);
+        computer.set_faults(FaultRates::none());
+        beside += u64::from(failed.is_err() && computer.in_flight() > 0);
+        if failed.is_err() && put_in_turns(&database, 3).is_ok() {
+            while computer.in_flight() > 0 {
+                database.turn();
+            }
+            let next = Computer::start(computer.disk(), settings);
+            overtaken += u64::from(!open(&next).is_ok_and(|database| count(&database) == 4));
+        }
+        computer.halt();
+    }
+    assert!(beside > 50, "writes were in flight behind {beside} failures");
+    overtaken
+}
+
+#[test]
+fn a_commit_behind_one_that_failed_is_not_overtaken_by_its_writes() {
+    assert_eq!(count_overtaken(), 0);
+}
+
+#[test]
+fn a_map_that_is_given_up_and_not_awaited_is_noticed() {
+    assert!(injection::plant(Mistake::AbandonedMapNotAwaited, count_overtaken) > 0);
 }

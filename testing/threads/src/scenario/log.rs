@@ -1,10 +1,10 @@
 //! Commits through the log: several threads at once, beside checkpoints, readers and closing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::RandomScheduler;
-use yieldb::{Backend, Database, LogLimits, MAIN, MemoryDisk, Options};
+use yieldb::{Backend, Batch, Database, KeyRange, LogLimits, MAIN, MemoryDisk, Options};
 use yieldb_io_backends::pread;
 
 use super::versions::assert_whole;
@@ -16,6 +16,9 @@ const KEYS: u8 = 3;
 
 /// The cache in bytes. Small commits are to go into the log, and not to be checkpoints.
 const CACHE_LEN: u64 = 64 * 4096;
+
+/// A cache in which commits may be made together: four of them.
+const WIDE_CACHE_LEN: u64 = 4 * CACHE_LEN + 4096;
 
 /// The length of a value in bytes with which a transaction is not small: it is committed by a
 /// checkpoint.
@@ -69,18 +72,22 @@ fn first_state() -> State {
 }
 
 fn open(backend: Backend) -> Database {
-    open_with(backend, LOG_LEN)
+    open_with(backend, LOG_LEN, CACHE_LEN)
 }
 
-fn open_with(backend: Backend, max_len: u64) -> Database {
+fn open_with(backend: Backend, max_len: u64, cache_len: u64) -> Database {
     let limits = LogLimits { first_len: LOG_LEN, max_len };
-    let options = Options::new().database_id([7; 16]).cache_bytes(CACHE_LEN).log(Some(limits));
+    let options = Options::new().database_id([7; 16]).cache_bytes(cache_len).log(Some(limits));
     options.backend(backend).open("db").wait().expect("it can be opened")
 }
 
 /// One of the databases, open: on a back-end that performs requests in any order, or on the one
 /// whose waiters sleep.
 fn world() -> (MemoryDisk, Backend, Database, Arc<Model>) {
+    world_with(CACHE_LEN)
+}
+
+fn world_with(cache_len: u64) -> (MemoryDisk, Backend, Database, Arc<Model>) {
     let all = FILES.get().expect("the files were prepared");
     let files = &all[thread_rng().gen_range(0..all.len())];
     let disk = MemoryDisk::new();
@@ -92,7 +99,7 @@ fn world() -> (MemoryDisk, Backend, Database, Arc<Model>) {
     };
     // A checkpoint makes the log longer in half of the runs.
     let max_len = if thread_rng().r#gen() { LOG_LEN } else { 2 * LOG_LEN };
-    let database = open_with(backend.clone(), max_len);
+    let database = open_with(backend.clone(), max_len, cache_len);
     assert_eq!(database.snapshot().version(), files.version);
     let model = Arc::new(Model::new(files.version, first_state()));
     (disk, backend, database, model)
@@ -268,4 +275,98 @@ pub fn closing() {
     backend.driver.quiesce();
     assert!(disk.image("db-log").is_none(), "a log is left");
     assert_durable(&disk, version, &expected);
+}
+
+/// The batches of one thread, in order: whether each was acknowledged.
+type Batches = Vec<bool>;
+
+/// The key under which the newest batch of a thread is.
+fn newest_key(writer: u8) -> u8 {
+    100 + writer
+}
+
+/// The key that only one batch puts.
+fn own_key(writer: u8, batch: u8) -> u8 {
+    150 + 10 * writer + batch
+}
+
+/// Writes two batches, and may leave one of them at its first wait.
+fn write_batches(database: &Database, writer: u8, may_abandon: bool) -> Batches {
+    let abandoned = may_abandon.then(|| thread_rng().gen_range(0..2));
+    (0..2)
+        .map(|number| {
+            let mut batch = Batch::new();
+            batch.put(MAIN, [newest_key(writer)], [number]);
+            batch.put(MAIN, [own_key(writer, number)], [number]);
+            let mut write = database.write(&batch);
+            if abandoned == Some(number) {
+                let _io = write.step().expect("a batch that is not disturbed");
+                return false;
+            }
+            let version = write.wait().expect("it is durable");
+            assert!(database.snapshot().version() >= version, "{version} was acknowledged");
+            true
+        })
+        .collect()
+}
+
+/// Asserts that each batch is there whole or not at all, and the newest of each thread behind the
+/// others; and those that were acknowledged are there. Returns the entries.
+fn assert_batches(database: &Database, all: &[Batches]) -> State {
+    let snapshot = database.snapshot();
+    let mut entries = State::new();
+    let mut cursor = snapshot.cursor(MAIN, KeyRange::all());
+    while let Some(entry) = cursor.next().wait().expect("it can be read") {
+        entries.insert(entry.key()[0], entry.value().to_vec());
+    }
+    for (writer, batches) in (0..).zip(all) {
+        let is_there = |number: &u8| entries.contains_key(&own_key(writer, *number));
+        for (number, is_acknowledged) in (0..).zip(batches) {
+            assert!(!is_acknowledged || is_there(&number), "{writer} has lost batch {number}");
+        }
+        let newest = (0..batches.len() as u8).rev().find(is_there);
+        let found = entries.get(&newest_key(writer)).map(|value| value[0]);
+        assert_eq!(found, newest, "the newest batch of {writer}");
+    }
+    entries
+}
+
+/// Three threads write batches, of which one makes those of others, too, and one may be left to
+/// itself; another one commits, or makes a checkpoint. All that were acknowledged are there, as
+/// they were written, for readers and for whoever opens the files.
+pub fn batches() {
+    let (disk, backend, database, _) = world_with(WIDE_CACHE_LEN);
+    let abandons = thread_rng().gen_range(0..6);
+    let all = Arc::new(Mutex::new(vec![Batches::new(); 3]));
+    let writers = (0..3).map(|writer| {
+        let (database, all) = (database.clone(), all.clone());
+        thread(move || {
+            let batches = write_batches(&database, writer, abandons == writer);
+            all.lock().expect("nobody panics here")[usize::from(writer)] = batches;
+        })
+    });
+    let other = {
+        let database = database.clone();
+        thread(move || {
+            if thread_rng().r#gen() {
+                database.checkpoint().wait().expect("it can be made");
+                return;
+            }
+            let mut transaction = database.begin().wait().expect("the turn comes");
+            transaction.put(MAIN, [0], [1]).wait().expect("it has room");
+            transaction.commit().wait().expect("it is durable");
+        })
+    };
+    together(writers.chain([other]).collect::<Vec<_>>());
+    // One that was left to itself is over when what follows it is.
+    let mut last = database.begin().wait().expect("the turn comes");
+    last.put(MAIN, [1], [2]).wait().expect("it has room");
+    let version = last.commit().wait().expect("it is durable");
+    let all = all.lock().expect("nobody panics here").clone();
+    let entries = assert_batches(&database, &all);
+    backend.driver.quiesce();
+    drop(database);
+    let found = open(disk.immediate());
+    assert_eq!(found.snapshot().version(), version, "the version that is found again");
+    assert_eq!(assert_batches(&found, &all), entries);
 }
