@@ -14,9 +14,9 @@ use crate::write_set::WriteSet;
 use crate::writer_queue::{Followers, WriterTurn};
 use crate::{Durability, Error, Pager, Result};
 
-/// How much may be kept in the file for checkpoints alone without another thought, in bytes: a
-/// checkpoint costs a few syncs, however little there is.
-const LEAST_OLD_LEN: u64 = 8 << 20;
+/// How much the file may have that only checkpoints have, in bytes, if that is more than half of
+/// what is live: a checkpoint costs a few syncs, however little there is.
+const LEAST_OLD_LEN: u64 = 16 << 20;
 
 impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
@@ -75,7 +75,7 @@ impl Pager {
         if set.private_count() > self.cache.pool().share() / 16 {
             return Ok(Room::Never);
         }
-        if self.is_beyond(2)
+        if self.is_checkpoint_late()
             && let Some(io) = self.log.wait_for_room()
         {
             self.machines.catch_up();
@@ -299,21 +299,24 @@ impl Pager {
     /// Is there so much that only memory and the log have, or so much that only checkpoints have,
     /// that another one should be made?
     pub(crate) fn is_checkpoint_due(&self) -> bool {
-        self.log.is_checkpoint_due() || self.is_beyond(1)
+        let ((dirty, most_dirty), (old, most_old)) = self.backlog();
+        self.log.is_checkpoint_due() || dirty >= most_dirty / 2 || old >= most_old / 3
     }
 
-    /// Is there so many times as much of that as makes a checkpoint due, the log aside? What only
-    /// checkpoints have makes the file longer: that may be a fifth of what is live.
-    fn is_beyond(&self, times: u64) -> bool {
+    /// Is there so much of it, the log aside, that commits should wait for a checkpoint?
+    fn is_checkpoint_late(&self) -> bool {
+        let ((dirty, most_dirty), (old, most_old)) = self.backlog();
+        dirty >= most_dirty || old >= most_old
+    }
+
+    /// How many pages only memory has, and how many only checkpoints have, which make the file
+    /// longer; and how many that may be.
+    fn backlog(&self) -> ((u64, u64), (u64, u64)) {
+        let most_dirty = self.cache.pool().share() as u64 / 4;
         let mut ledger = self.ledger();
         let (old, live) = ledger.old_and_live();
-        let most = (live / 5).max(LEAST_OLD_LEN / self.page_size().bytes() as u64);
-        ledger.dirty().count() >= self.dirty_limit() * times || old >= most * times
-    }
-
-    /// How many pages only memory may have before a checkpoint is made.
-    fn dirty_limit(&self) -> u64 {
-        self.cache.pool().share() as u64 / 8
+        let most_old = (live / 2).max(LEAST_OLD_LEN / self.page_size().bytes() as u64);
+        ((ledger.dirty().count(), most_dirty), (old, most_old))
     }
 
     /// How many commits and checkpoints are queued or under way: [`Pager::turn`] has nothing to do
