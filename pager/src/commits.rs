@@ -40,6 +40,7 @@ impl Pager {
     ) -> Arc<Ticket> {
         let is_first = !self.has_committed.swap(true, Ordering::SeqCst);
         let log = if is_first { LogPlan::Keep } else { LogPlan::Begin };
+        self.log.turn_away();
         let subject = Subject::Transaction(Box::new(Changes { set, roots, turn }));
         self.begin_job(subject, log, Ticket::with(followers))
     }

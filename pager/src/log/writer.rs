@@ -258,7 +258,6 @@ impl LogWriter {
         let longest = max_group_blocks(log.ring.ring_blocks());
         let blocks = group::blocks_of_one(record_len);
         if blocks > longest {
-            log.is_too_short = true;
             return Room::Never;
         }
         // A wrap may waste as much as the longest group has.
@@ -268,11 +267,17 @@ impl LogWriter {
         }
         if log.ring.ring_blocks() < needed + 1 {
             // A checkpoint leaves its name in it at least.
-            log.is_too_short = true;
             return Room::Never;
         }
         reached!(LogFull);
         Room::Wait(log.room.get_or_insert_with(Completion::signal).clone())
+    }
+
+    /// Notes that a commit became a checkpoint: perhaps a longer log would have taken it.
+    pub fn turn_away(&self) {
+        if let Some(log) = self.state().as_mut() {
+            log.is_too_short = true;
+        }
     }
 
     /// Waits until a checkpoint has made room; `None` if there is no log.

@@ -38,7 +38,7 @@ pub(super) struct Log {
     pub stats: LogStats,
     /// Who waits for room.
     pub room: Option<Completion>,
-    /// Has it turned away a commit that a longer one would have taken?
+    /// Was a commit turned away, which a longer one would have taken perhaps?
     pub is_too_short: bool,
     /// Who waits until a version is durable, without a group of his own; the lowest first.
     pub syncs: VecDeque<(u64, Arc<Ticket>)>,

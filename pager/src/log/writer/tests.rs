@@ -169,10 +169,11 @@ impl Store {
         store.pager.take_recovery().map_or(version, |(reader, _)| reader.last_version())
     }
 
-    /// Turns a commit away that a longer log would take.
+    /// A commit is not in the log that a longer one would take.
     fn be_too_short(&self) {
         let longest = self.pager.record_limit().unwrap();
         assert!(matches!(self.append(longest + 1), Err(Room::Never)));
+        self.pager.log().turn_away();
     }
 
     /// The log's length in bytes: as the file has it, and as the ring has it.

@@ -14,8 +14,12 @@ fn open(computer: &Computer, max_len: u64) -> yieldb::Result<Database> {
 }
 
 fn put(database: &Database, key: u32) -> yieldb::Result<()> {
+    put_long(database, key, 100)
+}
+
+fn put_long(database: &Database, key: u32, len: usize) -> yieldb::Result<()> {
     let mut transaction = database.begin().wait()?;
-    transaction.put(MAIN, key.to_be_bytes(), vec![key as u8; 100]).wait()?;
+    transaction.put(MAIN, key.to_be_bytes(), vec![key as u8; len]).wait()?;
     transaction.commit().wait().map(|_version| ())
 }
 
@@ -35,6 +39,10 @@ fn is_found_again(seed: u64) -> bool {
 
     let computer = Computer::start(disk, settings(seed));
     let database = open(&computer, 40 << 10).unwrap();
+    // One that the log is too short for, and one that it takes: a reason to make it longer, and
+    // something to make a checkpoint of.
+    put_long(&database, 0, 6_000).unwrap();
+    put(&database, 1).unwrap();
     computer.set_faults(FaultRates::none().with(FaultKind::SyncErrorDropped, 1));
     assert!(database.checkpoint().wait().is_err());
     let killed = computer.crash_kill(&mut Random::new(seed));
