@@ -31,8 +31,19 @@ fn open(world: &World, again: bool, name: &str, first_len: u64) -> Result<Arc<Pa
 
 /// Commits one entry.
 fn commit(world: &World, pager: &Arc<Pager>, again: bool, number: u32) -> Result<u64, Stop> {
+    commit_long(world, pager, again, (number, 30))
+}
+
+/// The same, with a value of so many bytes.
+fn commit_long(
+    world: &World,
+    pager: &Arc<Pager>,
+    again: bool,
+    (number, len): (u32, usize),
+) -> Result<u64, Stop> {
     let mut transaction = retry(again, || world.drive_on(pager, begin::begin(pager.clone())))?;
-    retry(again, || world.drive_on(pager, transaction.put(Tree::MAIN, key(number), [9; 30])))?;
+    let value = vec![9; len];
+    retry(again, || world.drive_on(pager, transaction.put(Tree::MAIN, key(number), &value)))?;
     world.drive_on(pager, transaction.commit())
 }
 
@@ -117,6 +128,8 @@ pub fn log(world: &World, again: bool) -> Result<String, Stop> {
     let Some(limit) = pager.record_limit() else {
         return Err(Stop::Failed("a file that is no log".into()));
     };
+    // For this one it is too short.
+    commit_long(world, &pager, again, (202, limit))?;
     commit(world, &pager, again, 202)?;
     let checkpoint = pager.checkpoint().map_err(|error| Stop::Failed(error.to_string()))?;
     world.wait_on(&pager, checkpoint)?;
