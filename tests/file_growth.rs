@@ -18,7 +18,7 @@ const MOST_OF_BATCHES: u64 = 8 * MIB;
 
 /// How many entries there are.
 fn count() -> u64 {
-    let mib: u64 = std::env::var("LIVE_MB").map_or(24, |text| text.parse().unwrap());
+    let mib: u64 = std::env::var("LIVE_MB").map_or(12, |text| text.parse().unwrap());
     mib * MIB / (KEY_LEN + VALUE_LEN) as u64
 }
 
