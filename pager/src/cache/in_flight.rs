@@ -175,11 +175,12 @@ impl Cache {
         let completion = Completion::read_into(smallvec![buffer], self.clone(), run.token());
         let read = Read { name, frame, end: End::Read(completion.downgrade()) };
         slow.in_flight.insert((self.owner, name.page()), read);
+        let unprepared = self.pool.take_unprepared(&mut slow);
         drop(slow);
         Counters::count(&self.pool.counters.misses);
         self.pool.counters.count_read(self.page_len());
         file.read(self.offset_of(name.page()), completion.clone());
-        self.prepare_frames();
+        self.prepare(unprepared);
         Ok(Joined::Reading(PendingRead { page, completion }))
     }
 

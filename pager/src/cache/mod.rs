@@ -105,14 +105,14 @@ impl Cache {
     ///
     /// What to wait for before asking again. All frames are lent, pinned, dirty or looked at.
     pub fn take_frame(&self) -> Result<Buffer, Completion> {
-        let frame = self.pool.take_frame();
-        self.prepare_frames();
+        let (frame, unprepared) = self.pool.take_frame();
+        self.prepare(unprepared);
         frame
     }
 
-    /// Has memory found for frames that are going to be used soon, if there is need.
-    fn prepare_frames(&self) {
-        if let Some(buffer) = self.pool.take_unprepared()
+    /// Has memory found for frames that are going to be used soon.
+    fn prepare(&self, unprepared: Option<Buffer>) {
+        if let Some(buffer) = unprepared
             && let Some(file) = self.file.upgrade()
         {
             file.prepare(Completion::read(smallvec![buffer]));

@@ -17,7 +17,7 @@ use std::ops::Deref;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::buffer::Home;
-use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
 
@@ -59,8 +59,6 @@ pub struct FramePool {
     slow: Mutex<Slow>,
     /// How many wait for a frame. Read without the mutex by those who unpin.
     waiting: AtomicUsize,
-    /// Should memory be found for frames before they are used?
-    pub(super) wants_memory: AtomicBool,
     /// How many frames may be in use now.
     allowed: AtomicUsize,
     /// How many files there are.
@@ -130,7 +128,6 @@ impl FramePool {
             limit,
             slow: Mutex::new(slow),
             waiting: AtomicUsize::new(0),
-            wants_memory: AtomicBool::new(false),
             allowed: AtomicUsize::new(0),
             file_count: AtomicUsize::new(0),
             counters: Counters::default(),
@@ -275,12 +272,18 @@ impl FramePool {
 
     // Frames.
 
-    /// A frame with arbitrary contents, or the signal that one may be had.
-    pub(super) fn take_frame(self: &Arc<Self>) -> std::result::Result<Buffer, Completion> {
+    /// A frame with arbitrary contents, or the signal that one may be had; and the frames that
+    /// should get memory now.
+    pub(super) fn take_frame(
+        self: &Arc<Self>,
+    ) -> (std::result::Result<Buffer, Completion>, Option<Buffer>) {
         let mut slow = self.slow();
         match self.free_frame(&mut slow, Need::Firm) {
-            Some(frame) => Ok(self.frames.lend_exclusively(frame, self.clone())),
-            None => Err(self.wait_for_frame(&mut slow)),
+            Some(frame) => {
+                let frame = self.frames.lend_exclusively(frame, self.clone());
+                (Ok(frame), self.take_unprepared(&mut slow))
+            }
+            None => (Err(self.wait_for_frame(&mut slow)), None),
         }
     }
 
@@ -329,15 +332,14 @@ impl FramePool {
     fn take_new(&self, slow: &mut Slow) {
         if let Some(frame) = slow.prepared.take() {
             slow.free.push(frame);
-        } else if slow.in_use() >= self.frame_count() {
-            return;
-        } else if let Some(frame) = slow.discarded.pop() {
+        } else if slow.in_use() < self.frame_count()
+            && let Some(frame) = slow.discarded.pop()
+        {
             slow.free.push(frame);
-        } else if slow.unused < self.frames.count() {
+        } else if slow.in_use() < self.frame_count() && slow.unused < self.frames.count() {
             slow.free.push(slow.unused);
             slow.unused += 1;
         }
-        self.want_memory(slow);
     }
 
     /// Frees the retired frames that nobody can be looking at.

@@ -45,7 +45,10 @@ impl Cache {
                 file.read(self.offset_of(run.first), io);
             }
         }
-        self.prepare_frames();
+        if started > 0 {
+            let unprepared = self.pool.take_unprepared(&mut self.pool.slow());
+            self.prepare(unprepared);
+        }
         started
     }
 

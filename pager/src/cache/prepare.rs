@@ -13,7 +13,6 @@
 
 use yieldb_core::Buffer;
 use yieldb_core::sync::Arc;
-use yieldb_core::sync::atomic::Ordering;
 
 use super::FramePool;
 use super::pool::Slow;
@@ -62,28 +61,14 @@ impl FramePool {
             && slow.unused as usize + count <= self.frames.count() as usize
     }
 
-    /// Notes whether some more frames should get memory.
-    pub(super) fn want_memory(&self, slow: &Slow) {
-        if self.is_preparation_due(slow) {
-            self.wants_memory.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The frames that should get memory now, which are free once the buffer is dropped. Where
-    /// there are none, which is usual, this costs a look.
-    pub(super) fn take_unprepared(self: &Arc<Self>) -> Option<Buffer> {
-        if !self.wants_memory.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut slow = self.slow();
-        self.wants_memory.store(false, Ordering::Relaxed);
-        if !self.is_preparation_due(&slow) {
+    /// The frames that should get memory now, which are free once the buffer is dropped.
+    pub(super) fn take_unprepared(self: &Arc<Self>, slow: &mut Slow) -> Option<Buffer> {
+        if !self.is_preparation_due(slow) {
             return None;
         }
         let (first, count) = (slow.unused, self.preparation() as u32);
         slow.unused += count;
         slow.prepared.under_way += count as usize;
-        drop(slow);
         let token = UNPREPARED | u64::from(first);
         Some(self.frames.lend_several(first, count, self.clone(), token))
     }
