@@ -238,8 +238,7 @@ impl State {
         }
         let file_len = self.disk.file(handle.file).visible().len();
         let there = file_len.saturating_sub(at).min(len as u64) as usize;
-        let has_tags = handle.path.as_os_str().as_encoded_bytes().ends_with(b"-log");
-        self.rot(handle.file, has_tags, at, there);
+        self.rot(handle, at, there);
         if there > 0 && self.faults.fires(FaultKind::UnreadableSector) {
             let place = at + self.faults.random().below(there as u64);
             self.disk.file_mut(handle.file).mark_unreadable(place / BLOCK_LEN as u64);
@@ -309,8 +308,7 @@ impl State {
         if !handle.options.write {
             return Err(libc::EBADF);
         }
-        let has_tags = handle.path.as_os_str().as_encoded_bytes().ends_with(b"-log");
-        self.rot(file, has_tags, at, len);
+        self.rot(handle, at, len);
         if self.faults.fires(FaultKind::WriteErrorLasting) {
             self.faults.writes_fail = true;
         }
@@ -475,7 +473,9 @@ impl State {
 
     /// Turns a bit over, if that is what goes wrong: often one that the request is about. In the
     /// tag of a sector of a log's newest group it would be a tear to whoever reads it.
-    fn rot(&mut self, file: usize, has_tags: bool, at: u64, len: usize) {
+    fn rot(&mut self, handle: &Handle, at: u64, len: usize) {
+        let file = handle.file;
+        let has_tags = handle.path.as_os_str().as_encoded_bytes().ends_with(b"-log");
         if self.faults.can_fire(FaultKind::BitRot) {
             let file_len = self.disk.file(file).visible().len();
             let random = self.faults.random();
