@@ -69,8 +69,7 @@ impl StateTransition for MakeDurable {
                 Transition::Wait(State::Waiting(ticket), over)
             }
             State::Waiting(ticket) => {
-                let result = ticket.result().expect("a finished ticket has its result");
-                Transition::Done(result.map_err(yieldb_btree::Error::from)?)
+                Transition::Done(ticket.outcome().map_err(yieldb_btree::Error::from)?)
             }
         })
     }

@@ -211,8 +211,7 @@ impl StateTransition for Close {
                 },
             },
             CloseState::EndingLog(ticket) => {
-                let result = ticket.result().expect("a finished ticket has its result");
-                result.map_err(yieldb_btree::Error::from)?;
+                ticket.outcome().map_err(yieldb_btree::Error::from)?;
                 Transition::Done(())
             }
         })

@@ -63,13 +63,13 @@ pub trait File: Send + Sync {
     /// Sets the length of the file to `len` bytes.
     fn truncate(&self, len: u64, completion: Completion);
 
-    /// Has the operating system find memory for the buffers of `completion` (a
-    /// [`Completion::read`]), which were never used. Where a huge page has to be found and cleared,
+    /// Has the operating system find memory for the buffer of `completion` (a
+    /// [`Completion::read`] with one), which was never used. Where a huge page has to be found and cleared,
     /// or the host of a virtual machine has to find it first, whoever uses it first waits for
     /// milliseconds otherwise.
     ///
     /// It is advice: what cannot be done beside other work is left to the first use, and the
-    /// completion succeeds. The contents of the buffers are unspecified then.
+    /// completion succeeds. The contents of the buffer are unspecified then.
     fn prepare(&self, completion: Completion) {
         let buffers = completion.take_buffers();
         completion.succeed_read(0, buffers);

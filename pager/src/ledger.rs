@@ -359,13 +359,11 @@ impl Ledger {
         let death = set.stamp();
         self.reuse.pin(death, Holder::Readers);
         for (run, birth) in set.dead().iter().copied() {
-            // Nobody but applied versions has it pinned.
-            let is_theirs =
-                birth > self.durable.moment && self.reuse.pin_count() == self.versions.len() + 2;
-            let fate = match is_theirs && is_planted!(ReusedWhenApplied) {
-                true => Fate::Free,
-                false => self.reuse.retire(run, birth, death),
-            };
+            // With the mistake: where nobody but applied versions has it pinned.
+            let is_free = is_planted!(ReusedWhenApplied)
+                && birth > self.durable.moment
+                && self.reuse.pin_count() == self.versions.len() + 2;
+            let fate = if is_free { Fate::Free } else { self.reuse.retire(run, birth, death) };
             self.meet(run, fate, cache);
         }
         self.versions.push_back(Arc::new(roots.successor(death)));

@@ -151,10 +151,7 @@ impl StateTransition for Commit {
                 Some(error) => return Err(error.into()),
                 None => Transition::Next(State::HandOver),
             },
-            State::Committing(ticket) => {
-                let result = ticket.result().expect("a finished ticket has its result");
-                Transition::Done(result?)
-            }
+            State::Committing(ticket) => Transition::Done(ticket.outcome()?),
         })
     }
 }

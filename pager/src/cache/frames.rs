@@ -103,17 +103,16 @@ impl Frames {
 
     /// The memory of a free frame, which is the holder's own until `home` has it back.
     pub fn lend_exclusively(&self, frame: u32, home: Arc<dyn Home>) -> Buffer {
-        // SAFETY: 1. the home owns this arena. 2. By rule (3) the frame is nobody else's, and it
-        // is not free again before the home is given it back.
-        unsafe { Buffer::from_raw(self.start(frame), self.page_len, home, u64::from(frame)) }
+        self.lend_several(frame, 1, home, u64::from(frame))
     }
 
-    /// The memory of `count` free frames, as with one.
+    /// The same with `count` free frames, which the home is given back under `token`.
     pub fn lend_several(&self, first: u32, count: u32, home: Arc<dyn Home>, token: u64) -> Buffer {
         let end = first.checked_add(count);
         assert!(end.is_some_and(|end| end <= self.count()), "{count} frames from {first} on");
         let len = count as usize * self.page_len;
-        // SAFETY: as in `lend_exclusively`, for each of them; they are next to each other.
+        // SAFETY: 1. the home owns this arena, in which they are next to each other. 2. By rule (3)
+        // they are nobody else's, and not free again before the home is given them back.
         unsafe { Buffer::from_raw(self.start(first), len, home, token) }
     }
 

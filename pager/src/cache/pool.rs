@@ -330,16 +330,20 @@ impl FramePool {
 
     /// Puts one more frame among the free ones, if another one may be used.
     fn take_new(&self, slow: &mut Slow) {
-        if let Some(frame) = slow.prepared.take() {
-            slow.free.push(frame);
-        } else if slow.in_use() < self.frame_count()
-            && let Some(frame) = slow.discarded.pop()
-        {
-            slow.free.push(frame);
-        } else if slow.in_use() < self.frame_count() && slow.unused < self.frames.count() {
-            slow.free.push(slow.unused);
-            slow.unused += 1;
+        let frame = slow.prepared.take().or_else(|| self.take_empty(slow));
+        slow.free.extend(frame);
+    }
+
+    /// A frame without memory.
+    fn take_empty(&self, slow: &mut Slow) -> Option<u32> {
+        if slow.in_use() >= self.frame_count() {
+            return None;
         }
+        slow.discarded.pop().or_else(|| {
+            let unused = slow.unused;
+            slow.unused += u32::from(unused < self.frames.count());
+            (unused < self.frames.count()).then_some(unused)
+        })
     }
 
     /// Frees the retired frames that nobody can be looking at.

@@ -92,6 +92,19 @@ impl Ticket {
         self.result.get().cloned()
     }
 
+    /// What became of it, for one who has waited.
+    ///
+    /// # Errors
+    ///
+    /// Why the version is not durable.
+    ///
+    /// # Panics
+    ///
+    /// Before the end.
+    pub fn outcome(&self) -> Result<u64> {
+        self.result().expect("a finished ticket has its result")
+    }
+
     pub(crate) fn finish(&self, result: Result<u64>) {
         let mut followers = {
             let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);

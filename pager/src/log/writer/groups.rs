@@ -127,8 +127,7 @@ impl Log {
 
     /// Is it so full that a checkpoint is due?
     pub fn is_half_full(&self) -> bool {
-        let used = self.ring.ring_blocks() - self.ring.free_blocks();
-        used + self.queued_blocks > self.ring.ring_blocks() / 2
+        self.ring.used_blocks() + self.queued_blocks > self.ring.ring_blocks() / 2
     }
 
     /// Notes that a write failed: it is over with everything that waits, and with what comes.
