@@ -64,9 +64,9 @@ pub trait File: Send + Sync {
     fn truncate(&self, len: u64, completion: Completion);
 
     /// Has the operating system find memory for the buffer of `completion` (a
-    /// [`Completion::read`] with one), which was never used. Where a huge page has to be found and cleared,
-    /// or the host of a virtual machine has to find it first, whoever uses it first waits for
-    /// milliseconds otherwise.
+    /// [`Completion::read`] with one), which was never used. Where a huge page has to be found and
+    /// cleared, or the host of a virtual machine has to find it first, whoever uses it first waits
+    /// for milliseconds otherwise.
     ///
     /// It is advice: what cannot be done beside other work is left to the first use, and the
     /// completion succeeds. The contents of the buffer are unspecified then.
