@@ -33,5 +33,17 @@ pub use std::{thread, thread_local};
 
 pub use std::sync::{Arc, OnceLock, PoisonError, TryLockError, Weak};
 
+/// A small number of this thread's own.
+#[cfg(not(feature = "shuttle"))]
+#[inline]
+pub fn thread_number() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
+
 /// Is this a build for a checker? Sizes are small then, so that a short run reaches their limits.
 pub const IS_CHECKED: bool = cfg!(any(feature = "shuttle", feature = "loom"));

@@ -8,6 +8,11 @@ pub use crate::slots::per_execution::{begin_execution, end_execution};
 pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
 pub use shuttle::{thread, thread_local};
 
+/// A small number of this thread's own: the same one whenever its schedule is run again.
+pub fn thread_number() -> usize {
+    shuttle::current::try_get_current_task().map_or(0, usize::from)
+}
+
 /// Atomics whose accesses are scheduling points.
 pub mod atomic {
     pub use std::sync::atomic::Ordering;

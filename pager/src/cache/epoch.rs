@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use yieldb_core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use yieldb_core::sync::{IS_CHECKED, thread_local};
+use yieldb_core::sync::{IS_CHECKED, thread_number};
 
 /// How many readers can be told apart. More of them at one time only delay reuse.
 const SLOTS: usize = if IS_CHECKED { 2 } else { 64 };
@@ -66,7 +66,7 @@ impl Epochs {
     #[inline]
     pub fn enter(&self) -> Guard<'_> {
         let epoch = self.current.load(Ordering::SeqCst);
-        let first = thread_index();
+        let first = thread_number();
         for step in 0..SLOTS {
             let slot = (first + step) % SLOTS;
             // Sequentially consistent with the table: a reader that a scan did not see yet cannot
@@ -125,16 +125,6 @@ impl Drop for Guard<'_> {
             }
         }
     }
-}
-
-/// A small number of this thread's own.
-#[inline]
-fn thread_index() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-    }
-    INDEX.with(|index| *index)
 }
 
 #[cfg(test)]

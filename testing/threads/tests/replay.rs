@@ -1,7 +1,4 @@
 //! A schedule is the same program each time.
-//!
-//! A process of its own: readers are counted by a number of their thread, which goes on for as long
-//! as the process does, whoever else is in it.
 
 use threads::{SCENARIOS, check_replay};
 
