@@ -14,10 +14,6 @@ use crate::write_set::WriteSet;
 use crate::writer_queue::{Followers, WriterTurn};
 use crate::{Durability, Error, Pager, Result};
 
-/// How much the file may have that only checkpoints have, in bytes, if that is more than half of
-/// what is live: a checkpoint costs a few syncs, however little there is.
-const LEAST_OLD_LEN: u64 = 16 << 20;
-
 impl Pager {
     /// Lets the engine's own machines go as far as they can. Cheap if there is nothing to do.
     ///
@@ -315,9 +311,8 @@ impl Pager {
     fn backlog(&self) -> ((u64, u64), (u64, u64)) {
         let most_dirty = self.cache.pool().share() as u64 / 4;
         let mut ledger = self.ledger();
-        let (old, live) = ledger.old_and_live();
-        let most_old = (live / 2).max(LEAST_OLD_LEN / self.page_size().bytes() as u64);
-        ((ledger.dirty().count(), most_dirty), (old, most_old))
+        let old = ledger.old_and_most();
+        ((ledger.dirty().count(), most_dirty), old)
     }
 
     /// How many commits and checkpoints are queued or under way: [`Pager::turn`] has nothing to do

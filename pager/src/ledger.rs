@@ -28,6 +28,17 @@ use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
 use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
 
+/// How much only checkpoints may have in any case, in bytes: a checkpoint costs a few syncs, however
+/// little there is.
+const LEAST_OLD_LEN: u64 = 16 << 20;
+
+/// How many pages a file should have beside the `live` ones of its newest version. They are for those
+/// that only checkpoints have; and the more of them are free, the more neighbours are written
+/// together.
+fn spare(live: u64) -> u64 {
+    live / 2
+}
+
 /// Which page numbers are used, and by which versions.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -286,6 +297,8 @@ impl Ledger {
     /// Plans a checkpoint of a version whose pages are those of `image`.
     fn plan_version(&mut self, version: RootSet, mut image: Space, log: Option<LogUse>) -> Plan {
         let page_size = self.durable.page_size;
+        let live = self.live();
+        self.space.begin_stretch(live + spare(live));
         image.trim();
         let mut map = Vec::new();
         // A page of the map may be the one that makes the map longer.
@@ -424,12 +437,17 @@ impl Ledger {
         }
     }
 
-    /// How many pages only the durable checkpoint has, and the one under way; and how many the
-    /// newest version has.
-    pub fn old_and_live(&self) -> (u64, u64) {
+    /// How many pages only the durable checkpoint has, and the one under way; and how many that may
+    /// be before commits wait for a checkpoint, as far as the file's length goes.
+    pub fn old_and_most(&self) -> (u64, u64) {
         let checkpoints = [Some(self.durable.moment), self.planned];
         let old = checkpoints.iter().flatten().map(|moment| self.reuse.held_by(*moment)).sum();
-        (old, self.space.used_count().saturating_sub(self.reuse.held_count()))
+        (old, spare(self.live()).max(LEAST_OLD_LEN / self.durable.page_size.bytes() as u64))
+    }
+
+    /// How many pages the newest version has.
+    fn live(&self) -> u64 {
+        self.space.used_count().saturating_sub(self.reuse.held_count())
     }
 
     /// What is known of the pages in use.

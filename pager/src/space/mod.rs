@@ -2,6 +2,11 @@
 //!
 //! In memory the whole map is there, 32 KiB for each GiB of pages of 4 KiB. In the file it is
 //! written anew by every checkpoint, see [`map`].
+//!
+//! Numbers are given out in *rounds* over the file, as a log-structured file system that fills holes
+//! would: pages that are made one behind the other become neighbours, where the round finds many
+//! holes, and a checkpoint writes neighbours together. A round finds the more of them the longer the
+//! file is.
 
 pub mod map;
 
@@ -15,8 +20,15 @@ pub struct Space {
     /// How many pages have a bit.
     page_count: u64,
     used_count: u64,
-    /// No word in front of this one has a bit that is not set.
-    hint: usize,
+    /// No word from `stretch` up to this one has a bit that is not set.
+    next: usize,
+    /// Where the round was when the newest checkpoint began. What is free again behind it lies among
+    /// what is made now, and is given out first; what is in front of it, in the next round.
+    stretch: usize,
+    /// How far the round has come.
+    reached: usize,
+    /// The word at which it ends.
+    round_end: usize,
     run_hint: RunHint,
 }
 
@@ -41,28 +53,41 @@ impl Space {
     pub(crate) fn from_words(words: Vec<u64>, page_count: u64) -> Space {
         debug_assert_eq!(words.len() as u64, page_count.div_ceil(64));
         let used_count = words.iter().map(|word| u64::from(word.count_ones())).sum();
-        Space { words, page_count, used_count, hint: 0, run_hint: RunHint::default() }
+        let (next, stretch, reached, round_end) = (0, 0, 0, 0);
+        let run_hint = RunHint::default();
+        Space { words, page_count, used_count, next, stretch, reached, round_end, run_hint }
     }
 
-    /// Takes the lowest number that is not used.
+    /// Takes the next number of the round that is not used; the lowest one, if none is.
     ///
     /// # Panics
     ///
     /// When all 2^40 numbers are used.
     pub fn allocate(&mut self) -> PageId {
-        while self.words.get(self.hint).is_some_and(|word| *word == u64::MAX) {
-            self.hint += 1;
+        loop {
+            if self.next >= self.round_end && self.stretch > 0 {
+                (self.next, self.stretch, self.reached) = (0, 0, 0);
+            }
+            match self.words.get(self.next) {
+                Some(word) if *word == u64::MAX => self.next += 1,
+                Some(_) => break,
+                None => self.words.resize(self.next + 1, 0),
+            }
         }
-        if self.hint == self.words.len() {
-            self.words.push(0);
-        }
-        let word = &mut self.words[self.hint];
+        self.reached = self.reached.max(self.next);
+        let word = &mut self.words[self.next];
         let bit = word.trailing_ones();
         *word |= 1 << bit;
-        let number = self.hint as u64 * 64 + u64::from(bit);
+        let number = self.next as u64 * 64 + u64::from(bit);
         self.page_count = self.page_count.max(number + 1);
         self.used_count += 1;
         PageId::from_u64(number).expect("a file has less than 2^40 pages")
+    }
+
+    /// A checkpoint begins: the round goes on where it is, and ends behind `page_count` pages.
+    pub fn begin_stretch(&mut self, page_count: u64) {
+        (self.next, self.stretch) = (self.reached, self.reached);
+        self.round_end = (page_count / 64) as usize;
     }
 
     /// Takes the lowest `count` numbers in a row that are not used. Cost: a look at each word of
@@ -87,7 +112,7 @@ impl Space {
     /// The first number of the lowest place for `count` pages.
     fn find_run(&self, count: u64) -> u64 {
         let RunHint { count: hinted, word } = self.run_hint;
-        let from = if count >= hinted { word.max(self.hint) } else { self.hint };
+        let from = if count >= hinted { word } else { 0 };
         // The numbers from here on up to the one that is looked at are not used.
         let mut first = from as u64 * 64;
         for (index, word) in self.words.iter().enumerate().skip(from) {
@@ -122,7 +147,9 @@ impl Space {
         }
         self.used_count -= run.count();
         let (word, _) = place(run.first());
-        self.hint = self.hint.min(word);
+        if word >= self.stretch {
+            self.next = self.next.min(word);
+        }
         // A place that began in front of the hint, and was too small, may reach as far as this.
         let RunHint { count, word: hinted } = self.run_hint;
         if word as u64 <= hinted as u64 + count / 64 + 1 {
@@ -187,7 +214,10 @@ impl Space {
         }
         let last = self.words.last().map_or(0, |word| 64 - u64::from(word.leading_zeros()));
         self.page_count = (self.words.len() as u64).saturating_sub(1) * 64 + last;
-        self.hint = self.hint.min(self.words.len());
+        let len = self.words.len();
+        self.next = self.next.min(len);
+        self.stretch = self.stretch.min(len);
+        self.reached = self.reached.min(len);
         self.run_hint.word = self.run_hint.word.min(self.words.len());
     }
 }
@@ -234,6 +264,68 @@ mod tests {
             }
             assert_eq!(space.used_count(), used.len() as u64);
         }
+    }
+
+    #[test]
+    fn what_is_free_again_in_a_stretch_is_next_and_then_the_round_goes_on() {
+        let mut space = Space::new(2);
+        let take = |space: &mut Space, count: usize| -> Vec<u64> {
+            (0..count).map(|_| space.allocate().as_u64()).collect()
+        };
+        let free = |space: &mut Space, number| space.free(PageId::from_u64(number).unwrap());
+        take(&mut space, 998);
+        space.begin_stretch(1_280);
+        assert_eq!(take(&mut space, 2), [1_000, 1_001]);
+        free(&mut space, 1_000);
+        free(&mut space, 500);
+        assert_eq!(take(&mut space, 2), [1_000, 1_002], "500 is of the next round");
+        take(&mut space, 1_279 - 1_002);
+        assert_eq!(take(&mut space, 2), [500, 1_280], "the round is over, and nothing else free");
+        // A shorter round leaves the end of the file alone.
+        space.begin_stretch(640);
+        free(&mut space, 1_100);
+        free(&mut space, 300);
+        free(&mut space, 200);
+        assert_eq!(take(&mut space, 3), [200, 300, 1_100]);
+    }
+
+    /// How many neighbours are made one behind the other, on the average, where `live` pages are
+    /// replaced at random, a tenth of them in each stretch, and what was replaced is free behind it.
+    fn neighbours(live: u64, round: u64) -> f64 {
+        let mut space = Space::new(live);
+        let mut pages: Vec<PageId> = (0..live).filter_map(PageId::from_u64).collect();
+        let mut random: u64 = 0x2545_f491_4f6c_dd1d;
+        let (mut made_count, mut run_count) = (0, 0);
+        for stretch in 0..200 {
+            space.begin_stretch(round);
+            let (mut made, mut old) = (BTreeSet::new(), Vec::new());
+            for _ in 0..live / 10 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let page = &mut pages[(random >> 8) as usize % live as usize];
+                let before = std::mem::replace(page, space.allocate());
+                made.insert(page.as_u64());
+                if made.remove(&before.as_u64()) {
+                    space.free(before);
+                } else {
+                    old.push(before);
+                }
+            }
+            old.into_iter().for_each(|page| space.free(page));
+            if stretch >= 100 {
+                made_count += made.len();
+                run_count += made.iter().filter(|page| !made.contains(&(*page - 1))).count();
+            }
+        }
+        assert!(space.page_count() <= round.max(live * 5 / 4) + 64);
+        made_count as f64 / run_count as f64
+    }
+
+    #[test]
+    fn rounds_make_neighbours_of_what_is_made_at_the_same_time() {
+        let (lowest, rounds) = (neighbours(20_000, 0), neighbours(20_000, 34_000));
+        assert!(lowest < 1.3 && rounds > 2.0, "{lowest} {rounds}");
     }
 
     /// The lowest place for `count` numbers, found one by one.
