@@ -41,11 +41,20 @@ pub(crate) struct Pacing {
     seen: u64,
 }
 
+impl Pace {
+    /// What a checkpoint waits for that has so many pages left and is ahead of its pace. With none
+    /// left it goes on.
+    pub fn waits_for(&self, left: u64) -> Option<&Completion> {
+        let (later, group) = self.later.as_ref()?;
+        ((1..=*later).contains(&left) && !group.finished()).then_some(group)
+    }
+}
+
 /// As fast as the device can.
 const FAST: Pace = Pace { depth: 32, write_len: 256 * 1024, later: None };
 
 /// Beside commits.
-const GENTLE: Pace = Pace { depth: 16, write_len: 64 * 1024, later: None };
+const GENTLE: Pace = Pace { depth: 32, write_len: 64 * 1024, later: None };
 
 /// Beside commits of which none is on its way just now.
 const ONE_BY_ONE: Pace = Pace { depth: 1, ..GENTLE };
@@ -93,6 +102,17 @@ mod tests {
         assert_eq!(later(100, 550), 0);
         assert_eq!(later(400, 350), 0, "when as many were made as it has, all of them");
         assert_eq!(later(500, 900), 0);
+    }
+
+    #[test]
+    fn it_waits_for_the_commits_only_as_long_as_it_is_ahead_of_them() {
+        let group = Completion::signal();
+        let at = |later| Pace { later: Some((later, group.clone())), ..GENTLE };
+        assert!(at(5).waits_for(5).is_some() && at(5).waits_for(6).is_none());
+        assert!(at(5).waits_for(0).is_none() && at(0).waits_for(0).is_none(), "all are written");
+        assert!(FAST.waits_for(5).is_none());
+        group.succeed(0);
+        assert!(at(5).waits_for(5).is_none());
     }
 
     #[test]

@@ -310,10 +310,7 @@ impl Pager {
             {
                 return Ok(Some(oldest.clone()));
             }
-            if let Some((later, group)) = &pace.later
-                && ledger.dirty().to_be_written() <= *later
-                && !group.finished()
-            {
+            if let Some(group) = pace.waits_for(ledger.dirty().to_be_written()) {
                 return Ok(Some(group.clone()));
             }
             // Pinned under the lock: a page whose number is freed is not written any more.
