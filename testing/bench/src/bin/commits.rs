@@ -136,7 +136,11 @@ const RAW_BLOCKS: u64 = 16_384;
 impl Raw {
     fn new(path: &Path) -> Result<Raw, Failure> {
         std::fs::write(path, vec![0; RAW_BLOCKS as usize * BLOCK])?;
-        File::open(path)?.sync_all()?;
+        let file = File::open(path)?;
+        file.sync_all()?;
+        // What the kernel still had of it would be in the way of each write.
+        // SAFETY: nothing is in memory that is not in the file.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
         let ring = IoUring::builder().setup_coop_taskrun().build(8)?;
         Ok(Raw { file, ring, block: Box::new(Block([7; BLOCK])), next: 0 })
