@@ -47,10 +47,11 @@ impl Pager {
         self.log.record_limit()
     }
 
-    /// Would a commit be written at once, or by a checkpoint? Otherwise so many groups are in
-    /// flight that it is better made together with what comes until one of them is durable.
-    pub fn is_ready(&self) -> bool {
-        self.log.is_ready()
+    /// Should so many commits that wait be made now: would they be written at once, by a checkpoint
+    /// if there is no log, or are they as many as those in flight? Otherwise they are better made
+    /// together with what comes until some of those are durable.
+    pub fn is_ready(&self, waiting: usize) -> bool {
+        self.log.is_ready(waiting)
     }
 
     /// How many changes should be made together at most, so that they go into the log.

@@ -250,18 +250,18 @@ mod tests {
         let queue = Arc::new(WriterQueue::default());
         let first = queue.try_take().unwrap();
         let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|record| queue.deposit(record.to_vec()));
-        let a = waits(a.look(|| true));
+        let a = waits(a.look(|_| true));
         drop(first);
-        let a = waits(a.look(|| false));
-        let leader = turn(c.look(|| true));
-        let b = waits(b.look(|| true));
+        let a = waits(a.look(|_| false));
+        let leader = turn(c.look(|_| true));
+        let b = waits(b.look(|_| true));
         drop(b);
         let mut followers = leader.followers(9, 9);
         assert_eq!(records(&followers), [b"a", b"d"]);
         followers.finish(&Ok(7));
         drop(leader);
         for deposited in [a, d] {
-            assert!(matches!(deposited.look(|| true), Outcome::Made(Ok(7))));
+            assert!(matches!(deposited.look(|_| true), Outcome::Made(Ok(7))));
         }
         assert!(queue.try_take().is_some());
     }
@@ -284,14 +284,14 @@ mod tests {
         let followers = leader.followers(2, 9);
         // Nobody waits for it any more, and it is not made.
         drop(a);
-        let Outcome::Waiting(b, told) = b.look(|| true) else { panic!() };
+        let Outcome::Waiting(b, told) = b.look(|_| true) else { panic!() };
         drop(followers);
         drop(leader);
         assert!(told.finished());
-        let leader = turn(c.look(|| true));
+        let leader = turn(c.look(|_| true));
         assert_eq!(records(&leader.followers(9, 9)), [b"b"]);
         drop(leader);
-        drop(turn(b.look(|| true)));
+        drop(turn(b.look(|_| true)));
     }
 
     #[test]
@@ -309,9 +309,9 @@ mod tests {
         drop(second);
         assert!(told.finished());
         let third = third.take().unwrap();
-        let deposited = waits(deposited.look(|| true));
+        let deposited = waits(deposited.look(|_| true));
         drop(third);
-        drop(turn(deposited.look(|| true)));
+        drop(turn(deposited.look(|_| true)));
         assert!(queue.try_take().is_some());
     }
 

@@ -87,7 +87,7 @@ impl StateTransition for Write<'_> {
             State::Enter => {
                 let queue = pager.writers()?;
                 let is_relaxed = self.durability == Durability::Relaxed;
-                if (is_relaxed || pager.is_ready())
+                if (is_relaxed || pager.is_ready(1))
                     && let Some(turn) = queue.try_take()
                 {
                     return Ok(self.lead(turn));
@@ -103,7 +103,7 @@ impl StateTransition for Write<'_> {
             }
             State::Deposited(deposited) => {
                 let is_usable = pager.writers().map(|_| ());
-                match deposited.look(|| is_usable.is_err() || pager.is_ready()) {
+                match deposited.look(|waiting| is_usable.is_err() || pager.is_ready(waiting)) {
                     Outcome::Made(result) => Transition::Done(result?),
                     Outcome::Waiting(_, io) if io.failed() => return Err(CANCELLED),
                     Outcome::Waiting(deposited, io) => {

@@ -65,6 +65,8 @@ pub(crate) enum LogPlan {
 pub struct Ticket {
     result: OnceLock<Result<u64>>,
     finished: Completion,
+    /// How many commits end with it.
+    commits: usize,
     /// Whose changes were made together with those of the one who waits for it.
     followers: Mutex<Followers>,
 }
@@ -79,7 +81,13 @@ impl Ticket {
     /// A ticket for a transaction that has the changes of `followers`.
     pub(crate) fn with(followers: Followers) -> Ticket {
         let (result, finished) = (OnceLock::new(), Completion::signal());
-        Ticket { result, finished, followers: Mutex::new(followers) }
+        let commits = 1 + followers.deposits().len();
+        Ticket { result, finished, commits, followers: Mutex::new(followers) }
+    }
+
+    /// How many commits end with it: that of the one who waits for it, and those made with it.
+    pub(crate) fn commits(&self) -> usize {
+        self.commits
     }
 
     /// Finished when the checkpoint is over, well or badly.

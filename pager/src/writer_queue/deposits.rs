@@ -119,8 +119,8 @@ pub(super) fn tell(signals: Signals) {
 
 impl Deposited {
     /// What has become of it. It has the turn if nobody else has, and `is_ready`, which is called
-    /// under the queue's lock.
-    pub fn look(self, is_ready: impl FnOnce() -> bool) -> Outcome {
+    /// under the queue's lock with how many deposits there are.
+    pub fn look(self, is_ready: impl FnOnce(usize) -> bool) -> Outcome {
         if let Some(result) = self.deposit.result.get() {
             return Outcome::Made(result.clone());
         }
@@ -129,7 +129,7 @@ impl Deposited {
         let signal = self.deposit.signal().clone();
         let place = state.deposits.iter().position(|other| Arc::ptr_eq(other, &self.deposit));
         match place {
-            Some(place) if state.holder.is_none() && is_ready() => {
+            Some(place) if state.holder.is_none() && is_ready(state.deposits.len()) => {
                 state.deposits.remove(place);
                 state.holder = Some(u64::MAX);
                 drop(state);

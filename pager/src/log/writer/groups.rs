@@ -8,7 +8,7 @@ use yieldb_core::sync::Arc;
 use yieldb_core::{BufferPool, Completion, Error as IoFailure, SharedBuffers, reached};
 
 use super::resting::Resting;
-use super::{DEPTH, LogStats, POOL_BLOCKS};
+use super::{DEPTH, FEW, LogStats, POOL_BLOCKS};
 use crate::log::group::{self, Builder, Header, Kind};
 use crate::log::ring::{Demand, Ring};
 use crate::log::{BLOCK_LEN, Place, max_group_blocks};
@@ -71,6 +71,8 @@ pub(super) struct InFlight {
     pub end: u64,
     /// Those who wait for it.
     pub waiting: Vec<Queued>,
+    /// How many commits they wait for.
+    pub commits: usize,
 }
 
 /// A group that is to be written.
@@ -137,9 +139,20 @@ impl Log {
         Reaped::Failed(cause, waiting)
     }
 
+    /// How many commits are in flight.
+    pub fn commits_in_flight(&self) -> usize {
+        self.in_flight.iter().map(|group| group.commits).sum()
+    }
+
+    /// May another group be in flight?
+    pub fn may_send(&self) -> bool {
+        let (groups, commits) = (self.in_flight.len(), self.commits_in_flight());
+        groups == 0 || groups < DEPTH && commits < FEW
+    }
+
     /// As [`LogWriter::next_group`].
     pub fn next_group(&mut self) -> Option<Group> {
-        let is_held_up = self.failed.is_some() || self.in_flight.len() >= DEPTH;
+        let is_held_up = self.failed.is_some() || !self.may_send();
         if self.owed == 0 || is_held_up {
             return None;
         }
@@ -205,7 +218,8 @@ impl Log {
         self.stats.groups += 1;
         self.stats.commits += u64::from(header.transactions);
         self.stats.bytes_written += blocks * BLOCK_LEN as u64;
-        self.in_flight.push_back(InFlight { write: write.clone(), end, waiting });
+        let commits = waiting.iter().map(Queued::commits).sum();
+        self.in_flight.push_back(InFlight { write: write.clone(), end, waiting, commits });
         write
     }
 
@@ -281,6 +295,14 @@ impl Queued {
         match self {
             Queued::Commit { version, .. } => Some(*version),
             Queued::Name(_) => None,
+        }
+    }
+
+    /// How many commits it is.
+    pub fn commits(&self) -> usize {
+        match self {
+            Queued::Commit { ticket, .. } => ticket.as_ref().map_or(1, |ticket| ticket.commits()),
+            Queued::Name(_) => 0,
         }
     }
 

@@ -58,12 +58,15 @@ pub fn queue() {
 /// The version that all who made something are told of here.
 const VERSION: u64 = 7;
 
+/// So many deposits wait, and no more, while a group is in flight.
+const MANY: usize = 2;
+
 /// What those know of each other who leave deposits. Its locks are nothing that the checker
 /// schedules.
 #[derive(Default)]
 struct Deposits {
     queue: Arc<WriterQueue>,
-    /// How many groups are in flight. While there is one, deposits wait.
+    /// How many groups are in flight. While there is one, deposits wait, unless there are many.
     in_flight: AtomicUsize,
     is_writing: AtomicBool,
     /// Those that were made.
@@ -80,7 +83,9 @@ impl Deposits {
         let mut patience = thread_rng().gen_ratio(1, 3).then(|| thread_rng().gen_range(0..2));
         let mut deposited = self.queue.deposit(vec![number]);
         loop {
-            match deposited.look(|| self.in_flight.load(Ordering::SeqCst) == 0) {
+            let is_ready =
+                |waiting| waiting > MANY || self.in_flight.load(Ordering::SeqCst) == 0;
+            match deposited.look(is_ready) {
                 Outcome::Made(result) => {
                     assert_eq!(result.expect("nothing fails"), VERSION);
                     return note(&self.acknowledged, [number]);
