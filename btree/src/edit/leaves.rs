@@ -154,14 +154,15 @@ impl<'p> Planner<'p> {
         entries: &[LeafEntry<'_>],
         bias: Bias,
     ) -> Result<Walk<()>> {
-        if self.is_private(page) {
-            if leaf_len(entries) <= self.page_len() {
+        if leaf_len(entries) <= self.page_len() {
+            if self.is_private(page) {
                 self.rebuild(page, |bytes| build_leaf(bytes, entries));
                 return Ok(Walk::Found(()));
             }
-            if bias == Bias::Even && self.push_aside(page, &path, entries)? {
-                return Ok(Walk::Found(()));
-            }
+        } else if bias == Bias::Even
+            && let Some(shared) = self.find_room(page, &path, entries)?
+        {
+            return self.plan_shared(path, &shared);
         }
         self.kill(page);
         let (children, separators) = self.divide_leaf(entries, bias);
@@ -172,24 +173,30 @@ impl<'p> Planner<'p> {
         self.plan_parents(path, Replacement { first, count: 1, children, separators }, bias)
     }
 
-    /// Shares the entries of a private leaf that is too full with a neighbour that is private too
-    /// and has room, instead of splitting it: what keeps leaves at about 85 % in a tree that grows
-    /// at random places. `false` if there is no such neighbour.
-    fn push_aside(
-        &mut self,
+    /// A neighbour that takes some entries of a leaf that is too full, so that it need not be
+    /// split: what keeps leaves at about 80 % in a tree that grows at random places.
+    ///
+    /// One that is private comes first: it changes at no cost. One that is not in memory is none:
+    /// reading it would cost more than the room that it may have. `None` if there is no neighbour
+    /// with room.
+    fn find_room<'e>(
+        &self,
         page: Seen<'p>,
         path: &Path<'p>,
-        entries: &[LeafEntry<'_>],
-    ) -> Result<bool> {
-        let Some((parent, index)) = path.last().copied() else { return Ok(false) };
+        entries: &[LeafEntry<'e>],
+    ) -> Result<Option<Shared<'e>>>
+    where
+        'p: 'e,
+    {
+        let Some((parent, index)) = path.last().copied() else { return Ok(None) };
         let view = InteriorView::new(parent.bytes);
         let right = (index < view.count()).then_some(index + 1);
-        for other_index in right.into_iter().chain(index.checked_sub(1)) {
-            let name = PageRef::from_u64(view.child(other_index));
-            if !self.set.is_private(name) {
-                continue;
-            }
-            let Some(bytes) = self.set.page(name) else { continue };
+        let sides = right.into_iter().chain(index.checked_sub(1));
+        let mut others: SmallVec<[(usize, PageRef); 2]> =
+            sides.map(|side| (side, PageRef::from_u64(view.child(side)))).collect();
+        others.sort_by_key(|(_, name)| !self.set.is_private(*name));
+        for (side, name) in others {
+            let Some(bytes) = self.pages.passing_page(name)? else { continue };
             let other = Seen { name, bytes };
             let Node::Leaf(other_leaf) = node(bytes, name, 0)? else { continue };
             // Some room must be left, or the next entry would find both full again.
@@ -197,26 +204,41 @@ impl<'p> Planner<'p> {
             if other_leaf.used_len() + leaf_len(entries) > most {
                 continue;
             }
-            let is_left = other_index < index;
-            let others = LeafEntry::all(&other_leaf);
+            let is_left = side < index;
+            let theirs = LeafEntry::all(&other_leaf);
             let own = entries.iter().copied();
-            let all: Vec<LeafEntry<'_>> =
-                if is_left { others.chain(own).collect() } else { own.chain(others).collect() };
+            let all: Vec<LeafEntry<'e>> =
+                if is_left { theirs.chain(own).collect() } else { own.chain(theirs).collect() };
             check_ascending(other, &all)?;
             let Some(cut) = halve_leaf(&all, self.page_len()) else { continue };
-            let separator = shortest_separator(&all[cut - 1].key, &all[cut].key);
-            let first = index.min(other_index);
-            if !edit::fits_new_separator(parent.bytes, first, &separator) {
-                continue;
-            }
-            reached!(LeafPushedAside);
             let (left, right) = if is_left { (other, page) } else { (page, other) };
-            self.rebuild(left, |bytes| build_leaf(bytes, &all[..cut]));
-            self.rebuild(right, |bytes| build_leaf(bytes, &all[cut..]));
-            self.plan.in_place = Some((parent.name, InPlace::SetSeparator(first, separator)));
-            return Ok(true);
+            return Ok(Some(Shared { left, right, first: index.min(side), entries: all, cut }));
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Two neighbouring leaves with the entries of both, shared anew.
+    fn plan_shared(&mut self, path: Path<'p>, shared: &Shared<'_>) -> Result<Walk<()>> {
+        reached!(LeafPushedAside);
+        let Shared { left, right, first, entries, cut } = shared;
+        let (left, right, first) = (*left, *right, *first);
+        let (of_left, of_right) = entries.split_at(*cut);
+        let separator = shortest_separator(&of_left[cut - 1].key, &of_right[0].key);
+        let (parent, _) = *path.last().expect("a neighbour has a parent");
+        if self.is_private(left)
+            && self.is_private(right)
+            && edit::fits_new_separator(parent.bytes, first, &separator)
+        {
+            self.rebuild(left, |bytes| build_leaf(bytes, of_left));
+            self.rebuild(right, |bytes| build_leaf(bytes, of_right));
+            self.plan.in_place = Some((parent.name, InPlace::SetSeparator(first, separator)));
+            return Ok(Walk::Found(()));
+        }
+        self.kill(left);
+        self.kill(right);
+        let children = SmallVec::from_iter([self.build_leaf(of_left), self.build_leaf(of_right)]);
+        let separators = SmallVec::from_iter([separator]);
+        self.plan_parents(path, Replacement { first, count: 2, children, separators }, Bias::Even)
     }
 
     /// A leaf that is nearly empty with these entries, together with its neighbour.
@@ -269,6 +291,18 @@ impl<'p> Planner<'p> {
         }
         (children, separators)
     }
+}
+
+/// Two neighbouring leaves, and how their entries are shared between them.
+struct Shared<'e> {
+    left: Seen<'e>,
+    right: Seen<'e>,
+    /// The index of the left one in their parent.
+    first: usize,
+    /// What both are to have together; one entry of it may be new.
+    entries: Vec<LeafEntry<'e>>,
+    /// Where the entries of the right one begin.
+    cut: usize,
 }
 
 /// Checks that the keys of two neighbouring leaves do not mix.

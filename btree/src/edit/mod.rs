@@ -9,6 +9,7 @@
 //! | 1 | 2 or 3 | a node that is too full is split |
 //! | 2 | 1 | a node that is nearly empty is merged with its neighbour |
 //! | 2 | 2 or 3 | the neighbour is too full for that: their entries are redistributed |
+//! | 2 | 2 | a leaf that is too full shares its entries with a neighbour that has room |
 //!
 //! until a node takes its replacement in place, or the root is reached. New nodes are built at
 //! once, in frames of the transaction's reserve, where nobody sees them: a plan that misses a page
