@@ -1,8 +1,8 @@
 //! How long the files become when the same data is written ten times over, at random.
 //!
 //! What they come to: the newest version; half of it, or 16 MiB, that only checkpoints have, as
-//! commits wait behind that; and the log. Leaves that are filled in random order are two
-//! thirds full, so the newest version is one and a half times the data.
+//! commits wait behind that; and the log. Leaves that are filled in random order are
+//! about 80 % full, so the newest version is a third longer than the data.
 //!
 //! `LIVE_MB` of the environment is how much data there is, in MiB.
 
