@@ -36,7 +36,7 @@ const LEAST_OLD_LEN: u64 = 16 << 20;
 /// that only checkpoints have; and the more of them are free, the more neighbours are written
 /// together.
 fn spare(live: u64) -> u64 {
-    live * 7 / 10
+    live * 2 / 3
 }
 
 /// Which page numbers are used, and by which versions.
