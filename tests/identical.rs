@@ -1,6 +1,6 @@
-//! The same commits make the same file, byte for byte, whatever performs the I/O. Where the cache is
-//! too small, which page is in memory may depend on that, and so may the shapes of trees; they have
-//! the same entries then.
+//! The same commits make the same file, byte for byte, whatever performs the I/O. Where the cache
+//! is too small, which page is in memory may depend on that, and so may the shapes of trees; they
+//! have the same entries then.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;

@@ -298,7 +298,7 @@ impl Pager {
     /// that another one should be made?
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let ((dirty, most_dirty), (old, most_old)) = self.backlog();
-        self.log.is_checkpoint_due() || dirty >= most_dirty / 2 || old >= most_old / 3
+        self.log.is_checkpoint_due() || dirty >= most_dirty / 2 || old >= most_old * 3 / 10
     }
 
     /// Is there so much of it, the log aside, that commits should wait for a checkpoint?

@@ -28,12 +28,12 @@ use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
 use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
 
-/// How much only checkpoints may have in any case, in bytes: a checkpoint costs a few syncs, however
-/// little there is.
+/// How much only checkpoints may have in any case, in bytes: a checkpoint costs a few syncs,
+/// however little there is.
 const LEAST_OLD_LEN: u64 = 16 << 20;
 
-/// How many pages a file should have beside the `live` ones of its newest version. They are for those
-/// that only checkpoints have; and the more of them are free, the more neighbours are written
+/// How many pages a file should have beside the `live` ones of its newest version. They are for
+/// those that only checkpoints have; and the more of them are free, the more neighbours are written
 /// together.
 fn spare(live: u64) -> u64 {
     live * 2 / 3

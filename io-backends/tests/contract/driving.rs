@@ -98,6 +98,36 @@ fn a_submitter_that_exits_loses_nothing(kind: Kind) {
     }
 }
 
+/// Threads of the kernel's that work for one that exits are stopped in the middle of it.
+#[apply(backends)]
+fn what_a_submitter_that_exits_has_begun_to_write_gets_there(kind: Kind) {
+    let Some(bench) = Bench::new(kind) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[0; 32]).unwrap();
+    for round in 1..=50_u8 {
+        let submit = |first: u64| -> Vec<Completion> {
+            let write = |index: u64| {
+                let write = Completion::write(bench.blocks(&[round]));
+                file.write(index * BLOCK as u64, false, write.clone());
+                write
+            };
+            let writes = (first..first + 8).map(write).collect();
+            bench.backend.driver.submit();
+            writes
+        };
+        let writes: Vec<Completion> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|index| scope.spawn(move || submit(8 * index))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        for write in &writes {
+            assert_eq!(bench.wait(write).unwrap(), BLOCK);
+        }
+        drop(writes);
+        assert!(bench.read(&*file, 0, 32).unwrap().iter().all(|byte| *byte == round));
+    }
+}
+
 #[apply(backends)]
 fn a_submitter_that_sleeps_holds_nobody_up(kind: Kind) {
     let Some(bench) = Bench::new(kind) else { return };

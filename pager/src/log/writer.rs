@@ -40,13 +40,13 @@ mod resting;
 #[cfg(test)]
 mod tests;
 
-/// How many groups may be in flight, while so few commits are in them that each is better off alone.
+/// How many groups may be in flight, while few commits are in them.
 const DEPTH: usize = 4;
 
-/// How many commits are not few. Where many wait, one group in flight and one that is made meanwhile
-/// are best, since they are long: they share copies of pages, and each costs the device a flush. With
-/// 64 commits under way on one thread, that made 91,000 a second of 76,000, and with 16, 41,000
-/// of 40,000; with 8 and fewer it would make less.
+/// How many commits are not few. Where many wait, one group in flight and one that is made
+/// meanwhile are best, since they are long: their commits share copies of pages, and a flush of the
+/// device. With 64 commits under way on one thread, that made 89,000 a second of 63,000; with 8 and
+/// fewer it would make less.
 const FEW: usize = 8;
 
 /// How many blocks of memory are kept for groups; longer ones take their own.

@@ -3,10 +3,10 @@
 //! In memory the whole map is there, 32 KiB for each GiB of pages of 4 KiB. In the file it is
 //! written anew by every checkpoint, see [`map`].
 //!
-//! Numbers are given out in *rounds* over the file, as a log-structured file system that fills holes
-//! would: pages that are made one behind the other become neighbours, where the round finds many
-//! holes, and a checkpoint writes neighbours together. A round finds the more of them the longer the
-//! file is.
+//! Numbers are given out in *rounds* over the file, as by a log-structured file system that fills
+//! holes: pages that are made one behind the other become neighbours, where the round finds many
+//! holes, and a checkpoint writes neighbours together. A round finds the more of them the longer
+//! the file is.
 
 pub mod map;
 
@@ -22,8 +22,8 @@ pub struct Space {
     used_count: u64,
     /// No word from `stretch` up to this one has a bit that is not set.
     next: usize,
-    /// Where the round was when the newest checkpoint began. What is free again behind it lies among
-    /// what is made now, and is given out first; what is in front of it, in the next round.
+    /// Where the round was when the newest checkpoint began. What is free again behind it lies
+    /// among what is made now, and is given out first; what is in front of it, in the next round.
     stretch: usize,
     /// How far the round has come.
     reached: usize,
@@ -290,7 +290,7 @@ mod tests {
     }
 
     /// How many neighbours are made one behind the other, on the average, where `live` pages are
-    /// replaced at random, a tenth of them in each stretch, and what was replaced is free behind it.
+    /// replaced at random, a tenth in each stretch, and what was replaced is free behind it.
     fn neighbours(live: u64, round: u64) -> f64 {
         let mut space = Space::new(live);
         let mut pages: Vec<PageId> = (0..live).filter_map(PageId::from_u64).collect();
