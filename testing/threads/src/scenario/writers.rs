@@ -83,8 +83,7 @@ impl Deposits {
         let mut patience = thread_rng().gen_ratio(1, 3).then(|| thread_rng().gen_range(0..2));
         let mut deposited = self.queue.deposit(vec![number]);
         loop {
-            let is_ready =
-                |waiting| waiting > MANY || self.in_flight.load(Ordering::SeqCst) == 0;
+            let is_ready = |waiting| waiting > MANY || self.in_flight.load(Ordering::SeqCst) == 0;
             match deposited.look(is_ready) {
                 Outcome::Made(result) => {
                     assert_eq!(result.expect("nothing fails"), VERSION);
