@@ -389,8 +389,8 @@ impl Over {
 impl Move {
     /// Should a thread of the kernel's begin it, and not the one that submits? Those are on their
     /// way at once that somebody waits for. Pages that are written beside commits cost their thread
-    /// a fifth of its time otherwise: each write that is handed to a virtual disk may be a way out
-    /// to the host and back. What goes through the kernel's cache is but a copy.
+    /// a seventh of its time otherwise: each write that is handed to a virtual disk may be a way
+    /// out to the host and back. What goes through the kernel's cache is but a copy.
     fn is_for_workers(&self) -> bool {
         let is_write = matches!(self.buffers, Memory::Write(_));
         is_write && self.durable.is_none() && self.file.is_direct()
