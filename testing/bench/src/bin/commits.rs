@@ -227,12 +227,12 @@ fn sustained(database: &Database, raw: &mut Raw, random: &mut Random) -> Result<
 /// took.
 fn commit_many(
     database: &Database,
+    mut key: impl FnMut() -> u64,
     depth: usize,
     count: u64,
     mut ended: impl FnMut(Duration),
 ) -> Result<(), Failure> {
-    let mut random = Random(count);
-    let batches: Vec<Batch> = (0..count).map(|number| batch(random.below(COUNT), number)).collect();
+    let batches: Vec<Batch> = (0..count).map(|number| batch(key(), number)).collect();
     let mut next = batches.iter();
     let mut under_way = VecDeque::new();
     loop {
@@ -286,11 +286,12 @@ fn batch(number: u64, value_of: u64) -> Batch {
 
 fn many_on_one_thread(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options().driver(DriverMode::Manual))?;
+    let mut random = Random(2);
     for depth in [1, 16, 64, 256] {
         const COMMITS: u64 = 100_000;
         let before = database.metrics().log.ok_or("no log")?;
         let (started, worked) = (Instant::now(), processor_time());
-        commit_many(&database, depth, COMMITS, |_| ())?;
+        commit_many(&database, || random.below(COUNT), depth, COMMITS, |_| ())?;
         let (wall, worked) = (started.elapsed(), processor_time() - worked);
         let rate = COMMITS as f64 / wall.as_secs_f64();
         let after = database.metrics().log.ok_or("no log")?;
@@ -331,11 +332,13 @@ fn many_threads(path: &Path) -> Result<(), Failure> {
 /// grow, which the operating system has to find.
 fn steady(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options().driver(DriverMode::Manual))?;
+    let mut random = Random(5);
     for (phase, checkpoints) in [("growing", 4), ("steady", 10)] {
         let first = database.info().checkpoint;
         let mut latencies = Vec::new();
         while database.info().checkpoint < first + checkpoints {
-            commit_many(&database, 32, 10_000, |took| latencies.push(took.as_secs_f64() * 1e6))?;
+            let ended = |took: Duration| latencies.push(took.as_secs_f64() * 1e6);
+            commit_many(&database, || random.below(COUNT), 32, 10_000, ended)?;
         }
         let (count, middle) = (latencies.len(), median(&mut latencies));
         let (late, last) = (percentile(&mut latencies, 0.999), percentile(&mut latencies, 1.0));
@@ -347,31 +350,61 @@ fn steady(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long opening takes with a full log, and without one.
+/// How long opening takes with a full log, and without one: of commits one by one, and of many at
+/// a time. With keys from the whole table there would be a checkpoint before the log is full, since
+/// the file is bounded; so they are from a hundredth of it, on about as many pages as there can be.
 fn recovery(path: &Path) -> Result<(), Failure> {
+    let mut random = Random(6);
+    let mut key = || random.below(COUNT / 100) * 100;
+    recover(path, "one by one", |database| put(database, key()))?;
+    recover(path, "64 under way", |database| commit_many(database, &mut key, 64, 1_000, |_| ()))
+}
+
+/// Fills a log with what `commit` does, and opens what a crash would leave then.
+fn recover(
+    path: &Path,
+    what: &str,
+    mut commit: impl FnMut(&Database) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let copy = path.with_extension("crashed");
     let log = |path: &Path| PathBuf::from(format!("{}-log", path.display()));
     // So large that no checkpoint is due before 64 MiB are used.
     let limits = LogLimits { first_len: 130 << 20, max_len: 130 << 20 };
     let database = open_warm(path, Options::new().log(Some(limits)).driver(DriverMode::Manual))?;
     database.checkpoint().wait()?;
+    let checkpoint = database.info().checkpoint;
+    let before = database.metrics().log.ok_or("no log")?.commits;
     while database.metrics().log.ok_or("no log")?.used < 64 << 20 {
-        commit_many(&database, 64, 10_000, |_| ())?;
+        commit(&database)?;
     }
-    std::fs::copy(path, &copy)?;
-    std::fs::copy(log(path), log(&copy))?;
+    assert_eq!(database.info().checkpoint, checkpoint, "a checkpoint was due before");
+    copy_out(path, &copy)?;
+    copy_out(&log(path), &log(&copy))?;
     let used = database.metrics().log.ok_or("no log")?;
     database.close().wait()?;
     let started = Instant::now();
     let database = Options::new().open(&copy).wait()?;
     let took = started.elapsed();
-    print!("recovery of {} MiB of log, {} commits: ", used.used >> 20, used.commits);
+    print!("recovery of {} MiB of log, {what}, ", used.used >> 20);
+    print!("{} versions, ", used.commits - before);
+    print!("{} pages read: ", database.cache_stats().reads);
     println!("{:.0} ms", took.as_secs_f64() * 1e3);
     database.close().wait()?;
     let started = Instant::now();
     let database = Options::new().open(&copy).wait()?;
     println!("open after a clean close: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     drop(database);
+    Ok(())
+}
+
+/// Copies a file so that the operating system has nothing of it in memory, as it has nothing of
+/// what was written past it.
+fn copy_out(from: &Path, to: &Path) -> Result<(), Failure> {
+    std::fs::copy(from, to)?;
+    let file = File::open(to)?;
+    file.sync_all()?;
+    // SAFETY: nothing is in memory that is not in the file.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     Ok(())
 }
 
