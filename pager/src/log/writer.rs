@@ -7,9 +7,9 @@
 //!                      '---- a checkpoint has them: acknowledged without a group
 //! ```
 //!
-//! Groups are written as soon as there is anything to be written, up to eight of them at a
-//! time: what comes while so many are in flight goes out with the next one. So a commit on its own
-//! waits for nothing but its write, and many share one.
+//! Groups are written as soon as there is anything to be written: while few commits are in them, up
+//! to four at a time, else one. What comes while so many are in flight goes out with the next one.
+//! So a commit on its own waits for nothing but its write, and many share one.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -294,9 +294,7 @@ impl LogWriter {
     /// Should so many commits that wait be made now? Also if there is no log.
     pub fn is_ready(&self, waiting: usize) -> bool {
         let state = self.state();
-        state.as_ref().is_none_or(|log| {
-            log.owed == 0 && (log.may_send() || waiting >= log.commits_in_flight())
-        })
+        state.as_ref().is_none_or(|log| log.is_ready(waiting))
     }
 
     /// Adds a commit that is applied, behind those before it.
@@ -429,7 +427,8 @@ impl LogWriter {
     /// Takes note of groups that are durable, and writes what waits. `true` if anything was done.
     pub fn turn(&self, pager: &Pager) -> bool {
         let mut worked = false;
-        while let Some(reaped) = self.reap() {
+        // The queue's lock comes before that of the log.
+        while let Some(reaped) = self.reap(pager.queue.deposit_count()) {
             worked = true;
             match reaped {
                 Reaped::Durable(waiting) => {
@@ -502,8 +501,9 @@ impl LogWriter {
         }
     }
 
-    /// The oldest group in flight, if it is finished.
-    fn reap(&self) -> Option<Reaped> {
+    /// The oldest group in flight, if it is finished. Nobody has begun the commits of `waiting` more
+    /// that wait.
+    fn reap(&self, waiting: usize) -> Option<Reaped> {
         let mut state = self.state();
         let log = state.as_mut()?;
         if let Some(cause) = log.failed.clone().filter(|_| !log.queue.is_empty()) {
@@ -528,6 +528,7 @@ impl LogWriter {
             return Some(log.fail(cause, group.waiting));
         }
         log.known = group.end;
+        log.count_under_way(group.commits, waiting);
         let version = group.waiting.iter().filter_map(Queued::version).max();
         log.durable = log.durable.max(version.unwrap_or_default());
         Some(Reaped::Durable(group.waiting))

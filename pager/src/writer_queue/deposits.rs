@@ -87,6 +87,11 @@ impl WriterQueue {
         Deposited { queue: self.clone(), deposit }
     }
 
+    /// How many deposits nobody has taken.
+    pub(crate) fn deposit_count(&self) -> usize {
+        self.state().deposits.len()
+    }
+
     /// Tells those who left deposits to look again, if nobody has the turn: there is room for a
     /// group.
     pub fn offer(&self) {

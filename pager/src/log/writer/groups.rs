@@ -33,6 +33,9 @@ pub(super) struct Log {
     /// How many of the queue, from its front, are to be written; the others may wait.
     pub owed: usize,
     pub in_flight: VecDeque<InFlight>,
+    /// How many commits were under way when a group was durable last, those of that group and those
+    /// that nobody had begun yet among them.
+    pub under_way: usize,
     /// How many blocks the queue needs at most.
     pub queued_blocks: u64,
     pub stats: LogStats,
@@ -111,6 +114,7 @@ impl Log {
             queue: VecDeque::new(),
             owed: 0,
             in_flight: VecDeque::new(),
+            under_way: 0,
             queued_blocks: 0,
             stats: LogStats::default(),
             room: None,
@@ -148,6 +152,20 @@ impl Log {
     pub fn may_send(&self) -> bool {
         let (groups, commits) = (self.in_flight.len(), self.commits_in_flight());
         groups == 0 || groups < DEPTH && commits < FEW
+    }
+
+    /// Should `waiting` commits that nobody has begun be made now? If another group is in flight,
+    /// they should be half of what is under way, so that halves take turns.
+    pub fn is_ready(&self, waiting: usize) -> bool {
+        let half = self.commits_in_flight().max(self.under_way / 2);
+        self.owed == 0 && (self.may_send() || waiting >= half)
+    }
+
+    /// Notes how many commits are under way as `durable` of them have just become so, and `waiting`
+    /// are not begun. Those that are durable are about to come again, for all that is known.
+    pub fn count_under_way(&mut self, durable: usize, waiting: usize) {
+        let queued: usize = self.queue.iter().map(Queued::commits).sum();
+        self.under_way = durable + self.commits_in_flight() + queued + waiting;
     }
 
     /// As [`LogWriter::next_group`].

@@ -11,7 +11,7 @@ use crate::log::ring::Demand;
 use crate::log::ring_blocks;
 use crate::ops::open::{CacheMemory, Settings, open};
 use crate::version::RootSet;
-use crate::writer_queue::{Followers, WriterTurn};
+use crate::writer_queue::{Deposited, Followers, WriterTurn};
 use crate::{Durability, PageSize};
 
 /// Fails one request.
@@ -144,13 +144,35 @@ impl Store {
         record_len: usize,
         durability: Durability,
     ) -> Arc<Ticket> {
+        let record = vec![record_len as u8; record_len];
+        self.append_for(turn, Followers::default(), &record, durability)
+    }
+
+    fn append_for(
+        &self,
+        turn: WriterTurn,
+        followers: Followers,
+        record: &[u8],
+        durability: Durability,
+    ) -> Arc<Ticket> {
         let set = self.pager.begin_write_set();
         let roots = RootSet::clone(&self.pager.applied());
-        let record = vec![record_len as u8; record_len];
-        let none = Followers::default();
-        let ticket = self.pager.append(set, roots, turn, none, &record, durability).unwrap();
+        let ticket = self.pager.append(set, roots, turn, followers, record, durability).unwrap();
         self.pager.turn();
         ticket
+    }
+
+    /// Leaves so many changes for anyone to make.
+    fn deposit(&self, count: usize) -> Vec<Deposited> {
+        (0..count).map(|_| self.pager.queue.deposit(vec![1; 8])).collect()
+    }
+
+    /// Makes all changes that were left, and some of its own.
+    fn make_deposits(&self) -> Arc<Ticket> {
+        let turn = self.turn();
+        let followers = turn.followers(usize::MAX, usize::MAX);
+        let record = vec![1; 8 * followers.deposits().len()];
+        self.append_for(turn, followers, &record, Durability::Sync)
     }
 
     /// Fails a request, of which so many come before it.
@@ -216,6 +238,45 @@ fn commits_are_acknowledged_in_order_when_they_are_durable() {
         }
     }
     assert!(together > 10, "what waited did not share a group");
+}
+
+#[test]
+fn beside_a_group_in_flight_half_of_what_is_under_way_is_made() {
+    let store = Store::new(1, ROOMY);
+    let is_ready = |waiting| store.pager.is_ready(waiting);
+    assert!(is_ready(1), "nothing is in flight");
+    let _first = store.deposit(15);
+    let first = store.make_deposits();
+    assert!(!is_ready(15));
+    assert!(is_ready(16), "as many as are in flight");
+    let _second = store.deposit(15);
+    let second = store.make_deposits();
+    assert!(!is_ready(100), "the next group is made already");
+    let third = store.deposit(16);
+    while first.result().is_none() {
+        assert!(store.poll());
+    }
+    // 48 are under way, and 16 of them in flight. Those that are durable come again at once.
+    assert!(!is_ready(16));
+    assert!(!is_ready(23));
+    assert!(is_ready(24));
+    // They did not.
+    while second.result().is_none() {
+        assert!(store.poll());
+    }
+    assert!(is_ready(1), "nothing is in flight");
+    drop(third);
+    assert_eq!(store.pager.queue.deposit_count(), 0);
+    let _alone = store.deposit(7);
+    let alone = store.make_deposits();
+    let _next = store.deposit(7);
+    assert!(!is_ready(8), "there were 32");
+    assert!(is_ready(16));
+    while alone.result().is_none() {
+        assert!(store.poll());
+    }
+    let _last = store.make_deposits();
+    assert!(is_ready(8), "there were 15");
 }
 
 #[test]
