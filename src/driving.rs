@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   step   submits only; whoever steps also turns the engine's machines
-//!   wait   drives until its own operation is over
+//!   wait   drives until its own operation is over: one thread of those that wait looks for the
+//!          ends of requests for a while, and yields the processor in between, before it sleeps
 //!   await  a thread of the database's own drives, started at the first pending poll,
 //!          unless the user does
 //! ```
+
+use std::time::Duration;
 
 use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, thread};
@@ -30,6 +33,10 @@ pub enum DriverMode {
 pub(crate) struct Driving {
     backend: Backend,
     mode: DriverMode,
+    /// How long a thread that waits looks for the end of a request before it sleeps.
+    patience: Duration,
+    /// Does a thread look already?
+    is_looked_for: AtomicBool,
     engine: Arc<Engine>,
     /// Have the threads been started? Guards their start.
     threads: Mutex<bool>,
@@ -78,10 +85,12 @@ impl Engine {
 }
 
 impl Driving {
-    pub fn new(backend: Backend, mode: DriverMode) -> Arc<Driving> {
+    pub fn new(backend: Backend, mode: DriverMode, patience: Duration) -> Arc<Driving> {
         Arc::new(Driving {
             backend,
             mode,
+            patience,
+            is_looked_for: AtomicBool::new(false),
             engine: Arc::default(),
             threads: Mutex::new(false),
             started: AtomicBool::new(false),
@@ -149,8 +158,34 @@ impl Driving {
             self.backend.driver.submit();
             self.turn_engine();
         }
-        self.backend.driver.wait(io);
+        if !self.look_for(io) {
+            self.backend.driver.wait(io);
+        }
         Ok(())
+    }
+
+    /// Looks again and again whether `io`, or anything else, is finished, and lets others have the
+    /// processor in between. `false` if it may be long until then, or another thread looks.
+    fn look_for(&self, io: &Completion) -> bool {
+        let (driver, clock) = (&*self.backend.driver, &*self.backend.io);
+        if self.patience.is_zero() || !driver.works_by_itself() || driver.in_flight() == 0 {
+            return false;
+        }
+        if self.is_looked_for.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        let until = clock.now() + self.patience;
+        let is_news = loop {
+            thread::yield_now();
+            if driver.poll() > 0 || io.finished() {
+                break true;
+            }
+            if clock.now() >= until {
+                break false;
+            }
+        };
+        self.is_looked_for.store(false, Ordering::SeqCst);
+        is_news
     }
 
     /// Sees to it that somebody drives what was submitted.

@@ -51,6 +51,12 @@ pub trait Driver: Send + Sync {
     /// on many requests at once.
     fn useful_threads(&self) -> usize;
 
+    /// Do requests come to their ends while no thread is in the driver? Then a thread that is told
+    /// to [`Driver::poll`] again and again need not sleep in [`Driver::wait`].
+    fn works_by_itself(&self) -> bool {
+        false
+    }
+
     /// The back-end's name: `uring`, `pread`, `memory`.
     fn name(&self) -> &'static str;
 }

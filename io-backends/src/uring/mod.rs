@@ -471,6 +471,10 @@ impl Driver for Handle {
         1
     }
 
+    fn works_by_itself(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "uring"
     }
