@@ -1,0 +1,111 @@
+//! How a thread waits: it looks for the end of its I/O for a while before it sleeps, where requests
+//! come to their ends by themselves.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use yieldb::{Backend, DriverMode, MAIN, MemoryDisk, Options};
+use yieldb_core::{Completion, Driver, Result};
+
+/// A driver whose requests seem to come to their ends by themselves, or do not.
+struct Watched {
+    driver: Arc<dyn Driver>,
+    works_by_itself: bool,
+    /// Nothing is ever found by looking.
+    is_slow: bool,
+    looks: AtomicUsize,
+    sleeps: AtomicUsize,
+}
+
+impl Driver for Watched {
+    fn poll(&self) -> usize {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        if self.is_slow { 0 } else { self.driver.poll() }
+    }
+
+    fn submit(&self) {
+        self.driver.submit();
+    }
+
+    fn wait(&self, until: &Completion) {
+        self.sleeps.fetch_add(1, Ordering::SeqCst);
+        self.driver.wait(until);
+    }
+
+    fn quiesce(&self) {
+        self.driver.quiesce();
+    }
+
+    fn interrupt(&self) {
+        self.driver.interrupt();
+    }
+
+    fn check_process(&self) -> Result<()> {
+        self.driver.check_process()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.driver.in_flight()
+    }
+
+    fn event_fd(&self) -> Option<RawFd> {
+        self.driver.event_fd()
+    }
+
+    fn useful_threads(&self) -> usize {
+        self.driver.useful_threads()
+    }
+
+    fn works_by_itself(&self) -> bool {
+        self.works_by_itself
+    }
+
+    fn name(&self) -> &'static str {
+        self.driver.name()
+    }
+}
+
+/// How often a thread that commits looked, and slept.
+fn looks_and_sleeps(patience: Duration, works_by_itself: bool, is_slow: bool) -> (usize, usize) {
+    let backend = MemoryDisk::new().yielding(1);
+    let (looks, sleeps) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let driver = backend.driver.clone();
+    let watched = Arc::new(Watched { driver, works_by_itself, is_slow, looks, sleeps });
+    let backend = Backend { driver: watched.clone(), ..backend };
+    let options = Options::new().backend(backend).driver(DriverMode::Manual).patience(patience);
+    let database = options.open("a").wait().unwrap();
+    for number in 0..20 {
+        let mut transaction = database.begin().wait().unwrap();
+        transaction.put(MAIN, [number], "").wait().unwrap();
+        transaction.commit().wait().unwrap();
+    }
+    database.close().wait().unwrap();
+    (watched.looks.load(Ordering::SeqCst), watched.sleeps.load(Ordering::SeqCst))
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn whoever_waits_looks_before_it_sleeps() {
+    let (looks, sleeps) = looks_and_sleeps(LONG, true, false);
+    assert!(looks > 40, "{looks}");
+    assert_eq!(sleeps, 0);
+}
+
+#[test]
+fn it_sleeps_when_it_has_looked_for_long_enough() {
+    let (looks, sleeps) = looks_and_sleeps(Duration::from_micros(1), true, true);
+    assert!(looks > 40, "{looks}");
+    assert!(sleeps > 40, "{sleeps}");
+}
+
+#[test]
+fn it_sleeps_at_once_without_patience_and_where_looking_is_working() {
+    for (patience, works_by_itself) in [(Duration::ZERO, true), (LONG, false)] {
+        let (looks, sleeps) = looks_and_sleeps(patience, works_by_itself, false);
+        assert_eq!(looks, 0);
+        assert!(sleeps > 40, "{sleeps}");
+    }
+}
