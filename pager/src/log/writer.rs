@@ -501,8 +501,8 @@ impl LogWriter {
         }
     }
 
-    /// The oldest group in flight, if it is finished. Nobody has begun the commits of `waiting` more
-    /// that wait.
+    /// The oldest group in flight, if it is finished. `waiting` more commits wait that nobody has
+    /// begun.
     fn reap(&self, waiting: usize) -> Option<Reaped> {
         let mut state = self.state();
         let log = state.as_mut()?;

@@ -1,7 +1,7 @@
 //! Durable commits: one at a time beside a bare ring's writes of the same form, many under way, and
 //! what checkpoints, recovery and readers cost.
 //!
-//! `cargo run --release -p bench --bin commits -- [DIRECTORY [single | many | steady | recovery |
+//! `cargo run --profile lto -p bench --bin commits -- [DIRECTORY [single | many | steady | recovery |
 //! readers]]`
 #![allow(unsafe_code)]
 
@@ -146,8 +146,8 @@ impl Raw {
         Ok(Raw { file, ring, block: Box::new(Block([7; BLOCK])), next: 0 })
     }
 
-    /// Writes the next block, durably, as the log does, and sleeps until it is written, or looks for
-    /// that again and again.
+    /// Writes the next block, durably, as the log does, and sleeps until it is written, or looks
+    /// again and again whether it is.
     fn write(&mut self, sleeps: bool) -> Result<(), Failure> {
         let offset = self.next % RAW_BLOCKS * BLOCK as u64;
         self.next += 1;
