@@ -1,8 +1,8 @@
 //! Durable commits: one at a time beside a bare ring's writes of the same form, many under way, and
 //! what checkpoints, recovery and readers cost.
 //!
-//! `cargo run --profile lto -p bench --bin commits -- [DIRECTORY [single | many | steady | recovery |
-//! readers]]`
+//! `cargo run --profile lto -p bench --bin commits -- [DIRECTORY [single | many | steady |
+//! recovery | readers]]`
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -436,17 +436,21 @@ fn readers(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options())?;
     let stop = AtomicBool::new(false);
     let (is_writing, reads) = (AtomicBool::new(false), AtomicU64::new(0));
-    let rate = |of: &Database, span: Duration, checkpoints: bool| -> Result<f64, Failure> {
+    // Until it is over, as `is_over` says.
+    let rate = |mut is_over: Box<dyn FnMut() -> bool + '_>| {
         let (before, started) = (reads.load(Ordering::Relaxed), Instant::now());
-        while started.elapsed() < span {
-            if checkpoints {
-                of.checkpoint().wait()?;
-            }
+        while !is_over() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let count = reads.load(Ordering::Relaxed) - before;
-        Ok(count as f64 / started.elapsed().as_secs_f64())
+        count as f64 / started.elapsed().as_secs_f64()
     };
+    let span = Duration::from_millis(500);
+    let end = || {
+        let end = Instant::now() + span;
+        move || Instant::now() >= end
+    };
+    let checkpoint = || database.info().checkpoint;
     std::thread::scope(|scope| -> Result<(), Failure> {
         scope.spawn(|| {
             let mut random = Random(3);
@@ -468,20 +472,34 @@ fn readers(path: &Path) -> Result<(), Failure> {
                 }
             }
         });
-        let span = Duration::from_secs(1);
-        let (mut alone, mut beside, mut behind) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..5 {
+        let (mut alone, mut beside, mut with) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut behind, mut ratios) = (Vec::new(), Vec::new());
+        while ratios.len() < 15 {
             is_writing.store(false, Ordering::Relaxed);
-            alone.push(rate(&database, span, false)?);
+            alone.push(rate(Box::new(end())));
             is_writing.store(true, Ordering::Relaxed);
-            beside.push(rate(&database, span, false)?);
-            behind.push(rate(&database, span, true)?);
+            let is_over = end();
+            behind.push(rate(Box::new(|| {
+                database.checkpoint().wait().expect("a checkpoint");
+                is_over()
+            })));
+            let first = checkpoint();
+            let quiet = rate(Box::new(end()));
+            if checkpoint() > first {
+                continue;
+            }
+            // From one checkpoint to the next one, which is begun as they are.
+            let whole = rate(Box::new(|| checkpoint() > first));
+            beside.push(quiet);
+            with.push(whole);
+            ratios.push(whole / quiet);
         }
         stop.store(true, Ordering::Relaxed);
-        let (alone, beside) = (median(&mut alone), median(&mut beside));
-        let behind = median(&mut behind);
-        print!("a reader: {alone:.0} lookups/s alone, {beside:.0} beside a writer, ");
-        println!("{behind:.0} with checkpoints all the time ({:.2})", behind / beside);
+        print!("a reader: {:.0} lookups/s alone, ", median(&mut alone));
+        print!("{:.0} beside a writer, ", median(&mut beside));
+        print!("{:.0} with the checkpoints that are due ", median(&mut with));
+        print!("(the median of 15 ratios {:.3}), ", median(&mut ratios));
+        println!("{:.0} with one after the other", median(&mut behind));
         Ok(())
     })?;
     database.close().wait()?;
