@@ -431,6 +431,18 @@ fn copy_out(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Looks up keys until it is told to stop, and counts them.
+fn look_up(database: &Database, stop: &AtomicBool, reads: &AtomicU64) {
+    let mut random = Random(3);
+    while !stop.load(Ordering::Relaxed) {
+        let snapshot = database.snapshot();
+        for _ in 0..1_000 {
+            snapshot.get(MAIN, key(random.below(COUNT))).wait().expect("a lookup");
+        }
+        reads.fetch_add(1_000, Ordering::Relaxed);
+    }
+}
+
 /// What a reader loses to a writer's checkpoints.
 fn readers(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options())?;
@@ -452,16 +464,7 @@ fn readers(path: &Path) -> Result<(), Failure> {
     };
     let checkpoint = || database.info().checkpoint;
     std::thread::scope(|scope| -> Result<(), Failure> {
-        scope.spawn(|| {
-            let mut random = Random(3);
-            while !stop.load(Ordering::Relaxed) {
-                let snapshot = database.snapshot();
-                for _ in 0..1_000 {
-                    snapshot.get(MAIN, key(random.below(COUNT))).wait().expect("a lookup");
-                }
-                reads.fetch_add(1_000, Ordering::Relaxed);
-            }
-        });
+        scope.spawn(|| look_up(&database, &stop, &reads));
         scope.spawn(|| {
             let mut random = Random(4);
             while !stop.load(Ordering::Relaxed) {
