@@ -136,11 +136,8 @@ const RAW_BLOCKS: u64 = 16_384;
 impl Raw {
     fn new(path: &Path) -> Result<Raw, Failure> {
         std::fs::write(path, vec![0; RAW_BLOCKS as usize * BLOCK])?;
-        let file = File::open(path)?;
-        file.sync_all()?;
         // What the kernel still had of it would be in the way of each write.
-        // SAFETY: nothing is in memory that is not in the file.
-        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        write_out(path)?;
         let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
         let ring = IoUring::builder().setup_coop_taskrun().build(8)?;
         Ok(Raw { file, ring, block: Box::new(Block([7; BLOCK])), next: 0 })
@@ -172,6 +169,19 @@ impl Raw {
     }
 }
 
+/// Does something a hundred times, and adds how long each took, in microseconds.
+fn hundred(
+    times: &mut Vec<f64>,
+    mut work: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for _ in 0..100 {
+        let started = Instant::now();
+        work()?;
+        times.push(started.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(())
+}
+
 /// Single commits on one thread, and raw writes, in alternating blocks of 100.
 fn single(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options().driver(DriverMode::Manual))?;
@@ -182,21 +192,9 @@ fn single(path: &Path) -> Result<(), Failure> {
     let (mut ours, mut bare, mut looking) = (Vec::new(), Vec::new(), Vec::new());
     // Half a log is when a checkpoint begins.
     while ours.len() < 6_000 {
-        for _ in 0..100 {
-            let started = Instant::now();
-            put(&database, random.below(COUNT))?;
-            ours.push(started.elapsed().as_secs_f64() * 1e6);
-        }
-        for _ in 0..100 {
-            let started = Instant::now();
-            raw.write(true)?;
-            bare.push(started.elapsed().as_secs_f64() * 1e6);
-        }
-        for _ in 0..100 {
-            let started = Instant::now();
-            raw.write(false)?;
-            looking.push(started.elapsed().as_secs_f64() * 1e6);
-        }
+        hundred(&mut ours, || put(&database, random.below(COUNT)))?;
+        hundred(&mut bare, || raw.write(true))?;
+        hundred(&mut looking, || raw.write(false))?;
     }
     let after = database.metrics().log.ok_or("no log")?;
     let count = ours.len() as f64;
@@ -217,30 +215,19 @@ fn single(path: &Path) -> Result<(), Failure> {
 fn sustained(database: &Database, raw: &mut Raw, random: &mut Random) -> Result<(), Failure> {
     const COMMITS: u64 = 40_000;
     let (before, checkpoint) = (database.cache_stats().pages_written, database.info().checkpoint);
-    let (mut ours, mut bare, mut looking) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut ours, mut bare, mut looking) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..COMMITS / 100 {
-        let started = Instant::now();
-        for _ in 0..100 {
-            put(database, random.below(COUNT))?;
-        }
-        ours += started.elapsed();
-        let started = Instant::now();
-        for _ in 0..100 {
-            raw.write(true)?;
-        }
-        bare += started.elapsed();
-        let started = Instant::now();
-        for _ in 0..100 {
-            raw.write(false)?;
-        }
-        looking += started.elapsed();
+        hundred(&mut ours, || put(database, random.below(COUNT)))?;
+        hundred(&mut bare, || raw.write(true))?;
+        hundred(&mut looking, || raw.write(false))?;
     }
+    let [ours, bare, looking] = [ours, bare, looking].map(|each| each.iter().sum::<f64>() / 1e6);
     let pages = database.cache_stats().pages_written - before;
-    print!("single commits, sustained: {:.0} a second, ", COMMITS as f64 / ours.as_secs_f64());
-    print!("raw writes {:.0} a second, ", COMMITS as f64 / bare.as_secs_f64());
-    print!("ratio {:.3}; ", bare.as_secs_f64() / ours.as_secs_f64());
-    print!("that do not sleep {:.0}, ", COMMITS as f64 / looking.as_secs_f64());
-    print!("ratio {:.3}; ", looking.as_secs_f64() / ours.as_secs_f64());
+    print!("single commits, sustained: {:.0} a second, ", COMMITS as f64 / ours);
+    print!("raw writes {:.0} a second, ", COMMITS as f64 / bare);
+    print!("ratio {:.3}; ", bare / ours);
+    print!("that do not sleep {:.0}, ", COMMITS as f64 / looking);
+    print!("ratio {:.3}; ", looking / ours);
     print!("{} checkpoints, ", database.info().checkpoint - checkpoint);
     println!("{} bytes of pages a commit", pages * BLOCK as u64 / COMMITS);
     Ok(())
@@ -401,8 +388,10 @@ fn recover(
         commit(&database)?;
     }
     assert_eq!(database.info().checkpoint, checkpoint, "a checkpoint was due before");
-    copy_out(path, &copy)?;
-    copy_out(&log(path), &log(&copy))?;
+    for (from, to) in [(path.to_path_buf(), copy.clone()), (log(path), log(&copy))] {
+        std::fs::copy(from, &to)?;
+        write_out(&to)?;
+    }
     let used = database.metrics().log.ok_or("no log")?;
     database.close().wait()?;
     let started = Instant::now();
@@ -420,11 +409,10 @@ fn recover(
     Ok(())
 }
 
-/// Copies a file so that the operating system has nothing of it in memory, as it has nothing of
-/// what was written past it.
-fn copy_out(from: &Path, to: &Path) -> Result<(), Failure> {
-    std::fs::copy(from, to)?;
-    let file = File::open(to)?;
+/// Sees to it that the operating system has nothing of a file in memory, as it has nothing of what
+/// was written past it.
+fn write_out(path: &Path) -> Result<(), Failure> {
+    let file = File::open(path)?;
     file.sync_all()?;
     // SAFETY: nothing is in memory that is not in the file.
     unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -443,20 +431,21 @@ fn look_up(database: &Database, stop: &AtomicBool, reads: &AtomicU64) {
     }
 }
 
+/// How many lookups there are in a second, until it is over.
+fn rate(reads: &AtomicU64, mut is_over: impl FnMut() -> bool) -> f64 {
+    let (before, started) = (reads.load(Ordering::Relaxed), Instant::now());
+    while !is_over() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let count = reads.load(Ordering::Relaxed) - before;
+    count as f64 / started.elapsed().as_secs_f64()
+}
+
 /// What a reader loses to a writer's checkpoints.
 fn readers(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options())?;
     let stop = AtomicBool::new(false);
     let (is_writing, reads) = (AtomicBool::new(false), AtomicU64::new(0));
-    // Until it is over, as `is_over` says.
-    let rate = |mut is_over: Box<dyn FnMut() -> bool + '_>| {
-        let (before, started) = (reads.load(Ordering::Relaxed), Instant::now());
-        while !is_over() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let count = reads.load(Ordering::Relaxed) - before;
-        count as f64 / started.elapsed().as_secs_f64()
-    };
     let span = Duration::from_millis(500);
     let end = || {
         let end = Instant::now() + span;
@@ -479,20 +468,20 @@ fn readers(path: &Path) -> Result<(), Failure> {
         let (mut behind, mut ratios) = (Vec::new(), Vec::new());
         while ratios.len() < 15 {
             is_writing.store(false, Ordering::Relaxed);
-            alone.push(rate(Box::new(end())));
+            alone.push(rate(&reads, end()));
             is_writing.store(true, Ordering::Relaxed);
             let is_over = end();
-            behind.push(rate(Box::new(|| {
+            behind.push(rate(&reads, || {
                 database.checkpoint().wait().expect("a checkpoint");
                 is_over()
-            })));
+            }));
             let first = checkpoint();
-            let quiet = rate(Box::new(end()));
+            let quiet = rate(&reads, end());
             if checkpoint() > first {
                 continue;
             }
             // From one checkpoint to the next one, which is begun as they are.
-            let whole = rate(Box::new(|| checkpoint() > first));
+            let whole = rate(&reads, || checkpoint() > first);
             beside.push(quiet);
             with.push(whole);
             ratios.push(whole / quiet);
