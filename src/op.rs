@@ -93,21 +93,34 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     /// # Errors
     ///
     /// The operation's.
+    #[inline]
     pub fn wait(mut self) -> Result<M::Output> {
+        self.driving.turn_engine();
+        match self.machine.step(&self.context) {
+            Ok(IOResult::Done(output)) => Ok(output),
+            Ok(IOResult::IO(io)) => self.wait_for(io),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Goes on with [`Op::wait`] when the operation has to.
+    #[cold]
+    #[inline(never)]
+    fn wait_for(mut self, mut io: IOCompletions) -> Result<M::Output> {
         loop {
-            self.driving.turn_engine();
-            match self.machine.step(&self.context).map_err(M::Error::into)? {
-                IOResult::Done(output) => return Ok(output),
-                IOResult::IO(IOCompletions::Single(io)) => {
-                    if io.is_explicit_yield() {
-                        // What is wanted may be another thread's to give back.
-                        thread::yield_now();
-                    } else {
-                        self.driving.wait(&io)?;
-                    }
+            match io {
+                IOCompletions::Single(io) if io.is_explicit_yield() => {
+                    // What is wanted may be another thread's to give back.
+                    thread::yield_now();
                 }
-                IOResult::IO(_) => {}
+                IOCompletions::Single(io) => self.driving.wait(&io)?,
+                _ => {}
             }
+            self.driving.turn_engine();
+            io = match self.machine.step(&self.context).map_err(M::Error::into)? {
+                IOResult::Done(output) => return Ok(output),
+                IOResult::IO(io) => io,
+            };
         }
     }
 }

@@ -1,16 +1,20 @@
 //! A position in a tree.
 
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::ops::{Bound, Range};
 
 use yieldb_core::{StateMachine, is_planted};
-use yieldb_pager::{PageRef, Pager, PinnedPage, page_format};
+use yieldb_pager::{PageRef, Pager, PinnedPage, Root, page_format};
 
-use crate::descend::{Leaf, Target, descend};
-use crate::node::{KeyRef, LargeValue, LeafView, Stored};
+use crate::descend::{Leaf, Target, descend, descend_beside, go_beside};
+use crate::node::{LargeValue, LeafView, Stored};
 use crate::ops::next::{Next, NextKey, next, next_key};
 use crate::pages::{Pages, Reader, Walk};
 use crate::read_ahead::ReadAhead;
-use crate::{KeyRange, Result};
+use crate::{KeyRange, Result, error};
+
+/// How many entries ahead of the cursor are asked for from memory.
+const AHEAD: usize = 4;
 
 /// A position in a range of a tree's entries, in key order.
 ///
@@ -30,10 +34,8 @@ pub struct Cursor<'a> {
     reader: Reader<'a>,
     range: KeyRange,
     place: Place,
-    /// Where the cursor is.
-    here: Surroundings,
-    /// Where the move under way ends.
-    there: Surroundings,
+    /// The key of the entry that the cursor is on.
+    key: Vec<u8>,
     /// The value of the entry, if it is large and was loaded.
     loaded: Option<Vec<u8>>,
     /// The page fetched last: it stays until the walk has seen it.
@@ -57,18 +59,17 @@ enum Place {
 }
 
 /// The leaf that a cursor is on.
-#[derive(Clone, Debug)]
-enum Held {
-    Pinned(PinnedPage),
-    Private(PageRef),
+#[derive(Debug)]
+struct Held {
+    page: HeldPage,
+    /// Its entries that are in the range.
+    entries: Range<usize>,
 }
 
-/// The key of an entry, and the separators around its leaf.
-#[derive(Debug, Default)]
-struct Surroundings {
-    key: Vec<u8>,
-    low: Option<Vec<u8>>,
-    high: Option<Vec<u8>>,
+#[derive(Debug)]
+enum HeldPage {
+    Pinned(PinnedPage),
+    Private(PageRef),
 }
 
 /// Which way a cursor moves.
@@ -78,14 +79,32 @@ pub(crate) enum Direction {
     Previous,
 }
 
+impl Direction {
+    /// The order of an entry that is ahead against the one where the cursor is.
+    fn order(self) -> Ordering {
+        match self {
+            Direction::Next => Ordering::Greater,
+            Direction::Previous => Ordering::Less,
+        }
+    }
+}
+
 /// Where a move ends. Nothing has moved before the cursor [arrives](Cursor::arrive).
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    place: Place,
-    /// Is the leaf another one?
-    is_new_leaf: bool,
+    place: Destination,
     /// Where the entry's value is, if it is large.
     pub large: Option<LargeValue>,
+}
+
+#[derive(Debug)]
+enum Destination {
+    /// On the entry at this index of the same leaf.
+    Within(usize),
+    /// On an entry of another leaf.
+    Into(Held, usize),
+    /// Behind the last entry, or in front of the first.
+    Beyond(Direction),
 }
 
 /// An entry that a cursor is on.
@@ -113,8 +132,7 @@ impl<'a> Cursor<'a> {
             reader,
             range,
             place: Place::New,
-            here: Surroundings::default(),
-            there: Surroundings::default(),
+            key: Vec::new(),
             loaded: None,
             pin: None,
             ahead: ReadAhead::default(),
@@ -157,12 +175,12 @@ impl<'a> Cursor<'a> {
             (Stored::Here(bytes), _) => bytes,
             (Stored::Large(_), loaded) => loaded.as_deref()?,
         };
-        Some(Entry { key: &self.here.key, value })
+        Some(Entry { key: &self.key, value })
     }
 
     /// The key of the entry that the cursor is on.
     pub fn key(&self) -> Option<&[u8]> {
-        matches!(self.place, Place::On(..)).then_some(&self.here.key)
+        matches!(self.place, Place::On(..)).then_some(&self.key)
     }
 
     /// The length of the value of the entry that the cursor is on, in bytes.
@@ -174,40 +192,30 @@ impl<'a> Cursor<'a> {
     /// of its leaf, where the cursor goes; 0 if it is on none.
     pub(crate) fn count_to_end_of_leaf(&mut self) -> u64 {
         let Place::On(held, index) = &self.place else { return 0 };
-        let (held, index) = (held.clone(), *index);
-        let Some(leaf) = self.leaf(&held) else { return 0 };
-        let end = match self.range.end() {
-            Bound::Unbounded => leaf.count(),
-            Bound::Included(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
-            Bound::Excluded(key) => leaf.find(key).unwrap_or_else(|at| at),
-        };
-        let last = end.max(index + 1) - 1;
-        self.here.key = leaf.key(last).to_vec();
-        self.place = Place::On(held, last);
-        (last - index + 1) as u64
+        let (from, last) = (*index, held.entries.end - 1);
+        self.arrive(Arrival { place: Destination::Within(last), large: None }, None);
+        (last - from + 1) as u64
     }
 
     /// What the leaf has of the value of the entry that the cursor is on.
+    #[inline]
     fn stored(&self) -> Option<Stored<'_>> {
         let Place::On(held, index) = &self.place else { return None };
-        Some(self.leaf(held)?.value(*index))
+        Some(self.leaf(held).value(*index))
     }
 
     /// The leaf that a cursor is on.
-    fn leaf<'c>(&'c self, held: &'c Held) -> Option<LeafView<'c>> {
-        let bytes: &[u8] = match held {
-            Held::Pinned(page) => page,
-            Held::Private(page) => self.reader.private?.page(*page)?,
-        };
-        Some(LeafView::new(bytes))
+    #[inline]
+    fn leaf<'c>(&'c self, held: &'c Held) -> LeafView<'c> {
+        LeafView::new(held.page.bytes(self.reader))
     }
 
     /// The number of the page that the cursor is on.
     pub(crate) fn leaf_number(&self) -> Option<u64> {
         let Place::On(held, _) = &self.place else { return None };
-        Some(match held {
-            Held::Pinned(page) => page_format::number_of(page),
-            Held::Private(page) => page.page().as_u64(),
+        Some(match &held.page {
+            HeldPage::Pinned(page) => page_format::number_of(page),
+            HeldPage::Private(page) => page.page().as_u64(),
         })
     }
 
@@ -216,78 +224,123 @@ impl<'a> Cursor<'a> {
         self.pin = Some(page);
     }
 
+    /// Moves by one entry within the leaf, if there is one that way whose value is not large.
+    #[inline]
+    pub(crate) fn move_within(&mut self, direction: Direction) -> bool {
+        let Place::On(held, index) = &mut self.place else { return false };
+        let next = match direction {
+            Direction::Next => *index + 1,
+            Direction::Previous => index.wrapping_sub(1),
+        };
+        if !held.entries.contains(&next) {
+            return false;
+        }
+        let leaf = LeafView::new(held.page.bytes(self.reader));
+        if leaf.is_large(next) {
+            return false;
+        }
+        *index = next;
+        leaf.prefetch(next + AHEAD);
+        leaf.replace_suffix(next, &mut self.key);
+        self.loaded = None;
+        true
+    }
+
+    /// The same with a mutable reference that goes on.
+    pub(crate) fn holding(&mut self, page: PinnedPage) -> &mut Self {
+        self.hold(page);
+        self
+    }
+
     /// Finds out where a move by one entry ends, over the pages in memory, or says what is missing.
     pub(crate) fn advance(&mut self, pager: &Pager, direction: Direction) -> Result<Walk<Arrival>> {
-        match (&self.place, direction) {
-            (Place::After, Direction::Next) | (Place::Before, Direction::Previous) => {
+        if let Place::On(held, index) = &self.place {
+            let next = match direction {
+                Direction::Next => index + 1,
+                Direction::Previous => index.wrapping_sub(1),
+            };
+            let leaf = self.leaf(held);
+            if held.entries.contains(&next) {
+                let large = leaf.value(next).large();
+                return Ok(Walk::Found(Arrival { place: Destination::Within(next), large }));
+            }
+            if next < leaf.count() {
                 return Ok(Walk::Found(Arrival::beyond(direction)));
             }
-            (Place::On(held, index), _) => {
-                if let Some(moved) = self.move_within(held, *index, direction) {
-                    let held = held.clone();
-                    return Ok(Walk::Found(self.arrival(held, moved, false, direction)));
-                }
-            }
-            (Place::New | Place::At(_) | Place::Before, Direction::Next)
-            | (Place::New | Place::At(_) | Place::After, Direction::Previous) => {}
         }
+        self.enter_leaf(pager, direction)
+    }
+
+    /// The same for a move to another leaf.
+    fn enter_leaf(&mut self, pager: &Pager, direction: Direction) -> Result<Walk<Arrival>> {
         let pages = Pages { private: self.reader.private, resident: pager.resident()? };
         if is_planted!(CursorBeforePage)
             && let Place::On(..) = self.place
         {
             self.place = Place::New;
         }
-        let (target, open) = self.target(direction);
-        let Some(target) = target else { return Ok(Walk::Found(Arrival::beyond(direction))) };
-        let found = match locate(&pages, self.reader, target, open, direction)? {
+        let found = match self.find_leaf(&pages, direction)? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(found) => found,
         };
         let Some((leaf, index)) = found else {
             return Ok(Walk::Found(Arrival::beyond(direction)));
         };
-        let held = match self.reader.private.and_then(|private| private.page(leaf.page)) {
-            Some(_) => Held::Private(leaf.page),
-            None => match pages.pin(leaf.page) {
-                Some(page) => Held::Pinned(page),
+        if matches!(self.place, Place::On(..)) {
+            // So no damage makes a scan go in circles.
+            let order = leaf.view.key(index).cmp_slice(&self.key);
+            if order != direction.order() {
+                let what = "its keys are not behind those of the leaf before it";
+                return Err(error::corrupt(leaf.page, what));
+            }
+        }
+        let page = match self.reader.private.and_then(|private| private.page(leaf.page)) {
+            Some(_) => HeldPage::Private(leaf.page),
+            None => match pages.pin_owned(leaf.page) {
+                Some(page) => HeldPage::Pinned(page),
                 None => return Ok(Walk::Missing(leaf.page)),
             },
         };
-        store(&mut self.there.low, leaf.low);
-        store(&mut self.there.high, leaf.high);
         self.ahead.entered(pager, &pages, &leaf.path, direction);
-        Ok(Walk::Found(self.arrival(held, index, true, direction)))
-    }
-
-    /// The neighbour of an entry, if it is in the same leaf.
-    fn move_within(&self, held: &Held, index: usize, direction: Direction) -> Option<usize> {
-        match direction {
-            Direction::Previous => index.checked_sub(1),
-            Direction::Next => {
-                let count = self.leaf(held)?.count();
-                Some(index + 1).filter(|next| *next < count)
+        let entries = self.range.indexes_in(&leaf.view);
+        Ok(Walk::Found(if entries.contains(&index) {
+            for ahead in 0..AHEAD {
+                leaf.view.prefetch(index + ahead);
             }
-        }
+            let large = leaf.view.value(index).large();
+            Arrival { place: Destination::Into(Held { page, entries }, index), large }
+        } else {
+            Arrival::beyond(direction)
+        }))
     }
 
-    /// Where to look for the next leaf, and whether an entry with just that key is left out.
-    /// `None` if there is no leaf that way.
-    fn target(&self, direction: Direction) -> (Option<Target<'_>>, bool) {
-        let on_entry = matches!(self.place, Place::On(..));
-        match direction {
-            Direction::Next if on_entry => (self.here.high.as_deref().map(Target::Key), false),
-            Direction::Previous if on_entry => (self.here.low.as_deref().map(Target::Below), false),
-            Direction::Next => match self.start() {
-                Bound::Unbounded => (Some(Target::First), false),
-                Bound::Included(key) => (Some(Target::Key(key)), false),
-                Bound::Excluded(key) => (Some(Target::Key(key)), true),
+    /// The entry beside the place where the cursor is, and its leaf, which is another one.
+    fn find_leaf<'p>(
+        &self,
+        pages: &'p Pages<'_>,
+        direction: Direction,
+    ) -> Result<Walk<Option<(Leaf<'p>, usize)>>> {
+        let root = self.reader.root()?;
+        let (target, open) = match (&self.place, direction) {
+            (Place::On(..), _) => {
+                let leaf = descend_beside(pages, root, &self.key, direction)?;
+                return Ok(at_the_near_end(leaf, direction));
+            }
+            (Place::After, Direction::Next) | (Place::Before, Direction::Previous) => {
+                return Ok(Walk::Found(None));
+            }
+            (Place::New | Place::At(_) | Place::Before, Direction::Next) => match self.start() {
+                Bound::Unbounded => (Target::First, false),
+                Bound::Included(key) => (Target::Key(key), false),
+                Bound::Excluded(key) => (Target::Key(key), true),
             },
-            Direction::Previous => match self.end() {
-                Bound::Unbounded => (Some(Target::Last), false),
-                Bound::Included(key) => (Some(Target::Key(key)), false),
-                Bound::Excluded(key) => (Some(Target::Below(key)), true),
+            (Place::New | Place::At(_) | Place::After, Direction::Previous) => match self.end() {
+                Bound::Unbounded => (Target::Last, false),
+                Bound::Included(key) => (Target::Key(key), false),
+                Bound::Excluded(key) => (Target::Below(key), true),
             },
-        }
+        };
+        locate(pages, root, target, open, direction)
     }
 
     /// Where a cursor that is on no entry goes from to the next one.
@@ -310,61 +363,54 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// An arrival at an entry, or beyond the range if the entry is outside.
-    fn arrival(
-        &mut self,
-        held: Held,
-        index: usize,
-        is_new_leaf: bool,
-        direction: Direction,
-    ) -> Arrival {
-        let mut key = std::mem::take(&mut self.there.key);
-        key.clear();
-        let leaf = self.leaf(&held).expect("the leaf was seen in this step");
-        leaf.key(index).copy_into(&mut key);
-        let large = leaf.value(index).large();
-        self.there.key = key;
-        if self.range.contains(&self.there.key) {
-            Arrival { place: Place::On(held, index), is_new_leaf, large }
-        } else {
-            Arrival::beyond(direction)
-        }
-    }
-
     /// Moves to where [`Cursor::advance`] found that the move ends.
     pub(crate) fn arrive(&mut self, arrival: Arrival, loaded: Option<Vec<u8>>) {
-        if let Place::On(..) = arrival.place {
-            std::mem::swap(&mut self.here.key, &mut self.there.key);
-            if arrival.is_new_leaf {
-                std::mem::swap(&mut self.here.low, &mut self.there.low);
-                std::mem::swap(&mut self.here.high, &mut self.there.high);
-            }
+        match (arrival.place, &mut self.place) {
+            (Destination::Within(to), Place::On(_, index)) => *index = to,
+            (Destination::Within(_), _) => unreachable!("it is on an entry of the leaf"),
+            (Destination::Into(held, index), place) => *place = Place::On(held, index),
+            (Destination::Beyond(Direction::Next), place) => *place = Place::After,
+            (Destination::Beyond(Direction::Previous), place) => *place = Place::Before,
         }
-        self.place = arrival.place;
+        if let Place::On(held, index) = &self.place {
+            let leaf = LeafView::new(held.page.bytes(self.reader));
+            self.key.clear();
+            self.key.extend_from_slice(leaf.prefix());
+            leaf.replace_suffix(*index, &mut self.key);
+        }
         self.loaded = loaded;
         self.pin = None;
     }
 }
 
-impl Arrival {
-    /// Behind the last entry, or in front of the first.
-    fn beyond(direction: Direction) -> Arrival {
-        let place = match direction {
-            Direction::Next => Place::After,
-            Direction::Previous => Place::Before,
-        };
-        Arrival { place, is_new_leaf: false, large: None }
+impl HeldPage {
+    #[inline]
+    fn bytes<'c>(&'c self, reader: Reader<'c>) -> &'c [u8] {
+        match self {
+            HeldPage::Pinned(page) => page,
+            HeldPage::Private(page) => {
+                let page = reader.private.and_then(|private| private.page(*page));
+                page.expect("a transaction that is read does not change")
+            }
+        }
     }
 }
+
+impl Arrival {
+    fn beyond(direction: Direction) -> Arrival {
+        Arrival { place: Destination::Beyond(direction), large: None }
+    }
+}
+
 /// The first entry at or behind `target`, or the last one at or in front of it, and its leaf.
 fn locate<'p>(
     pages: &'p Pages<'_>,
-    reader: Reader<'_>,
+    root: Root,
     target: Target<'_>,
     open: bool,
     direction: Direction,
 ) -> Result<Walk<Option<(Leaf<'p>, usize)>>> {
-    let mut leaf = match descend(pages, reader.root()?, target)? {
+    let leaf = match descend(pages, root, target)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(None) => return Ok(Walk::Found(None)),
         Walk::Found(Some(leaf)) => leaf,
@@ -372,27 +418,25 @@ fn locate<'p>(
     if let Some(index) = index_in(&leaf.view, target, open, direction) {
         return Ok(Walk::Found(Some((leaf, index))));
     }
-    // All of this leaf is on the wrong side of the target: the entry is at the near end of the
-    // leaf next to it.
-    let beyond = match direction {
-        Direction::Next => leaf.high.map(|high| high.to_vec()),
-        Direction::Previous => leaf.low.map(|low| low.to_vec()),
-    };
-    let Some(beyond) = beyond else { return Ok(Walk::Found(None)) };
-    let target = match direction {
-        Direction::Next => Target::Key(&beyond),
-        Direction::Previous => Target::Below(&beyond),
-    };
-    leaf = match descend(pages, reader.root()?, target)? {
-        Walk::Missing(page) => return Ok(Walk::Missing(page)),
-        Walk::Found(None) => return Ok(Walk::Found(None)),
-        Walk::Found(Some(leaf)) => leaf,
-    };
-    let index = match direction {
-        Direction::Next => 0,
-        Direction::Previous => leaf.view.count() - 1,
-    };
-    Ok(Walk::Found(Some((leaf, index))))
+    // All of this leaf is on the wrong side of the target.
+    Ok(at_the_near_end(go_beside(pages, leaf.path, direction)?, direction))
+}
+
+/// The entry of a leaf that a move in this direction comes to first.
+fn at_the_near_end(
+    leaf: Walk<Option<Leaf<'_>>>,
+    direction: Direction,
+) -> Walk<Option<(Leaf<'_>, usize)>> {
+    match leaf {
+        Walk::Missing(page) => Walk::Missing(page),
+        Walk::Found(leaf) => Walk::Found(leaf.map(|leaf| {
+            let index = match direction {
+                Direction::Next => 0,
+                Direction::Previous => leaf.view.count() - 1,
+            };
+            (leaf, index)
+        })),
+    }
 }
 
 /// The entry of a leaf that is next to `target` in this direction.
@@ -416,18 +460,6 @@ fn index_in(
         Direction::Previous => {
             let inclusive = exact && !open && matches!(target, Target::Key(_));
             if inclusive { Some(found) } else { found.checked_sub(1) }
-        }
-    }
-}
-
-/// Copies a separator to where the one before was.
-fn store(place: &mut Option<Vec<u8>>, key: Option<KeyRef<'_>>) {
-    match key {
-        None => *place = None,
-        Some(key) => {
-            let bytes = place.get_or_insert_default();
-            bytes.clear();
-            key.copy_into(bytes);
         }
     }
 }

@@ -3,8 +3,9 @@
 use smallvec::SmallVec;
 use yieldb_pager::{PageRef, Root};
 
-use crate::node::{InteriorView, KeyRef, LeafView};
-use crate::pages::{Node, Pages, Walk, node, resident_or_return};
+use crate::cursor::Direction;
+use crate::node::{InteriorView, LeafView};
+use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
 use crate::{Result, error};
 
 /// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
@@ -31,15 +32,11 @@ pub(crate) enum Target<'k> {
     Below(&'k [u8]),
 }
 
-/// A leaf, and the separators that enclose its keys.
+/// A leaf, and the way to it.
 pub(crate) struct Leaf<'p> {
     pub page: PageRef,
     pub view: LeafView<'p>,
     pub path: Path<'p>,
-    /// No key of the leaf is less. `None` at the tree's left edge.
-    pub low: Option<KeyRef<'p>>,
-    /// Every key of the leaf is less. `None` at the tree's right edge.
-    pub high: Option<KeyRef<'p>>,
 }
 
 /// Walks to a leaf; `None` if the tree has no pages.
@@ -48,34 +45,72 @@ pub(crate) fn descend<'p>(
     root: Root,
     target: Target<'_>,
 ) -> Result<Walk<Option<Leaf<'p>>>> {
+    let Some(page) = root.page else { return Ok(Walk::Found(None)) };
+    go_down(pages, Path::new(), page, root.level, target)
+}
+
+/// Walks to the leaf beside the one where `key` is, or would be; `None` if there is none.
+pub(crate) fn descend_beside<'p>(
+    pages: &'p Pages<'_>,
+    root: Root,
+    key: &[u8],
+    direction: Direction,
+) -> Result<Walk<Option<Leaf<'p>>>> {
     let Some(mut page) = root.page else { return Ok(Walk::Found(None)) };
-    let (mut low, mut high) = (None, None);
     let mut path = Path::new();
-    let mut level = root.level;
-    loop {
-        let seen = if level == 0 { pages.passing_page(page)? } else { pages.page(page)? };
-        let Some(bytes) = seen else { return Ok(Walk::Missing(page)) };
-        match node(bytes, page, level)? {
-            Node::Leaf(view) => {
-                if view.count() == 0 {
-                    return Err(error::corrupt(page, "a leaf without entries"));
-                }
-                return Ok(Walk::Found(Some(Leaf { page, view, path, low, high })));
-            }
-            Node::Interior(view) => {
-                let index = child_index(&view, target);
-                if index > 0 {
-                    low = Some(view.separator(index - 1));
-                }
-                if index < view.count() {
-                    high = Some(view.separator(index));
-                }
-                path.push((Seen { name: page, bytes }, index));
-                page = PageRef::from_u64(view.child(index));
-                level -= 1;
-            }
+    for level in (1..=root.level).rev() {
+        let bytes = resident_or_return!(pages, page);
+        let view = interior(bytes, page, level)?;
+        let index = view.child_index(key);
+        path.push((Seen { name: page, bytes }, index));
+        page = PageRef::from_u64(view.child(index));
+    }
+    go_beside(pages, path, direction)
+}
+
+/// Walks to the leaf beside the one at the end of a path; `None` if there is none.
+pub(crate) fn go_beside<'p>(
+    pages: &'p Pages<'_>,
+    mut path: Path<'p>,
+    direction: Direction,
+) -> Result<Walk<Option<Leaf<'p>>>> {
+    while let Some((seen, index)) = path.pop() {
+        let view = InteriorView::new(seen.bytes);
+        let (beside, target) = match direction {
+            Direction::Next => (index + 1, Target::First),
+            Direction::Previous => (index.wrapping_sub(1), Target::Last),
+        };
+        if beside <= view.count() {
+            path.push((seen, beside));
+            let page = PageRef::from_u64(view.child(beside));
+            return go_down(pages, path, page, view.level() - 1, target);
         }
     }
+    Ok(Walk::Found(None))
+}
+
+/// Walks from a page on `level`, to which `path` leads, to a leaf.
+fn go_down<'p>(
+    pages: &'p Pages<'_>,
+    mut path: Path<'p>,
+    mut page: PageRef,
+    level: u8,
+    target: Target<'_>,
+) -> Result<Walk<Option<Leaf<'p>>>> {
+    for level in (1..=level).rev() {
+        let bytes = resident_or_return!(pages, page);
+        let view = interior(bytes, page, level)?;
+        let index = child_index(&view, target);
+        path.push((Seen { name: page, bytes }, index));
+        page = PageRef::from_u64(view.child(index));
+    }
+    pages.resident.prefetch(page);
+    let Some(bytes) = pages.passing_page(page)? else { return Ok(Walk::Missing(page)) };
+    let view = leaf(bytes, page)?;
+    if view.count() == 0 {
+        return Err(error::corrupt(page, "a leaf without entries"));
+    }
+    Ok(Walk::Found(Some(Leaf { page, view, path })))
 }
 
 /// Walks to the leaf where a key is, or would be, without the separators: the way of a lookup.
@@ -85,17 +120,14 @@ pub(crate) fn leaf_of<'p>(
     key: &[u8],
 ) -> Result<Walk<Option<(PageRef, LeafView<'p>)>>> {
     let Some(mut page) = root.page else { return Ok(Walk::Found(None)) };
-    let mut level = root.level;
-    loop {
-        let bytes = resident_or_return!(pages, page);
-        match node(bytes, page, level)? {
-            Node::Leaf(view) => return Ok(Walk::Found(Some((page, view)))),
-            Node::Interior(view) => {
-                page = PageRef::from_u64(view.child(view.child_index(key)));
-                level -= 1;
-            }
-        }
+    for level in (1..=root.level).rev() {
+        let view = interior(resident_or_return!(pages, page), page, level)?;
+        page = PageRef::from_u64(view.child(view.child_index(key)));
     }
+    // Its header, heads and slots come together, instead of one behind the other.
+    pages.resident.prefetch(page);
+    let view = leaf(resident_or_return!(pages, page), page)?;
+    Ok(Walk::Found(Some((page, view))))
 }
 
 fn child_index(view: &InteriorView<'_>, target: Target<'_>) -> usize {

@@ -1,6 +1,8 @@
 //! Ranges of keys.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
+
+use crate::node::LeafView;
 
 /// A range of keys, in byte order.
 ///
@@ -105,6 +107,21 @@ impl KeyRange {
     /// The upper bound.
     pub fn end(&self) -> Bound<&[u8]> {
         self.end.as_ref().map(Vec::as_slice)
+    }
+
+    /// The entries of a leaf that are in the range.
+    pub(crate) fn indexes_in(&self, leaf: &LeafView<'_>) -> Range<usize> {
+        let start = match &self.start {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => leaf.find(key).unwrap_or_else(|at| at),
+            Bound::Excluded(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
+        };
+        let end = match &self.end {
+            Bound::Unbounded => leaf.count(),
+            Bound::Included(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
+            Bound::Excluded(key) => leaf.find(key).unwrap_or_else(|at| at),
+        };
+        start..end
     }
 
     pub(crate) fn is_above_start(&self, key: &[u8]) -> bool {

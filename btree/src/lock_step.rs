@@ -2,14 +2,17 @@
 //!
 //! A descent is a chain of cache misses, each of which waits for the one before. Those of different
 //! keys do not: so all keys go down one level, then all the next, and each page is asked for from
-//! memory (a software prefetch) before any of them is searched.
+//! memory (a software prefetch) before any of them is searched. In the leaves the heads say which
+//! record may be a key's, and those are asked for before any of them is read.
+
+use std::ops::Range;
 
 use smallvec::SmallVec;
 use yieldb_pager::{PageRef, Root};
 
-use crate::Error;
 use crate::node::LeafView;
-use crate::pages::{Node, Pages, node};
+use crate::pages::{Pages, interior, leaf};
+use crate::{Error, Result};
 
 /// Where a key's descent ends.
 pub(crate) enum Descent<'p> {
@@ -33,60 +36,47 @@ pub(crate) fn descend_together<'p, 'k>(
     let Some(page) = root.page else {
         return keys.iter().map(|_| Descent::NotThere).collect();
     };
-    let mut ways: SmallVec<[Way; 16]> = keys.iter().map(|_| Way::At(page)).collect();
-    for level in (1..=root.level).rev() {
+    let mut ways: SmallVec<[Way<'_>; 16]> = keys.iter().map(|_| Way::At(page)).collect();
+    for level in (0..=root.level).rev() {
         for (way, key) in ways.iter_mut().zip(&keys) {
             if let Way::At(page) = *way {
-                *way = down(pages, page, level, key);
+                *way = down(pages, page, level, key).unwrap_or_else(Way::Failed);
             }
         }
     }
-    let end = |(way, key): (Way, &&[u8])| match way {
+    let end = |(way, key): (Way<'p>, &&[u8])| match way {
         Way::Missing(page) => Descent::Missing(page),
         Way::Failed(error) => Descent::Failed(error),
-        Way::At(page) => search(pages, page, key),
+        Way::Among(page, leaf, candidates) => match leaf.find_among(candidates, key) {
+            Ok(found) => Descent::At(page, leaf, found),
+            Err(_) => Descent::NotThere,
+        },
+        Way::At(_) => unreachable!("level 0 is the leaves'"),
     };
     ways.into_iter().zip(&keys).map(end).collect()
 }
 
 /// How far a key is.
-enum Way {
+enum Way<'p> {
+    /// This page is the next one.
     At(PageRef),
     Missing(PageRef),
+    /// It is one of these entries of a leaf, or none.
+    Among(PageRef, LeafView<'p>, Range<usize>),
     Failed(Error),
 }
 
-/// From an interior node to the child that may have the key.
-fn down(pages: &Pages<'_>, page: PageRef, level: u8, key: &[u8]) -> Way {
-    let node = match pages.page(page) {
-        Ok(None) => return Way::Missing(page),
-        Ok(Some(bytes)) => node(bytes, page, level),
-        Err(error) => return Way::Failed(error),
-    };
-    match node {
-        Ok(Node::Interior(view)) => {
-            let child = PageRef::from_u64(view.child(view.child_index(key)));
-            pages.resident.prefetch(child);
-            Way::At(child)
-        }
-        Ok(Node::Leaf(_)) => unreachable!("level 0 is the leaves'"),
-        Err(error) => Way::Failed(error),
+/// From a node to the child that may have the key, or to the records that may be it. What comes
+/// next is on its way into the processor's caches.
+#[inline]
+fn down<'p>(pages: &'p Pages<'_>, page: PageRef, level: u8, key: &[u8]) -> Result<Way<'p>> {
+    let Some(bytes) = pages.page(page)? else { return Ok(Way::Missing(page)) };
+    if level == 0 {
+        let leaf = leaf(bytes, page)?;
+        return Ok(Way::Among(page, leaf, leaf.candidates(key)));
     }
-}
-
-/// Looks for the key in its leaf.
-fn search<'p>(pages: &'p Pages<'_>, page: PageRef, key: &[u8]) -> Descent<'p> {
-    let node = match pages.page(page) {
-        Ok(None) => return Descent::Missing(page),
-        Ok(Some(bytes)) => node(bytes, page, 0),
-        Err(error) => return Descent::Failed(error),
-    };
-    match node {
-        Ok(Node::Leaf(leaf)) => match leaf.find(key) {
-            Ok(found) => Descent::At(page, leaf, found),
-            Err(_) => Descent::NotThere,
-        },
-        Ok(Node::Interior(_)) => unreachable!("level 0 is the leaves'"),
-        Err(error) => Descent::Failed(error),
-    }
+    let view = interior(bytes, page, level)?;
+    let child = PageRef::from_u64(view.child(view.child_index(key)));
+    pages.resident.prefetch(child);
+    Ok(Way::At(child))
 }

@@ -29,6 +29,8 @@ use crate::pages::{Pages, Reader};
 /// at the same time; pages that several of them miss are read once.
 pub struct MultiGet<'a, I: Iterator> {
     reader: Reader<'a>,
+    /// What the lookups work on, for as long as their values may be looked at.
+    pager: &'a Pager,
     keys: Fuse<I>,
     /// How many keys were taken.
     taken: u64,
@@ -84,9 +86,15 @@ pub(crate) enum Gathered<'a, K> {
 }
 
 impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
-    pub(crate) fn new(reader: Reader<'a>, keys: I, depth: usize) -> MultiGet<'a, I> {
+    pub(crate) fn new(
+        reader: Reader<'a>,
+        pager: &'a Pager,
+        keys: I,
+        depth: usize,
+    ) -> MultiGet<'a, I> {
         MultiGet {
             reader,
+            pager,
             keys: keys.fuse(),
             taken: 0,
             depth: depth.max(1),
@@ -187,7 +195,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         let root = self.reader.root()?;
         let mut missing: SmallVec<[(u64, I::Item, PageRef); TOGETHER]> = SmallVec::new();
         {
-            let pages = Pages { private: self.reader.private, resident: pager.resident()? };
+            let pages = Pages { private: self.reader.private, resident: self.pager.resident()? };
             let descents = descend_together(&pages, root, keys.iter().map(|(_, key)| key.as_ref()));
             for ((index, key), descent) in keys.into_iter().zip(descents) {
                 match descent {

@@ -2,7 +2,7 @@
 //! that it belongs to.
 
 use yieldb_pager::page_format::{INTERIOR, LEAF, kind_of, level_of};
-use yieldb_pager::{PageRef, PinnedPage, Resident, Root, Tree, WriteSet};
+use yieldb_pager::{PagePin, PageRef, PinnedPage, Resident, Root, Tree, WriteSet};
 
 use crate::node::{InteriorView, LeafView};
 use crate::{Error, Result, error};
@@ -56,13 +56,17 @@ pub(crate) struct Pages<'a> {
     pub resident: Resident<'a>,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
     /// The bytes of a page, if they are in memory.
+    #[inline(always)]
     pub fn page(&self, page: PageRef) -> Result<Option<&[u8]>> {
         if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
             return Ok(Some(bytes));
         }
-        Ok(self.resident.page(page)?)
+        match self.resident.page(page) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(not_that_page(error)),
+        }
     }
 
     /// The same for a leaf in a scan, which is not going to be needed again soon.
@@ -80,9 +84,20 @@ impl Pages<'_> {
     }
 
     /// A page in memory that stays there, unless it is private.
-    pub fn pin(&self, page: PageRef) -> Option<PinnedPage> {
+    #[inline]
+    pub fn pin(&self, page: PageRef) -> Option<PagePin<'a>> {
         self.resident.pin(page)
     }
+
+    /// The same, together with the cache.
+    pub fn pin_owned(&self, page: PageRef) -> Option<PinnedPage> {
+        self.resident.pin_owned(page)
+    }
+}
+
+#[cold]
+fn not_that_page(error: yieldb_core::Error) -> Error {
+    error.into()
 }
 
 /// A node in memory.
@@ -92,17 +107,36 @@ pub(crate) enum Node<'p> {
 }
 
 /// The view of a node that its parent says is on `level`.
-pub(crate) fn node<'p>(bytes: &'p [u8], page: PageRef, level: u8) -> Result<Node<'p>> {
-    // A page of the space map or of a value is verified as what it is, and is no node.
-    if !matches!(kind_of(bytes), LEAF | INTERIOR) {
-        return Err(error::corrupt(page, "it is not a node of a tree"));
-    }
-    if level_of(bytes) != level {
-        return Err(error::corrupt(page, "it is not on the level that its parent says"));
-    }
-    Ok(if level == 0 {
-        Node::Leaf(LeafView::new(bytes))
-    } else {
-        Node::Interior(InteriorView::new(bytes))
+pub(crate) fn node(bytes: &[u8], page: PageRef, level: u8) -> Result<Node<'_>> {
+    Ok(match level {
+        0 => Node::Leaf(leaf(bytes, page)?),
+        1.. => Node::Interior(interior(bytes, page, level)?),
     })
+}
+
+/// The view of a node that its parent says is a leaf.
+#[inline(always)]
+pub(crate) fn leaf(bytes: &[u8], page: PageRef) -> Result<LeafView<'_>> {
+    // No leaf is verified that is on another level than 0.
+    if kind_of(bytes) == LEAF { Ok(LeafView::new(bytes)) } else { Err(not_the_node(bytes, page)) }
+}
+
+/// The view of a node that its parent says is an interior one, on `level`.
+#[inline(always)]
+pub(crate) fn interior(bytes: &[u8], page: PageRef, level: u8) -> Result<InteriorView<'_>> {
+    if kind_of(bytes) == INTERIOR && level_of(bytes) == level {
+        Ok(InteriorView::new(bytes))
+    } else {
+        Err(not_the_node(bytes, page))
+    }
+}
+
+#[cold]
+fn not_the_node(bytes: &[u8], page: PageRef) -> Error {
+    // A page of the space map or of a value is verified as what it is, and is no node.
+    let what = match kind_of(bytes) {
+        LEAF | INTERIOR => "it is not on the level that its parent says",
+        _ => "it is not a node of a tree",
+    };
+    error::corrupt(page, what)
 }

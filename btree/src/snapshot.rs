@@ -65,7 +65,7 @@ impl Snapshot {
 
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
-        get(self.reader(tree), key)
+        get(self.reader(tree), self.pin.pager(), key)
     }
 
     /// Looks up many keys, with up to `depth` reads in flight at a time.
@@ -73,7 +73,7 @@ impl Snapshot {
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
     {
-        MultiGet::new(self.reader(tree), keys.into_iter(), depth)
+        MultiGet::new(self.reader(tree), self.pin.pager(), keys.into_iter(), depth)
     }
 
     /// Looks up the first entry of `range`.
@@ -93,7 +93,7 @@ impl Snapshot {
 
     /// Looks up the value of a key to read it part by part: for large ones.
     pub fn value<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<FindValue<'_, K>> {
-        find_value(self.reader(tree), key)
+        find_value(self.reader(tree), self.pin.pager(), key)
     }
 
     /// A cursor over the entries in `range`.

@@ -228,7 +228,7 @@ impl Transaction {
 
     /// Looks up a key. Cost: one page for each level of the tree.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<Get<'_, K>> {
-        get(self.reader(tree), key)
+        get(self.reader(tree), &self.pager, key)
     }
 
     /// Looks up many keys, with up to `depth` reads in flight at a time.
@@ -236,7 +236,7 @@ impl Transaction {
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
     {
-        MultiGet::new(self.reader(tree), keys.into_iter(), depth)
+        MultiGet::new(self.reader(tree), &self.pager, keys.into_iter(), depth)
     }
 
     /// Looks up the first entry of `range`.
@@ -256,7 +256,7 @@ impl Transaction {
 
     /// Looks up the value of a key to read it part by part: for large ones.
     pub fn value<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> StateMachine<FindValue<'_, K>> {
-        find_value(self.reader(tree), key)
+        find_value(self.reader(tree), &self.pager, key)
     }
 
     /// A cursor over the entries in `range`.

@@ -126,9 +126,9 @@ impl<T: StateTransition> StateMachine<T> {
     /// # Panics
     ///
     /// If the operation is already over.
+    #[inline(always)]
     pub fn step(&mut self, context: &T::Context) -> Result<IOResult<T::Output>, T::Error> {
-        let (mut state, mut resumed) = match std::mem::replace(&mut self.progress, Progress::Failed)
-        {
+        let (state, mut resumed) = match std::mem::replace(&mut self.progress, Progress::Failed) {
             Progress::Ready(state) => (state, false),
             Progress::Waiting(state, io) if io.is_explicit_yield() => (state, true),
             Progress::Waiting(state, io) if io.finished() => (state, false),
@@ -136,26 +136,51 @@ impl<T: StateTransition> StateMachine<T> {
             Progress::Finished => panic!("{} stepped after it finished", any::type_name::<T>()),
             Progress::Failed => panic!("{} stepped after it failed", any::type_name::<T>()),
         };
-        for _ in 0..MAX_TRANSITIONS_PER_STEP {
-            if must_yield::<T>(&mut resumed, &state) {
-                return Ok(self.wait(state, Completion::new_yield()));
-            }
-            state = match self.machine.transition(state, context)? {
+        if must_yield::<T>(&mut resumed, &state) {
+            return Ok(self.wait(state, Completion::new_yield()));
+        }
+        // Most operations are over with their first transition: it has its own place in the code.
+        match self.machine.transition(state, context)? {
+            Transition::Done(output) => Ok(self.finish(output)),
+            decided @ (Transition::Next(_) | Transition::Wait(..)) => self.go_on(decided, context),
+        }
+    }
+
+    /// The transitions behind the first one of a step.
+    #[cold]
+    #[inline(never)]
+    fn go_on(
+        &mut self,
+        first: Transition<T>,
+        context: &T::Context,
+    ) -> Result<IOResult<T::Output>, T::Error> {
+        let mut decided = first;
+        let mut left = MAX_TRANSITIONS_PER_STEP - 1;
+        loop {
+            let state = match decided {
                 Transition::Next(next) => next,
                 Transition::Wait(next, io) if io.finished() => next,
                 Transition::Wait(next, io) => return Ok(self.wait(next, io)),
-                Transition::Done(output) => {
-                    self.progress = Progress::Finished;
-                    return Ok(IOResult::Done(output));
-                }
+                Transition::Done(output) => return Ok(self.finish(output)),
             };
+            if left == 0 || must_yield::<T>(&mut false, &state) {
+                return Ok(self.wait(state, Completion::new_yield()));
+            }
+            left -= 1;
+            decided = self.machine.transition(state, context)?;
         }
-        Ok(self.wait(state, Completion::new_yield()))
     }
 
     /// The operation itself, for what its owner may ask of it between steps.
     pub fn machine(&self) -> &T {
         &self.machine
+    }
+
+    #[inline]
+    fn finish(&mut self, output: T::Output) -> IOResult<T::Output> {
+        // What it says now, that a transition failed, is nothing to be dropped.
+        std::mem::forget(std::mem::replace(&mut self.progress, Progress::Finished));
+        IOResult::Done(output)
     }
 
     fn wait(&mut self, state: T::State, io: Completion) -> IOResult<T::Output> {

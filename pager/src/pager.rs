@@ -12,7 +12,7 @@ use yieldb_core::{
     SharedBuffers, Sink, is_planted, reached,
 };
 
-use crate::cache::{Cache, Resident};
+use crate::cache::{Cache, Joined, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::log::writer::{LogStats, LogWriter};
 use crate::ops::read_log::LogReader;
@@ -114,6 +114,15 @@ impl Pager {
     /// [`Cache::prefetch`]. Never waits, and never fails.
     pub fn prefetch(&self, pages: &[PageRef]) -> usize {
         self.cache.prefetch(&*self.file, pages)
+    }
+
+    /// The page, or the read of it: the one under way, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// The page in memory is not the one that is asked for: the reference is damaged.
+    pub fn join_read(&self, page: PageRef) -> Result<Joined> {
+        Ok(self.cache.join_read(&*self.file, page)?)
     }
 
     /// The file that the pages are in.

@@ -45,7 +45,7 @@ pub fn insert_entry(page: &mut [u8], index: usize, key: &[u8], value: Stored<'_>
 /// Does another value for the entry at `index` fit into a leaf as it is?
 pub fn fits_value(page: &[u8], index: usize, value: Stored<'_>) -> bool {
     let view = LeafView::new(page);
-    let (record, old) = (view.record_range(index), view.value_range(index));
+    let (record, old) = (view.record_range(index), view.value_place(index).0);
     let len = value.stored_len();
     old.len() == len || view.gap_len() >= record.len() - old.len() + len
 }
@@ -58,7 +58,7 @@ pub fn fits_value(page: &[u8], index: usize, value: Stored<'_>) -> bool {
 pub fn replace_value(page: &mut [u8], index: usize, value: Stored<'_>) {
     assert!(fits_value(page, index, value), "a value that does not fit");
     let view = LeafView::new(page);
-    let (record, old) = (view.record_range(index), view.value_range(index));
+    let (record, old) = (view.record_range(index), view.value_place(index).0);
     let len = value.stored_len();
     let large = if value.large().is_some() { LARGE } else { 0 };
     let suffix_len = usize::from(u16_at(page, record.start) & !LARGE | large);

@@ -1,9 +1,17 @@
 //! The sorted keys of a node of either kind.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::key::KeyRef;
-use super::layout::{HEAD_LEN, LARGE, head_of, prefix, rest_of, u16_at, u32_at};
+/// How many bytes of a record are asked for ahead.
+const PREFETCHED_LEN: usize = 192;
+/// So many heads are counted rather than searched.
+const COUNTED: usize = 16;
+
+use yieldb_pager::prefetch_lines;
+
+use super::layout::{HEAD_LEN, LARGE, head_of, prefix, prefix_len, rest_of, u16_at, u32_at};
 
 /// The sorted keys of a node.
 #[derive(Clone, Copy)]
@@ -26,21 +34,36 @@ impl<'a> Keys<'a> {
     /// The index of `key`, or the one at which it would be.
     #[inline]
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        self.find_among(self.candidates(key), key)
+    }
+
+    /// Those whose heads are that of `key`, which tells it from most others; if there are none, the
+    /// place where it would be.
+    #[inline]
+    pub fn candidates(&self, key: &[u8]) -> Range<usize> {
         let prefix = prefix(self.page);
-        let Some(suffix) = key.strip_prefix(prefix) else {
-            return Err(if key < prefix { 0 } else { self.count });
+        let suffix = if prefix.is_empty() {
+            key
+        } else if let Some(suffix) = key.strip_prefix(prefix) {
+            suffix
+        } else {
+            let at = if key < prefix { 0 } else { self.count };
+            return at..at;
         };
+        let (heads, _) = self.page[self.heads..self.heads + HEAD_LEN * self.count].as_chunks();
         let head = head_of(suffix);
-        let heads = &self.page[self.heads..self.heads + HEAD_LEN * self.count];
-        let first = partition_point(heads, |stored| stored < head);
-        // Most heads are unlike all others; only equal ones need their records.
-        let (mut low, mut high) = (first, first);
-        while high < self.count && self.head(high) == head {
-            high += 1;
-        }
+        let first = count_below(heads, head);
+        let is_equal = |stored: &&[u8; HEAD_LEN]| u32::from_le_bytes(**stored) == head;
+        first..first + heads[first..].iter().take_while(is_equal).count()
+    }
+
+    /// The same among the [candidates](Keys::candidates), whose records decide.
+    #[inline(always)]
+    pub fn find_among(&self, candidates: Range<usize>, key: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (candidates.start, candidates.end);
         while low < high {
             let middle = low.midpoint(high);
-            match self.cmp_suffix(middle, suffix) {
+            match self.cmp_suffix(middle, &key[prefix_len(self.page)..]) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Ok(middle),
                 Ordering::Greater => high = middle,
@@ -62,7 +85,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The length of the suffix at `index`, and what of it is not in the head.
-    #[inline]
+    #[inline(always)]
     pub fn suffix(&self, index: usize) -> (usize, &'a [u8]) {
         let slot = self.slot(index);
         if slot <= HEAD_LEN {
@@ -73,9 +96,26 @@ impl<'a> Keys<'a> {
         (len, &self.page[rest..rest + len.saturating_sub(HEAD_LEN)])
     }
 
-    /// The order of the suffix at `index` against one with the same head.
+    /// Appends the suffix at `index`.
     #[inline]
+    pub fn copy_suffix(&self, index: usize, out: &mut Vec<u8>) {
+        let (len, rest) = self.suffix(index);
+        out.extend_from_slice(&self.head(index).to_be_bytes()[..len.min(HEAD_LEN)]);
+        out.extend_from_slice(rest);
+    }
+
+    /// Asks the processor for the record at `index`, value and all if it is short.
+    #[inline]
+    pub fn prefetch_record(&self, index: usize) {
+        let slot = self.slot(index);
+        prefetch_lines(&self.page[slot..self.page.len().min(slot + PREFETCHED_LEN)]);
+    }
+
+    /// The order of the suffix at `index` against one with the same head.
+    #[inline(always)]
     fn cmp_suffix(&self, index: usize, suffix: &[u8]) -> Ordering {
+        // The value as well, which is mostly asked for next.
+        self.prefetch_record(index);
         let (len, rest) = self.suffix(index);
         if len >= HEAD_LEN && suffix.len() >= HEAD_LEN {
             rest.cmp(rest_of(suffix))
@@ -85,9 +125,30 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// How many heads at the beginning satisfy `less`.
+/// How many of the ascending heads are less than `head`.
+///
+/// The last ones are counted rather than searched, several at a time: that takes no guess of the
+/// processor's.
 #[inline]
-fn partition_point(heads: &[u8], less: impl Fn(u32) -> bool) -> usize {
-    let (heads, _) = heads.as_chunks::<HEAD_LEN>();
-    heads.partition_point(|head| less(u32::from_le_bytes(*head)))
+fn count_below(mut heads: &[[u8; HEAD_LEN]], head: u32) -> usize {
+    let is_below = |stored: &[u8; HEAD_LEN]| u32::from_le_bytes(*stored) < head;
+    let mut below = 0;
+    while heads.len() > COUNTED {
+        let middle = heads.len() / 2;
+        if is_below(&heads[middle]) {
+            below += middle + 1;
+            heads = &heads[middle + 1..];
+        } else {
+            heads = &heads[..middle];
+        }
+    }
+    let (fours, rest) = heads.as_chunks::<4>();
+    let mut counts = [0; 4];
+    for four in fours {
+        for (count, stored) in counts.iter_mut().zip(four) {
+            *count += u32::from(is_below(stored));
+        }
+    }
+    let rest = rest.iter().filter(|stored| is_below(stored)).count();
+    below + counts.iter().sum::<u32>() as usize + rest
 }

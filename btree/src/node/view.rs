@@ -11,7 +11,8 @@ use super::key::KeyRef;
 use super::keys::Keys;
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, u16_at, u64_at,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, prefix, prefix_len, u16_at,
+    u32_at, u64_at,
 };
 use super::stored::{LargeValue, Stored};
 
@@ -46,6 +47,27 @@ impl<'a> LeafView<'a> {
         self.keys.find(key)
     }
 
+    /// The first half of [`LeafView::find`], for many keys side by side: those that `key` may be,
+    /// or the place where it would be. Asks the processor for the first one's record.
+    #[inline]
+    pub fn candidates(&self, key: &[u8]) -> Range<usize> {
+        let candidates = self.keys.candidates(key);
+        if !candidates.is_empty() {
+            self.keys.prefetch_record(candidates.start);
+        }
+        candidates
+    }
+
+    /// The second half of it.
+    ///
+    /// # Errors
+    ///
+    /// The index at which it would be.
+    #[inline]
+    pub fn find_among(&self, candidates: Range<usize>, key: &[u8]) -> Result<usize, usize> {
+        self.keys.find_among(candidates, key)
+    }
+
     /// The key at `index`.
     pub fn key(&self, index: usize) -> KeyRef<'a> {
         self.keys.key(index)
@@ -54,11 +76,38 @@ impl<'a> LeafView<'a> {
     /// The value at `index`, or what stands in its place.
     #[inline]
     pub fn value(&self, index: usize) -> Stored<'a> {
-        let bytes = &self.keys.page[self.value_range(index)];
-        if u16_at(self.keys.page, self.keys.slot(index)) & LARGE == 0 {
-            Stored::Here(bytes)
-        } else {
+        let (range, is_large) = self.value_place(index);
+        let bytes = &self.keys.page[range];
+        if is_large {
             Stored::Large(LargeValue::read(bytes, self.keys.page.len()))
+        } else {
+            Stored::Here(bytes)
+        }
+    }
+
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &'a [u8] {
+        prefix(self.keys.page)
+    }
+
+    /// Makes a key of this leaf, or its prefix, the key at `index`.
+    #[inline]
+    pub fn replace_suffix(&self, index: usize, key: &mut Vec<u8>) {
+        key.truncate(prefix_len(self.keys.page));
+        self.keys.copy_suffix(index, key);
+    }
+
+    /// Is the value at `index` large?
+    #[inline]
+    pub fn is_large(&self, index: usize) -> bool {
+        u16_at(self.keys.page, self.keys.slot(index)) & LARGE != 0
+    }
+
+    /// Asks the processor for the record at `index`, if there is one.
+    #[inline]
+    pub fn prefetch(&self, index: usize) {
+        if index < self.count() {
+            self.keys.prefetch_record(index);
         }
     }
 
@@ -68,19 +117,20 @@ impl<'a> LeafView<'a> {
         (0..self.count()).filter_map(move |index| view.value(index).large())
     }
 
-    /// Where the value at `index`, or what stands in its place, is in the page.
+    /// Where the value at `index`, or what stands in its place, is in the page; and whether it is
+    /// large.
     #[inline]
-    pub fn value_range(&self, index: usize) -> Range<usize> {
+    pub fn value_place(&self, index: usize) -> (Range<usize>, bool) {
         let record = self.keys.slot(index);
-        let suffix_len = usize::from(u16_at(self.keys.page, record) & !LARGE);
-        let value_len = usize::from(u16_at(self.keys.page, record + 2));
+        let lengths = u32_at(self.keys.page, record);
+        let suffix_len = (lengths as u16 & !LARGE) as usize;
         let start = record + LEAF_RECORD_HEADER_LEN + suffix_len.saturating_sub(HEAD_LEN);
-        start..start + value_len
+        (start..start + (lengths >> 16) as usize, lengths as u16 & LARGE != 0)
     }
 
     /// Where the record at `index` is in the page.
     pub(super) fn record_range(&self, index: usize) -> Range<usize> {
-        self.keys.slot(index)..self.value_range(index).end
+        self.keys.slot(index)..self.value_place(index).0.end
     }
 
     /// How many bytes lie unused between slots and heap.

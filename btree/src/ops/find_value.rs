@@ -22,6 +22,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct FindValue<'a, K> {
     reader: Reader<'a>,
+    /// What the operation works on, for as long as its value may be looked at.
+    pager: &'a Pager,
     key: K,
     /// The page fetched last: it stays until the walk has seen it.
     pin: Option<PinnedPage>,
@@ -49,11 +51,12 @@ enum Place<'a> {
 }
 
 /// Begins to look up the value of `key`.
-pub(crate) fn find_value<K: AsRef<[u8]>>(
-    reader: Reader<'_>,
+pub(crate) fn find_value<'a, K: AsRef<[u8]>>(
+    reader: Reader<'a>,
+    pager: &'a Pager,
     key: K,
-) -> StateMachine<FindValue<'_, K>> {
-    StateMachine::new(FindValue { reader, key, pin: None }, State::Walk)
+) -> StateMachine<FindValue<'a, K>> {
+    StateMachine::new(FindValue { reader, pager, key, pin: None }, State::Walk)
 }
 
 impl<'a, K: AsRef<[u8]>> StateTransition for FindValue<'a, K> {
@@ -64,7 +67,7 @@ impl<'a, K: AsRef<[u8]>> StateTransition for FindValue<'a, K> {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Walk => match find(self.reader, self.key.as_ref(), pager)? {
+            State::Walk => match find(self.reader, self.pager, self.key.as_ref())? {
                 Walk::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
                 Walk::Found(None) => Transition::Done(None),
                 Walk::Found(Some(Found::Here(value))) => {

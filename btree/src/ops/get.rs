@@ -3,11 +3,11 @@
 use std::ops::{Deref, Range};
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
-use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{PageRef, Pager, PinnedPage};
+use yieldb_pager::cache::{Joined, PendingRead};
+use yieldb_pager::{PagePin, PageRef, Pager, PinnedPage};
 
 use crate::descend::leaf_of;
-use crate::node::{LargeValue, LeafView, Stored};
+use crate::node::{LargeValue, LeafView};
 use crate::ops::read_value::{ReadValue, read_whole};
 use crate::pages::{Pages, Reader, Walk};
 use crate::{Error, Result};
@@ -16,17 +16,20 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///   begin -> Walk --- found ---------> done
-///             ^ |'--- found, large --> Loading --> done
-///             | '---- missing -> Fetching
-///             '---------------------'
+///            ^  |---- found, large --> Loading --> done
+///            |  |---- missing -------> Reading --.
+///            |  '---- no frame ------> Queued ---|
+///            '-----------------------------------'
 /// ```
 ///
 /// An abandoned run leaves nothing behind but pages in the cache.
 #[derive(Debug)]
 pub struct Get<'a, K> {
     reader: Reader<'a>,
+    /// What the operation works on, for as long as its value may be looked at.
+    pager: &'a Pager,
     key: K,
-    /// The page fetched last: it stays until the walk has seen it.
+    /// The page that was read last: it stays until the walk has seen it.
     pin: Option<PinnedPage>,
 }
 
@@ -35,10 +38,12 @@ pub struct Get<'a, K> {
 pub enum State {
     /// Walk from the root over the pages in memory.
     Walk,
-    /// The page that the walk missed is being fetched.
-    Fetching(StateMachine<Fetch>),
+    /// The page that the walk missed is being read.
+    Reading(PendingRead),
+    /// There was no frame for it. There may be one now.
+    Queued,
     /// The value is large, and is being read.
-    Loading(StateMachine<ReadValue<Vec<u8>>>),
+    Loading(Box<StateMachine<ReadValue<Vec<u8>>>>),
 }
 
 /// A value, in place: in a page that is pinned as long as this exists, or in a page of the
@@ -50,7 +55,7 @@ pub struct Value<'a> {
 
 #[derive(Debug)]
 enum Place<'a> {
-    Pinned(PinnedPage, Range<usize>),
+    Pinned(PagePin<'a>, Range<usize>),
     Private(&'a [u8]),
     Loaded(Vec<u8>),
 }
@@ -83,8 +88,13 @@ impl Deref for Value<'_> {
 }
 
 /// Begins to look up `key`.
-pub(crate) fn get<K: AsRef<[u8]>>(reader: Reader<'_>, key: K) -> StateMachine<Get<'_, K>> {
-    StateMachine::new(Get { reader, key, pin: None }, State::Walk)
+#[inline]
+pub(crate) fn get<'a, K: AsRef<[u8]>>(
+    reader: Reader<'a>,
+    pager: &'a Pager,
+    key: K,
+) -> StateMachine<Get<'a, K>> {
+    StateMachine::new(Get { reader, pager, key, pin: None }, State::Walk)
 }
 
 impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
@@ -93,23 +103,20 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
     type Output = Option<Value<'a>>;
     type Error = Error;
 
+    #[inline(always)]
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Walk => match self.find(pager)? {
-                Walk::Found(None) => Transition::Done(None),
-                Walk::Found(Some(Found::Here(value))) => Transition::Done(Some(value)),
-                Walk::Found(Some(Found::Large(value))) => {
-                    Transition::Next(State::Loading(read_whole(pager, value)?))
+            State::Walk | State::Queued => {
+                match find(self.reader, self.pager, self.key.as_ref())? {
+                    Walk::Found(None) => Transition::Done(None),
+                    Walk::Found(Some(Found::Here(value))) => Transition::Done(Some(value)),
+                    Walk::Found(Some(Found::Large(value))) => {
+                        Transition::Next(State::Loading(Box::new(read_whole(pager, value)?)))
+                    }
+                    Walk::Missing(page) => self.read(page)?,
                 }
-                Walk::Missing(page) => Transition::Next(State::Fetching(fetch(page))),
-            },
-            State::Fetching(mut fetch) => match fetch.step(pager)? {
-                IOResult::IO(io) => Transition::Wait(State::Fetching(fetch), io.into()),
-                IOResult::Done(page) => {
-                    self.pin = Some(page);
-                    Transition::Next(State::Walk)
-                }
-            },
+            }
+            State::Reading(read) => self.walk_with(read.take()?),
             State::Loading(mut load) => match load.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Loading(load), io.into()),
                 IOResult::Done(bytes) => Transition::Done(Some(Value::loaded(bytes))),
@@ -118,9 +125,24 @@ impl<'a, K: AsRef<[u8]>> StateTransition for Get<'a, K> {
     }
 }
 
-impl<'a, K: AsRef<[u8]>> Get<'a, K> {
-    fn find(&self, pager: &Pager) -> Result<Walk<Option<Found<'a>>>> {
-        find(self.reader, self.key.as_ref(), pager)
+impl<K: AsRef<[u8]>> Get<'_, K> {
+    /// Joins the read of a page, or begins it.
+    #[cold]
+    fn read(&mut self, page: PageRef) -> Result<Transition<Self>> {
+        Ok(match self.pager.join_read(page)? {
+            Joined::Reading(read) => {
+                let io = read.completion();
+                Transition::Wait(State::Reading(read), io)
+            }
+            Joined::Hit(page) => self.walk_with(page),
+            Joined::Later(signal) => Transition::Wait(State::Queued, signal),
+        })
+    }
+
+    /// Walks again, with the page that was missing.
+    fn walk_with(&mut self, page: PinnedPage) -> Transition<Self> {
+        self.pin = Some(page);
+        Transition::Next(State::Walk)
     }
 }
 
@@ -133,10 +155,11 @@ pub(crate) enum Found<'a> {
 }
 
 /// Looks up a key over the pages in memory.
+#[inline(always)]
 pub(crate) fn find<'a>(
     reader: Reader<'a>,
+    pager: &'a Pager,
     key: &[u8],
-    pager: &Pager,
 ) -> Result<Walk<Option<Found<'a>>>> {
     let pages = Pages { private: reader.private, resident: pager.resident()? };
     let (page, leaf) = match leaf_of(&pages, reader.root()?, key)? {
@@ -152,17 +175,18 @@ pub(crate) fn find<'a>(
 }
 
 /// The value at an index of a leaf that was found in memory; `None` if that was evicted since.
+#[inline(always)]
 pub(crate) fn found_in<'a>(
-    pages: &Pages<'_>,
+    pages: &Pages<'a>,
     reader: Reader<'a>,
     page: PageRef,
     leaf: &LeafView<'_>,
     index: usize,
 ) -> Option<Found<'a>> {
-    if let Stored::Large(value) = leaf.value(index) {
-        return Some(Found::Large(value));
+    let (range, is_large) = leaf.value_place(index);
+    if is_large {
+        return leaf.value(index).large().map(Found::Large);
     }
-    let range = leaf.value_range(index);
     let place = match reader.private.and_then(|private| private.page(page)) {
         Some(bytes) => Place::Private(&bytes[range]),
         None => Place::Pinned(pages.pin(page)?, range),

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
-use yieldb_pager::ops::fetch::{Fetch, fetch};
+use yieldb_pager::cache::{Joined, PendingRead};
 
 use crate::cursor::{Arrival, Cursor, Direction, Entry};
 use crate::ops::read_value::{ReadValue, read_whole};
@@ -15,9 +15,10 @@ use crate::{Error, Result};
 ///
 /// ```text
 ///   begin -> Move --- there ------------------------> done
-///             ^ |'--- there, a large value: Loading -> done
-///             | '---- missing -> Fetching
-///             '---------------------'
+///            ^  |---- there, a large value: Loading -> done
+///            |  |---- missing -----> Reading --.
+///            |  '---- no frame ----> Queued ---|
+///            '---------------------------------'
 /// ```
 ///
 /// An abandoned run has moved the cursor or has not; nothing else is left behind.
@@ -33,8 +34,10 @@ pub struct Next<'c, 'a> {
 pub enum State<'c, 'a> {
     /// Try the move over the pages in memory.
     Move(&'c mut Cursor<'a>),
-    /// A page that it missed is being fetched.
-    Fetching(&'c mut Cursor<'a>, StateMachine<Fetch>),
+    /// A page that it missed is being read.
+    Reading(&'c mut Cursor<'a>, PendingRead),
+    /// There was no frame for it. There may be one now.
+    Queued(&'c mut Cursor<'a>),
     /// It is known where the move ends; the value there is being read.
     Loading(&'c mut Cursor<'a>, Box<Load>),
 }
@@ -61,28 +64,37 @@ impl<'c, 'a> StateTransition for Next<'c, 'a> {
     type Output = Option<Entry<'c>>;
     type Error = Error;
 
+    #[inline(always)]
     fn transition(&mut self, state: State<'c, 'a>, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Move(cursor) => match cursor.advance(pager, self.direction)? {
-                Walk::Found(arrival) => match arrival.large {
-                    None => {
-                        cursor.arrive(arrival, None);
-                        Transition::Done(cursor.entry())
-                    }
-                    Some(value) => {
-                        let load = Load { arrival, read: read_whole(pager, value)? };
-                        Transition::Next(State::Loading(cursor, Box::new(load)))
-                    }
-                },
-                Walk::Missing(page) => Transition::Next(State::Fetching(cursor, fetch(page))),
-            },
-            State::Fetching(cursor, mut fetch) => match fetch.step(pager)? {
-                IOResult::IO(io) => Transition::Wait(State::Fetching(cursor, fetch), io.into()),
-                IOResult::Done(page) => {
-                    cursor.hold(page);
-                    Transition::Next(State::Move(cursor))
+            State::Move(cursor) | State::Queued(cursor) => {
+                if cursor.move_within(self.direction) {
+                    return Ok(Transition::Done(cursor.entry()));
                 }
-            },
+                match cursor.advance(pager, self.direction)? {
+                    Walk::Found(arrival) => match arrival.large {
+                        None => {
+                            cursor.arrive(arrival, None);
+                            Transition::Done(cursor.entry())
+                        }
+                        Some(value) => {
+                            let load = Load { arrival, read: read_whole(pager, value)? };
+                            Transition::Next(State::Loading(cursor, Box::new(load)))
+                        }
+                    },
+                    Walk::Missing(page) => match pager.join_read(page)? {
+                        Joined::Hit(page) => Transition::Next(State::Move(cursor.holding(page))),
+                        Joined::Reading(read) => {
+                            let io = read.completion();
+                            Transition::Wait(State::Reading(cursor, read), io)
+                        }
+                        Joined::Later(signal) => Transition::Wait(State::Queued(cursor), signal),
+                    },
+                }
+            }
+            State::Reading(cursor, read) => {
+                Transition::Next(State::Move(cursor.holding(read.take()?)))
+            }
             State::Loading(cursor, mut load) => match load.read.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Loading(cursor, load), io.into()),
                 IOResult::Done(value) => {
@@ -97,9 +109,10 @@ impl<'c, 'a> StateTransition for Next<'c, 'a> {
 /// Moves a cursor by one entry, without reading a large value.
 ///
 /// ```text
-///   begin -> Move --- there ---------> done
-///             ^ '---- missing -> Fetching
-///             '---------------------'
+///   begin -> Move --- there ----------> done
+///            ^  |---- missing -----> Reading --.
+///            |  '---- no frame ----> Queued ---|
+///            '---------------------------------'
 /// ```
 ///
 /// An abandoned run has moved the cursor or has not; nothing else is left behind.
@@ -115,8 +128,10 @@ pub struct NextKey<'c, 'a> {
 pub enum KeyState<'c, 'a> {
     /// Try the move over the pages in memory.
     Move(&'c mut Cursor<'a>),
-    /// A page that it missed is being fetched.
-    Fetching(&'c mut Cursor<'a>, StateMachine<Fetch>),
+    /// A page that it missed is being read.
+    Reading(&'c mut Cursor<'a>, PendingRead),
+    /// There was no frame for it. There may be one now.
+    Queued(&'c mut Cursor<'a>),
 }
 
 /// Begins to move `cursor`.
@@ -134,22 +149,31 @@ impl<'c, 'a> StateTransition for NextKey<'c, 'a> {
     type Output = Option<&'c [u8]>;
     type Error = Error;
 
+    #[inline(always)]
     fn transition(&mut self, state: KeyState<'c, 'a>, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            KeyState::Move(cursor) => match cursor.advance(pager, self.direction)? {
-                Walk::Found(arrival) => {
-                    cursor.arrive(arrival, None);
-                    Transition::Done(cursor.key())
+            KeyState::Move(cursor) | KeyState::Queued(cursor) => {
+                if cursor.move_within(self.direction) {
+                    return Ok(Transition::Done(cursor.key()));
                 }
-                Walk::Missing(page) => Transition::Next(KeyState::Fetching(cursor, fetch(page))),
-            },
-            KeyState::Fetching(cursor, mut fetch) => match fetch.step(pager)? {
-                IOResult::IO(io) => Transition::Wait(KeyState::Fetching(cursor, fetch), io.into()),
-                IOResult::Done(page) => {
-                    cursor.hold(page);
-                    Transition::Next(KeyState::Move(cursor))
+                match cursor.advance(pager, self.direction)? {
+                    Walk::Found(arrival) => {
+                        cursor.arrive(arrival, None);
+                        Transition::Done(cursor.key())
+                    }
+                    Walk::Missing(page) => match pager.join_read(page)? {
+                        Joined::Hit(page) => Transition::Next(KeyState::Move(cursor.holding(page))),
+                        Joined::Reading(read) => {
+                            let io = read.completion();
+                            Transition::Wait(KeyState::Reading(cursor, read), io)
+                        }
+                        Joined::Later(signal) => Transition::Wait(KeyState::Queued(cursor), signal),
+                    },
                 }
-            },
+            }
+            KeyState::Reading(cursor, read) => {
+                Transition::Next(KeyState::Move(cursor.holding(read.take()?)))
+            }
         })
     }
 }

@@ -194,7 +194,7 @@ impl<K: AsRef<[u8]>, V: AsRef<[u8]>, D: Decide<V>> Update<'_, K, V, D> {
     /// Looks for the entry, and decides if its value is there.
     fn look(&mut self, decide: D, pager: &Pager) -> Result<Transition<Self>> {
         let reader = self.transaction.reader(self.tree);
-        Ok(match find(reader, self.key.as_ref(), pager)? {
+        Ok(match find(reader, pager, self.key.as_ref())? {
             Walk::Missing(page) => Transition::Next(State::Finding(decide, fetch(page))),
             Walk::Found(None) => decided(decide.decide(None)),
             Walk::Found(Some(Found::Here(value))) => decided(decide.decide(Some(&value))),

@@ -150,6 +150,7 @@ impl Cache {
             }
             // Nothing is evicted or forgotten without the mutex.
             let page = self.pool.pin(frame).expect("a page in the table is resident");
+            let page = page.with(self.pool.clone());
             Counters::count(&self.pool.counters.joined_hits);
             return Ok(Joined::Hit(page));
         }

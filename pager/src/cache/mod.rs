@@ -29,10 +29,11 @@ use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
+pub use frames::prefetch_lines;
 use frames::{DIRTY, PINS, RESIDENT};
 pub use in_flight::{Joined, PendingRead};
 pub(crate) use pool::check_limit;
-pub use pool::{FramePool, PinnedPage};
+pub use pool::{FramePool, PagePin, PinnedPage};
 use pool::{LENT, Owner, Slow};
 pub use stats::CacheStats;
 use stats::Counters;
@@ -291,7 +292,7 @@ impl<'a> Resident<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn warm(&self, page: PageRef, heat: u8) -> Result<Option<&[u8]>, IoFailure> {
         let Some(frame) = self.table.get(page.page()) else { return Ok(None) };
         let meta = &self.pool.frames.meta[frame as usize];
@@ -313,9 +314,16 @@ impl<'a> Resident<'a> {
         self.table.get(page.page()).is_some()
     }
 
-    /// A page in memory, pinned. `None` if it is not there, or on its way out.
-    pub fn pin(&self, page: PageRef) -> Option<PinnedPage> {
+    /// A page in memory, pinned for as long as the cache is borrowed. `None` if it is not there, or
+    /// on its way out.
+    #[inline]
+    pub fn pin(&self, page: PageRef) -> Option<PagePin<'a>> {
         self.pool.pin(self.table.get(page.page())?)
+    }
+
+    /// A page in memory, pinned. `None` if it is not there, or on its way out.
+    pub fn pin_owned(&self, page: PageRef) -> Option<PinnedPage> {
+        Some(self.pin(page)?.with(self.pool.clone()))
     }
 
     /// The length of a page.
@@ -324,6 +332,7 @@ impl<'a> Resident<'a> {
     }
 }
 
+#[cold]
 fn other_version(page: PageRef) -> IoFailure {
     let what = "its stamp is not the one that the page above it names";
     IoFailure::Rejected { number: page.page().as_u64(), what }

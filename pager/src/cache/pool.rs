@@ -12,6 +12,7 @@
 //! for frames is [found ahead](super::prepare) of their use.
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 use rustc_hash::FxHashMap;
@@ -240,15 +241,16 @@ impl FramePool {
     // Pins.
 
     /// Adds a pin to a frame that was found in a table. `None` if it is on its way out.
-    pub(super) fn pin(self: &Arc<Self>, frame: u32) -> Option<PinnedPage> {
+    pub(super) fn pin(&self, frame: u32) -> Option<PagePin<'_>> {
         let state = &self.frames.meta[frame as usize].state;
-        if is_planted!(PinBehindCheck) {
-            return (state.load(Ordering::SeqCst) & RESIDENT != 0).then(|| self.add_pin(frame));
-        }
-        let pinned = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
-            (state & RESIDENT != 0).then_some(state + 1)
-        });
-        pinned.is_ok().then(|| PinnedPage { pool: self.clone(), frame })
+        let pinned = if is_planted!(PinBehindCheck) {
+            let is_resident = state.load(Ordering::SeqCst) & RESIDENT != 0;
+            is_resident.then(|| state.fetch_add(1, Ordering::SeqCst)).is_some()
+        } else {
+            let add = |state| (state & RESIDENT != 0).then_some(state + 1);
+            state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
+        };
+        pinned.then_some(PagePin { pool: self, frame })
     }
 
     /// Adds a pin to a frame that has one, or that a page is read into.
@@ -257,6 +259,7 @@ impl FramePool {
         PinnedPage { pool: self.clone(), frame }
     }
 
+    #[inline]
     fn unpin(&self, frame: u32) {
         let before = self.frames.meta[frame as usize].state.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before & PINS > 0, "frame {frame} is unpinned once too often");
@@ -494,19 +497,52 @@ impl std::fmt::Debug for FramePool {
     }
 }
 
-/// A page that stays in memory as long as this exists.
-pub struct PinnedPage {
-    pool: Arc<FramePool>,
+/// A page that stays in memory as long as this exists. It borrows the cache, which a pin of one
+/// lookup can: counting the users of the cache would be what all threads that look up wait for.
+pub struct PagePin<'a> {
+    pool: &'a FramePool,
     frame: u32,
 }
 
-impl PinnedPage {
+impl PagePin<'_> {
     /// Gives up the page without its pin, which is the caller's from now on.
     pub(super) fn into_frame(self) -> u32 {
-        let frame = self.frame;
-        self.pool.frames.meta[frame as usize].state.fetch_add(1, Ordering::SeqCst);
-        frame
+        ManuallyDrop::new(self).frame
     }
+
+    /// The same page, and the cache with it.
+    pub(super) fn with(self, pool: Arc<FramePool>) -> PinnedPage {
+        debug_assert!(std::ptr::eq(self.pool, &*pool));
+        PinnedPage { pool, frame: self.into_frame() }
+    }
+}
+
+impl Deref for PagePin<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.pool.frames.bytes(self.frame)
+    }
+}
+
+impl Drop for PagePin<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.unpin(self.frame);
+    }
+}
+
+impl std::fmt::Debug for PagePin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pin of frame {}", self.frame)
+    }
+}
+
+/// A page that stays in memory as long as this exists, and the cache with it.
+pub struct PinnedPage {
+    pool: Arc<FramePool>,
+    frame: u32,
 }
 
 impl Deref for PinnedPage {
