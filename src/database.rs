@@ -240,6 +240,10 @@ impl Database {
         self.make_durable(Place::File)
     }
 
+    pub(crate) fn driving(&self) -> &Driving {
+        &self.driving
+    }
+
     fn make_durable(&self, place: Place) -> Op<'_, MakeDurable> {
         Op::new(make_durable(place), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }

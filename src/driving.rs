@@ -49,6 +49,8 @@ pub(crate) struct Driving {
 #[derive(Default)]
 struct Engine {
     slot: OnceLock<Attached>,
+    /// How many driver threads may be at it just now, and keep it for that long.
+    visitors: AtomicUsize,
 }
 
 struct Attached {
@@ -115,6 +117,12 @@ impl Driving {
     #[inline]
     pub fn turn_engine(&self) {
         self.engine.turn(&*self.backend.driver);
+    }
+
+    /// May a driver thread be at the engine, although there is nothing left to turn? Then it is
+    /// gone in a moment, and no other one comes.
+    pub fn has_visitors(&self) -> bool {
+        self.engine.visitors.load(Ordering::SeqCst) > 0
     }
 
     /// Sends out what was submitted, and does then what was left for the time that it takes.
@@ -232,7 +240,9 @@ fn drive(driver: &dyn Driver, engine: &Engine, stop: &AtomicBool) {
     let never = Completion::signal();
     while !stop.load(Ordering::SeqCst) {
         driver.wait(&never);
+        engine.visitors.fetch_add(1, Ordering::SeqCst);
         engine.turn(driver);
+        engine.visitors.fetch_sub(1, Ordering::SeqCst);
         driver.submit();
     }
     // For the thread beside this one that was not in the driver when all were told.

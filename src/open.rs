@@ -10,7 +10,7 @@ use yieldb_btree::Recovery;
 use yieldb_btree::ops::begin as tree_begin;
 use yieldb_btree::ops::find_value::FindValue;
 use yieldb_btree::ops::open as tree_open;
-use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
+use yieldb_core::{Completion, IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::open::Settings;
@@ -165,8 +165,9 @@ impl StateTransition for Begin {
 /// Waits until every commit under way is over, and ends the log.
 ///
 /// ```text
-///   begin -> Queued -- there is a log -----> EndingLog --> done
-///               '---- there is none, or it is only read ----^
+///   begin -> Queued -- there is a log --> EndingLog --> Leave -- nobody is there --> done
+///               |'--- there is none ---------------------^ '--- a driver thread: waits in Leave
+///               '---- it is only read --> done
 /// ```
 ///
 /// An abandoned run leaves the commits under way, which go on as long as somebody drives.
@@ -181,6 +182,8 @@ pub enum CloseState {
     Queued(StateMachine<tree_begin::Begin>),
     /// The last checkpoint is made, and the log removed.
     EndingLog(Arc<Ticket>),
+    /// See that no driver thread keeps the engine, and with it the file's lock, for a moment more.
+    Leave,
 }
 
 /// Begins to close.
@@ -202,7 +205,7 @@ impl StateTransition for Close {
             CloseState::Queued(mut begin) => match begin.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(CloseState::Queued(begin), io.into()),
                 IOResult::Done(transaction) => match transaction.end_log() {
-                    None => Transition::Done(()),
+                    None => Transition::Next(CloseState::Leave),
                     Some(ticket) => {
                         let over = ticket.completion();
                         let _submitted = pager.turn();
@@ -212,8 +215,12 @@ impl StateTransition for Close {
             },
             CloseState::EndingLog(ticket) => {
                 ticket.outcome().map_err(yieldb_btree::Error::from)?;
-                Transition::Done(())
+                Transition::Next(CloseState::Leave)
             }
+            CloseState::Leave if self.database.driving().has_visitors() => {
+                Transition::Wait(CloseState::Leave, Completion::new_yield())
+            }
+            CloseState::Leave => Transition::Done(()),
         })
     }
 }

@@ -283,6 +283,30 @@ fn closing_waits_for_the_commit_that_nobody_waits_for() {
     }
 }
 
+/// A driver thread may be at the engine at the very end, and would keep the file's lock.
+#[test]
+fn what_was_closed_can_be_opened_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (name, place) in places() {
+        for round in 0..100 {
+            let database = match place.options().open(place.path()).wait() {
+                Ok(database) => database,
+                Err(error) => panic!("{name}, round {round}: {error}"),
+            };
+            runtime.block_on(async {
+                let mut transaction = database.begin().await.unwrap();
+                transaction.put(MAIN, "key", [round; 100]).await.unwrap();
+                transaction.commit().await.unwrap();
+            });
+            if round % 2 == 0 {
+                database.close().wait().unwrap();
+            } else {
+                runtime.block_on(database.close()).unwrap();
+            }
+        }
+    }
+}
+
 /// Over a back-end that is done at once a read is over before anybody can wait for it.
 #[test]
 fn many_lookups_come_to_their_end_over_every_back_end() {
