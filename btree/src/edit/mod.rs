@@ -23,13 +23,13 @@ mod plan;
 use std::ops::Bound;
 
 use yieldb_core::{is_planted, reached};
-use yieldb_pager::{PageRef, Pager, Root, WriteSet};
+use yieldb_pager::{PageRef, Pager, Root, WriteSet, prefetch_front};
 
 use crate::Result;
 use crate::balance::Bias;
 use crate::descend::{Path, Seen};
 use crate::node::{LeafView, Stored};
-use crate::pages::{Node, Pages, Walk, node, resident_or_return};
+use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
 use plan::Planner;
 
 /// What is to be changed.
@@ -138,25 +138,21 @@ impl<'p> Planner<'p> {
     /// Goes from the root to the leaf where `key` is, or would be.
     fn gather(&self, root: PageRef, key: &[u8]) -> Result<Walk<Target<'p>>> {
         let mut path = Path::new();
-        let (mut page, mut level) = (root, self.root.level);
+        let mut page = root;
         let (mut leftmost, mut rightmost) = (true, true);
-        loop {
+        for level in (1..=self.root.level).rev() {
             let seen = Seen { name: page, bytes: resident_or_return!(self.pages, page) };
-            match node(seen.bytes, page, level)? {
-                Node::Leaf(leaf) => {
-                    let target = Target { page: seen, leaf, path, leftmost, rightmost };
-                    return Ok(Walk::Found(target));
-                }
-                Node::Interior(view) => {
-                    let index = view.child_index(key);
-                    leftmost &= index == 0;
-                    rightmost &= index == view.count();
-                    path.push((seen, index));
-                    page = PageRef::from_u64(view.child(index));
-                    level -= 1;
-                }
-            }
+            let view = interior(seen.bytes, page, level)?;
+            let index = view.child_index(key);
+            leftmost &= index == 0;
+            rightmost &= index == view.count();
+            path.push((seen, index));
+            page = PageRef::from_u64(view.child(index));
         }
+        let seen = Seen { name: page, bytes: resident_or_return!(self.pages, page) };
+        prefetch_front(seen.bytes);
+        let leaf = leaf(seen.bytes, page)?;
+        Ok(Walk::Found(Target { page: seen, leaf, path, leftmost, rightmost }))
     }
 }
 

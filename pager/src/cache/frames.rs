@@ -53,6 +53,12 @@ pub fn prefetch_lines(bytes: &[u8]) {
     }
 }
 
+/// Asks the processor for the first lines of a page: the header and the first heads of a node.
+#[inline]
+pub fn prefetch_front(page: &[u8]) {
+    prefetch_lines(&page[..PREFETCHED_LEN]);
+}
+
 #[inline]
 fn prefetch_line(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -109,12 +115,12 @@ impl Frames {
         unsafe { std::slice::from_raw_parts(self.start(frame).as_ptr(), self.page_len) }
     }
 
-    /// Asks the processor for the first lines of a resident page, the header and the first heads of
-    /// a node, and for what is known of its frame. The caller is as with [`Frames::bytes`].
+    /// Asks the processor for the front of a resident page, and for what is known of its frame. The
+    /// caller is as with [`Frames::bytes`].
     #[inline]
     pub fn prefetch(&self, frame: u32) {
         prefetch_line((&raw const self.meta[frame as usize]).cast());
-        prefetch_lines(&self.bytes(frame)[..PREFETCHED_LEN]);
+        prefetch_front(self.bytes(frame));
     }
 
     /// The memory of a free frame, which is the holder's own until `home` has it back.
