@@ -152,13 +152,18 @@ impl Driving {
         finished
     }
 
-    /// Drives until `io` is finished, or something else has happened.
+    /// Drives until `io` is finished, or something else has happened. For an explicit yield that is
+    /// others' having had the processor: what is wanted may be another thread's to give back.
     ///
     /// # Errors
     ///
     /// If this thread would wait for itself; in a fork.
     pub fn wait(&self, io: &Completion) -> Result<()> {
         self.check_process()?;
+        if io.is_explicit_yield() {
+            thread::yield_now();
+            return Ok(());
+        }
         if let Some(pager) = self.engine.pager() {
             pager.check_wait(io).map_err(yieldb_btree::Error::from)?;
         }

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use yieldb_core::sync::thread;
 use yieldb_core::{IOCompletions, IOResult, StateMachine, StateTransition};
 
 use crate::driving::Driving;
@@ -108,13 +107,8 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     #[inline(never)]
     fn wait_for(mut self, mut io: IOCompletions) -> Result<M::Output> {
         loop {
-            match io {
-                IOCompletions::Single(io) if io.is_explicit_yield() => {
-                    // What is wanted may be another thread's to give back.
-                    thread::yield_now();
-                }
-                IOCompletions::Single(io) => self.driving.wait(&io)?,
-                _ => {}
+            if let IOCompletions::Single(io) = io {
+                self.driving.wait(&io)?;
             }
             self.driving.turn_engine();
             io = match self.machine.step(&self.context).map_err(M::Error::into)? {

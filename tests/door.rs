@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use yieldb::{
-    Choice, Create, Database, DriverMode, ErrorKind, IOResult, KeyRange, MAIN, MemoryDisk, Options,
+    Choice, Completion, Create, Database, DriverMode, ErrorKind, IOResult, KeyRange, MAIN,
+    MemoryDisk, Options,
 };
 
 /// A way to open databases, by name.
@@ -280,6 +281,15 @@ fn closing_waits_for_the_commit_that_nobody_waits_for() {
         let database = place.options().read_only(true).open(place.path()).wait().unwrap();
         assert_eq!(database.snapshot().version(), 1, "{name}");
         database.close().wait().unwrap();
+    }
+}
+
+/// A loop of one's own hands `wait_for` whatever `step` told it to wait for.
+#[test]
+fn an_explicit_yield_can_be_waited_for() {
+    for (_, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        database.wait_for(&Completion::new_yield()).unwrap();
     }
 }
 
