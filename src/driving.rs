@@ -10,13 +10,18 @@
 
 use std::time::Duration;
 
-use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use yieldb_core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, thread};
 use yieldb_core::{Completion, Driver};
 use yieldb_io_backends::Backend;
 use yieldb_pager::Pager;
 
 use crate::Result;
+
+/// After so long a yield another thread has had its whole turn of the processor.
+const SLOW_YIELD: Duration = Duration::from_millis(1);
+/// How long nobody looks then.
+const REST: Duration = Duration::from_millis(100);
 
 /// Who turns the driver when an operation is awaited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(crate) struct Driving {
     patience: Duration,
     /// Does a thread look already?
     is_looked_for: AtomicBool,
+    /// Nobody looks before this time of the clock, in nanoseconds: others wanted the processor.
+    looks_again: AtomicU64,
     engine: Arc<Engine>,
     /// Have the threads been started? Guards their start.
     threads: Mutex<bool>,
@@ -93,6 +100,7 @@ impl Driving {
             mode,
             patience,
             is_looked_for: AtomicBool::new(false),
+            looks_again: AtomicU64::new(0),
             engine: Arc::default(),
             threads: Mutex::new(false),
             started: AtomicBool::new(false),
@@ -179,21 +187,33 @@ impl Driving {
 
     /// Looks again and again whether `io`, or anything else, is finished, and lets others have the
     /// processor in between. `false` if it may be long until then, or another thread looks.
+    ///
+    /// Others may keep the processor for as long as a few milliseconds, where one who was asleep
+    /// gets it at once. If they do, nobody looks for a while.
     fn look_for(&self, io: &Completion) -> bool {
         let (driver, clock) = (&*self.backend.driver, &*self.backend.io);
         if self.patience.is_zero() || !driver.works_by_itself() || driver.in_flight() == 0 {
             return false;
         }
-        if self.is_looked_for.swap(true, Ordering::SeqCst) {
+        let mut now = clock.now();
+        if now < Duration::from_nanos(self.looks_again.load(Ordering::Relaxed))
+            || self.is_looked_for.swap(true, Ordering::SeqCst)
+        {
             return false;
         }
-        let until = clock.now() + self.patience;
+        let until = now + self.patience;
         let is_news = loop {
             thread::yield_now();
+            let before = std::mem::replace(&mut now, clock.now());
+            let is_slow = now - before > SLOW_YIELD;
+            if is_slow {
+                let again = (now + REST).as_nanos() as u64;
+                self.looks_again.store(again, Ordering::Relaxed);
+            }
             if driver.poll() > 0 || io.finished() {
                 break true;
             }
-            if clock.now() >= until {
+            if is_slow || now >= until {
                 break false;
             }
         };

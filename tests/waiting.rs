@@ -2,12 +2,13 @@
 //! come to their ends by themselves.
 
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use yieldb::{Backend, DriverMode, MAIN, MemoryDisk, Options};
-use yieldb_core::{Completion, Driver, Result};
+use yieldb_core::{Clock, Completion, Driver, IO, OpenOptions, Result};
 
 /// A driver whose requests seem to come to their ends by themselves, or do not.
 struct Watched {
@@ -67,13 +68,58 @@ impl Driver for Watched {
     }
 }
 
-/// How often a thread that commits looked, and slept.
+/// Files whose clock goes on by the same time whenever it is read.
+struct Ticking {
+    io: Arc<dyn IO>,
+    tick: Duration,
+    ticks: AtomicU32,
+}
+
+impl Clock for Ticking {
+    fn now(&self) -> Duration {
+        self.tick * self.ticks.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+impl IO for Ticking {
+    fn open(&self, path: &Path, options: OpenOptions, completion: Completion) {
+        self.io.open(path, options, completion);
+    }
+
+    fn remove(&self, path: &Path, completion: Completion) {
+        self.io.remove(path, completion);
+    }
+
+    fn rename(&self, from: &Path, to: &Path, completion: Completion) {
+        self.io.rename(from, to, completion);
+    }
+
+    fn sync_directory(&self, directory: &Path, completion: Completion) {
+        self.io.sync_directory(directory, completion);
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        self.io.random(bytes);
+    }
+}
+
+/// How often a thread that commits looked, and slept, where each look takes a microsecond.
 fn looks_and_sleeps(patience: Duration, works_by_itself: bool, is_slow: bool) -> (usize, usize) {
+    commit(Duration::from_micros(1), patience, works_by_itself, is_slow)
+}
+
+fn commit(
+    tick: Duration,
+    patience: Duration,
+    works_by_itself: bool,
+    is_slow: bool,
+) -> (usize, usize) {
     let backend = MemoryDisk::new().yielding(1);
+    let io = Arc::new(Ticking { io: backend.io.clone(), tick, ticks: AtomicU32::new(0) });
     let (looks, sleeps) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let driver = backend.driver.clone();
     let watched = Arc::new(Watched { driver, works_by_itself, is_slow, looks, sleeps });
-    let backend = Backend { driver: watched.clone(), ..backend };
+    let backend = Backend { io, driver: watched.clone(), ..backend };
     let options = Options::new().backend(backend).driver(DriverMode::Manual).patience(patience);
     let database = options.open("a").wait().unwrap();
     for number in 0..20 {
@@ -99,6 +145,14 @@ fn it_sleeps_when_it_has_looked_for_long_enough() {
     let (looks, sleeps) = looks_and_sleeps(Duration::from_micros(1), true, true);
     assert!(looks > 40, "{looks}");
     assert!(sleeps > 40, "{sleeps}");
+}
+
+#[test]
+fn it_sleeps_for_a_while_when_others_want_the_processor() {
+    // A look takes as long as another process's turn of the processor.
+    let (looks, sleeps) = commit(Duration::from_millis(2), LONG, true, false);
+    assert!(looks > 0, "it looks again later");
+    assert!(sleeps > 5 * looks, "{sleeps} sleeps, {looks} looks");
 }
 
 #[test]
