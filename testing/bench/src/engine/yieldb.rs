@@ -1,0 +1,375 @@
+//! yieldb, driven in each of the ways there are.
+//!
+//! The defaults, and a cache of the size that is asked for. Durable: in the log, with a synced write.
+//! Relaxed: in memory, and within a second in the log.
+
+use std::marker::PhantomData;
+use std::path::Path;
+
+use futures::executor::block_on;
+use futures::stream::{FuturesUnordered, StreamExt};
+use yieldb::{
+    Choice, Database, DriverMode, IOCompletions, IOResult, KeyRange, MAIN, Op, Options, Snapshot,
+    WriteTransaction,
+};
+use yieldb_core::StateTransition;
+
+use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
+use crate::Failure;
+use crate::entries::Key;
+
+/// A way to drive operations.
+pub trait Way: Sync + 'static {
+    /// What it has to be opened with.
+    fn options() -> Options {
+        Options::new()
+    }
+
+    /// Drives an operation to its end.
+    fn finish<M>(database: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    where
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin;
+
+    /// Looks up many keys with `depth` of them under way.
+    fn get_many(
+        reader: &YieldbReader<'_, Self>,
+        keys: &[Key],
+        depth: usize,
+        found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure>
+    where
+        Self: Sized;
+}
+
+/// `wait` on a thread, over io_uring.
+#[derive(Debug)]
+pub struct Wait;
+
+impl Way for Wait {
+    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    where
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        op.wait()
+    }
+
+    fn get_many(
+        reader: &YieldbReader<'_, Self>,
+        keys: &[Key],
+        depth: usize,
+        mut found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure> {
+        let mut lookups = reader.snapshot.multi_get(MAIN, keys, depth);
+        while let Some(lookup) = lookups.next().wait()? {
+            if let Some(value) = lookup.value? {
+                found(lookup.index as usize, &value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `wait` on a thread, over `pread`.
+#[derive(Debug)]
+pub struct Pread;
+
+impl Way for Pread {
+    fn options() -> Options {
+        Options::new().io(Choice::Pread)
+    }
+
+    fn finish<M>(database: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    where
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        Wait::finish(database, op)
+    }
+
+    fn get_many(
+        reader: &YieldbReader<'_, Self>,
+        keys: &[Key],
+        depth: usize,
+        found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure> {
+        Wait::get_many(&reader.by(), keys, depth, found)
+    }
+}
+
+/// `step` in a loop of one's own.
+#[derive(Debug)]
+pub struct Step;
+
+impl Way for Step {
+    fn options() -> Options {
+        Options::new().driver(DriverMode::Manual)
+    }
+
+    fn finish<M>(database: &Database, mut op: Op<'_, M>) -> yieldb::Result<M::Output>
+    where
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        loop {
+            match op.step()? {
+                IOResult::Done(output) => return Ok(output),
+                IOResult::IO(IOCompletions::Single(io)) if database.turn() == 0 => {
+                    database.wait_for(&io)?;
+                }
+                IOResult::IO(_) => {}
+            }
+        }
+    }
+
+    fn get_many(
+        reader: &YieldbReader<'_, Self>,
+        keys: &[Key],
+        depth: usize,
+        mut found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure> {
+        let lookups = keys.iter().map(|key| reader.snapshot.get(MAIN, key));
+        step_all(reader.database, depth, lookups, |index, value| {
+            if let Some(value) = value {
+                found(index, &value);
+            }
+        })
+    }
+}
+
+/// `await`, on an executor of one thread; the database has a thread that drives it.
+#[derive(Debug)]
+pub struct Await;
+
+impl Way for Await {
+    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    where
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        block_on(op)
+    }
+
+    fn get_many(
+        reader: &YieldbReader<'_, Self>,
+        keys: &[Key],
+        depth: usize,
+        mut found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure> {
+        let mut lookups = keys.iter().enumerate().map(|(index, key)| async move {
+            yieldb::Result::Ok((index, reader.snapshot.get(MAIN, key).await?))
+        });
+        block_on(async {
+            let mut under_way: FuturesUnordered<_> = lookups.by_ref().take(depth).collect();
+            while let Some(lookup) = under_way.next().await {
+                if let (index, Some(value)) = lookup? {
+                    found(index, &value);
+                }
+                under_way.extend(lookups.next());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Steps operations, `depth` of them under way, and calls `done` with the number of each one and
+/// its output.
+fn step_all<'o, M>(
+    database: &Database,
+    depth: usize,
+    operations: impl Iterator<Item = Op<'o, M>>,
+    mut done: impl FnMut(usize, M::Output),
+) -> Result<(), Failure>
+where
+    M: StateTransition<Context: 'o, Error: Into<yieldb::Error>>,
+{
+    let mut operations = operations.enumerate().fuse();
+    let mut under_way = Vec::with_capacity(depth);
+    loop {
+        under_way.extend(operations.by_ref().take(depth - under_way.len()));
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        let count = under_way.len();
+        let mut waits_for = None;
+        let mut index = 0;
+        while let Some((number, op)) = under_way.get_mut(index) {
+            match op.step()? {
+                IOResult::Done(output) => {
+                    done(*number, output);
+                    drop(under_way.swap_remove(index));
+                    continue;
+                }
+                IOResult::IO(IOCompletions::Single(io)) => waits_for = waits_for.or(Some(io)),
+                IOResult::IO(_) => {}
+            }
+            index += 1;
+        }
+        // With room for more, those come first.
+        if let Some(io) = waits_for.filter(|_| under_way.len() == count)
+            && database.turn() == 0
+        {
+            database.wait_for(&io)?;
+        }
+    }
+}
+
+/// A database, driven in one way.
+#[derive(Debug)]
+pub struct Yieldb<W> {
+    database: Database,
+    durability: yieldb::Durability,
+    way: PhantomData<W>,
+}
+
+impl<W: Way> Engine for Yieldb<W> {
+    const PROMISE: Promise = Promise {
+        durable: "one write to the log, synced",
+        relaxed: "in memory; written within a second, or with a durable one",
+        lost_by_kill: "the last second",
+        lost_by_power_cut: "the last second",
+    };
+
+    type Session<'e> = YieldbSession<'e, W>;
+
+    fn open(directory: &Path, settings: &Settings) -> Result<Self, Failure> {
+        let options = W::options().cache_bytes(settings.cache_bytes);
+        let database = options.open(directory.join("bench.db")).wait()?;
+        let durability = match settings.durability {
+            Durability::Durable => yieldb::Durability::Sync,
+            Durability::Relaxed => yieldb::Durability::Relaxed,
+        };
+        Ok(Yieldb { database, durability, way: PhantomData })
+    }
+
+    fn session(&self) -> Result<YieldbSession<'_, W>, Failure> {
+        Ok(YieldbSession { engine: self })
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        Ok(self.database.close().wait()?)
+    }
+}
+
+/// What a thread needs: nothing.
+#[derive(Debug)]
+pub struct YieldbSession<'e, W> {
+    engine: &'e Yieldb<W>,
+}
+
+impl<W: Way> YieldbSession<'_, W> {
+    fn begin(&self) -> Result<YieldbWriter<'_, W>, Failure> {
+        let database = &self.engine.database;
+        let transaction = W::finish(database, database.begin())?;
+        Ok(YieldbWriter { database, transaction, way: PhantomData })
+    }
+}
+
+impl<W: Way> Session for YieldbSession<'_, W> {
+    type Reader<'r> = YieldbReader<'r, W>;
+    type Writer<'w> = YieldbWriter<'w, W>;
+
+    fn read<T>(
+        &mut self,
+        work: impl FnOnce(&mut YieldbReader<'_, W>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let database = &self.engine.database;
+        work(&mut YieldbReader { database, snapshot: database.snapshot(), way: PhantomData })
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&mut YieldbWriter<'_, W>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut writer = self.begin()?;
+        let done = work(&mut writer)?;
+        let YieldbWriter { database, transaction, .. } = writer;
+        W::finish(database, transaction.commit_with(self.engine.durability))?;
+        Ok(done)
+    }
+
+    fn load<V: AsRef<[u8]>>(
+        &mut self,
+        _sorted: bool,
+        entries: impl Iterator<Item = (Key, V)>,
+    ) -> Result<(), Failure> {
+        let database = &self.engine.database;
+        let mut transaction = W::finish(database, database.begin())?;
+        let mut load = transaction.bulk_load(MAIN)?;
+        for (key, value) in entries {
+            if !load.try_push(key, &value)? {
+                W::finish(database, load.push(key, value.as_ref()))?;
+            }
+        }
+        W::finish(database, load.finish())?;
+        W::finish(database, transaction.commit())?;
+        Ok(())
+    }
+}
+
+/// A snapshot.
+#[derive(Debug)]
+pub struct YieldbReader<'r, W> {
+    database: &'r Database,
+    snapshot: Snapshot,
+    way: PhantomData<W>,
+}
+
+impl<'r, W: Way> YieldbReader<'r, W> {
+    /// The same, driven in another way.
+    fn by<V>(&self) -> YieldbReader<'r, V> {
+        let snapshot = self.snapshot.clone();
+        YieldbReader { database: self.database, snapshot, way: PhantomData }
+    }
+}
+
+impl<W: Way> Reader for YieldbReader<'_, W> {
+    fn get<T>(&mut self, key: &[u8], found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
+        let value = W::finish(self.database, self.snapshot.get(MAIN, key))?;
+        Ok(value.map(|value| found(&value)))
+    }
+
+    fn get_many(
+        &mut self,
+        keys: &[Key],
+        depth: usize,
+        found: impl FnMut(usize, &[u8]),
+    ) -> Result<(), Failure> {
+        W::get_many(self, keys, depth, found)
+    }
+
+    fn range(
+        &mut self,
+        from: &[u8],
+        count: usize,
+        mut entry: impl FnMut(&[u8], &[u8]),
+    ) -> Result<usize, Failure> {
+        let mut cursor = self.snapshot.cursor(MAIN, KeyRange::all().from(from));
+        for seen in 0..count {
+            let Some(found) = W::finish(self.database, cursor.next())? else { return Ok(seen) };
+            entry(found.key(), found.value());
+        }
+        Ok(count)
+    }
+}
+
+/// A transaction.
+#[derive(Debug)]
+pub struct YieldbWriter<'w, W> {
+    database: &'w Database,
+    transaction: WriteTransaction,
+    way: PhantomData<W>,
+}
+
+impl<W: Way> Writer for YieldbWriter<'_, W> {
+    fn get<T>(&mut self, key: &[u8], found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
+        let value = W::finish(self.database, self.transaction.get(MAIN, key))?;
+        Ok(value.map(|value| found(&value)))
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        W::finish(self.database, self.transaction.put(MAIN, key, value))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), Failure> {
+        W::finish(self.database, self.transaction.delete(MAIN, key))?;
+        Ok(())
+    }
+}
