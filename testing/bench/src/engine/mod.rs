@@ -4,10 +4,18 @@
 //! that a power cut behind the commit does not take it back. Where an engine has a quicker way for
 //! something that everybody may use (loading sorted entries, a single read), its file uses it.
 
+#[cfg(feature = "fjall")]
+mod fjall;
 #[cfg(feature = "lmdb")]
 mod lmdb;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(feature = "sled")]
+mod sled;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod yieldb;
 
 use std::path::Path;
@@ -42,7 +50,7 @@ impl Settings {
 pub enum Durability {
     /// That no power cut takes it back.
     Durable,
-    /// As little as the engine offers; what it loses is in its [`Promise`].
+    /// Not for the device: the engine's usual way to do that. What it loses is in its [`Promise`].
     Relaxed,
 }
 
@@ -212,6 +220,14 @@ engines! {
     "redb", "redb" => redb::Redb;
     #[cfg(feature = "lmdb")]
     "lmdb", "heed" => lmdb::Lmdb;
+    #[cfg(feature = "sqlite")]
+    "sqlite", "rusqlite" => sqlite::Sqlite;
+    #[cfg(feature = "fjall")]
+    "fjall", "fjall" => fjall::Fjall;
+    #[cfg(feature = "sled")]
+    "sled", "sled" => sled::Sled;
+    #[cfg(feature = "rocksdb")]
+    "rocksdb", "rocksdb" => rocksdb::Rocksdb;
 }
 
 /// The names of all engines, and of the device.

@@ -104,4 +104,12 @@ each_keeps_what_it_is_given! {
     redb_ => redb::Redb;
     #[cfg(feature = "lmdb")]
     lmdb_ => lmdb::Lmdb;
+    #[cfg(feature = "sqlite")]
+    sqlite_ => sqlite::Sqlite;
+    #[cfg(feature = "fjall")]
+    fjall_ => fjall::Fjall;
+    #[cfg(feature = "sled")]
+    sled_ => sled::Sled;
+    #[cfg(feature = "rocksdb")]
+    rocksdb_ => rocksdb::Rocksdb;
 }
