@@ -50,6 +50,28 @@ pub fn key(number: u64) -> Key {
     key
 }
 
+/// The number of a key.
+///
+/// # Panics
+///
+/// If it is nobody's.
+pub fn number(found: &[u8]) -> u64 {
+    let first = found.first_chunk::<WORD>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let number = unmix(first).wrapping_sub(STRIDE);
+    assert_eq!(found, key(number), "not a key");
+    number
+}
+
+/// What [`mix`] made the number from: its steps the other way round.
+fn unmix(number: u64) -> u64 {
+    let mut bits = number;
+    bits = bits ^ (bits >> 31) ^ (bits >> 62);
+    bits = bits.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    bits = bits ^ (bits >> 27) ^ (bits >> 54);
+    bits = bits.wrapping_mul(0x96de_1b17_3f11_9089);
+    bits ^ (bits >> 30) ^ (bits >> 60)
+}
+
 /// A value of entry `number`, which may have had others: `edition` tells them apart.
 ///
 /// The first word is the edition, so that whoever reads needs to know the number only; the others
@@ -98,6 +120,14 @@ mod tests {
         for wrong in [&right[..149], &value::<150>(8, 3)[..], &[]] {
             assert!(std::panic::catch_unwind(|| verify::<150>(7, wrong)).is_err());
         }
+    }
+
+    #[test]
+    fn a_key_has_its_number() {
+        for expected in (0..10_000).chain([u64::MAX]) {
+            assert_eq!(number(&key(expected)), expected);
+        }
+        assert!(std::panic::catch_unwind(|| number(&[7; KEY_LEN])).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! in `engine/`.
 
 mod arguments;
+mod device;
 mod engine;
 mod entries;
 mod machine;

@@ -10,8 +10,7 @@ use std::path::Path;
 
 use heed::types::Bytes;
 use heed::{
-    CommitOrAbort, CompactionOption, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn,
-    WithoutTls,
+    CommitOrAbort, CompactionOption, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithTls,
 };
 
 use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
@@ -25,7 +24,7 @@ type Entries = heed::Database<'static, Bytes, Bytes>;
 
 /// An environment, and its one database.
 pub struct Lmdb {
-    env: Env<WithoutTls>,
+    env: Env<WithTls>,
     entries: Entries,
 }
 
@@ -40,7 +39,7 @@ impl Engine for Lmdb {
     type Session<'e> = LmdbSession<'e>;
 
     fn open(directory: &Path, settings: &Settings) -> Result<Self, Failure> {
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        let mut options = EnvOpenOptions::new();
         options.map_size(MAP).max_readers(256);
         let mut flags = EnvFlags::empty();
         flags.set(EnvFlags::NO_SYNC, settings.durability == Durability::Relaxed);
@@ -122,7 +121,7 @@ impl Session for LmdbSession<'_> {
 
 /// A read transaction.
 pub struct LmdbReader<'r> {
-    transaction: RoTxn<'r, WithoutTls>,
+    transaction: RoTxn<'r, WithTls>,
     entries: Entries,
 }
 

@@ -119,6 +119,16 @@ pub trait Session {
         self.write(|writer| writer.put(key, value))
     }
 
+    /// Writes values, each in a transaction of its own, with `depth` of them under way on this thread.
+    /// `false`, and nothing is written, where the engine cannot do that.
+    fn put_many<V: AsRef<[u8]>>(
+        &mut self,
+        _entries: impl Iterator<Item = (Key, V)>,
+        _depth: usize,
+    ) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
     /// Fills an empty database in one transaction, durably. `sorted`: the keys ascend.
     fn load<V: AsRef<[u8]>>(
         &mut self,

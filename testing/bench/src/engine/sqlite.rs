@@ -1,5 +1,6 @@
 //! SQLite (rusqlite, bundled): a write-ahead log, its own page cache, no memory map; the log is
-//! checkpointed when it has 1,000 pages, as by default. A connection for each thread.
+//! checkpointed when it has 1,000 pages, as by default. A connection for each thread, which the next
+//! one takes over, with what it has in memory.
 //!
 //! Durable: `synchronous = FULL`, the log is synced at each commit. Relaxed: `NORMAL`, it is not.
 //!
@@ -8,7 +9,7 @@
 //! way to wait is to sleep and try again.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
@@ -23,10 +24,11 @@ const RANGE: &str = "SELECT key, value FROM entries WHERE key >= ?1 ORDER BY key
 const PUT: &str = "INSERT OR REPLACE INTO entries (key, value) VALUES (?1, ?2)";
 const DELETE: &str = "DELETE FROM entries WHERE key = ?1";
 
-/// A file; the connections are the sessions'.
+/// A file, and connections that no session has.
 pub struct Sqlite {
     path: PathBuf,
     settings: Settings,
+    idle: Mutex<Vec<Connection>>,
     turn: Mutex<()>,
 }
 
@@ -42,7 +44,8 @@ impl Engine for Sqlite {
 
     fn open(directory: &Path, settings: &Settings) -> Result<Self, Failure> {
         let path = directory.join("bench.sqlite");
-        let engine = Sqlite { path, settings: *settings, turn: Mutex::new(()) };
+        let (idle, turn) = (Mutex::default(), Mutex::default());
+        let engine = Sqlite { path, settings: *settings, idle, turn };
         let layout = if settings.value_len < SHORT { "WITHOUT ROWID" } else { "" };
         engine.connect()?.execute_batch(&format!(
             "CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB) {layout}"
@@ -51,7 +54,9 @@ impl Engine for Sqlite {
     }
 
     fn session(&self) -> Result<SqliteSession<'_>, Failure> {
-        Ok(SqliteSession { connection: self.connect()?, turn: &self.turn })
+        let idle = lock(&self.idle).pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        Ok(SqliteSession { connection: Some(connection), engine: self })
     }
 
     fn compact(&mut self) -> Result<bool, Failure> {
@@ -61,7 +66,10 @@ impl Engine for Sqlite {
 
     fn close(self) -> Result<(), Failure> {
         // The last connection that is closed makes the checkpoint.
-        Ok(self.connect()?.close().map_err(|(_, error)| error)?)
+        for connection in lock(&self.idle).drain(..) {
+            connection.close().map_err(|(_, error)| error)?;
+        }
+        Ok(())
     }
 }
 
@@ -82,10 +90,27 @@ impl Sqlite {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A connection.
 pub struct SqliteSession<'e> {
-    connection: Connection,
-    turn: &'e Mutex<()>,
+    /// Only a session that is dropped has none.
+    connection: Option<Connection>,
+    engine: &'e Sqlite,
+}
+
+impl SqliteSession<'_> {
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a session has one")
+    }
+}
+
+impl Drop for SqliteSession<'_> {
+    fn drop(&mut self) {
+        lock(&self.engine.idle).extend(self.connection.take());
+    }
 }
 
 impl Session for SqliteSession<'_> {
@@ -96,7 +121,7 @@ impl Session for SqliteSession<'_> {
         &mut self,
         work: impl FnOnce(&mut SqliteReader<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.connection().transaction()?;
         work(&mut SqliteReader::new(&transaction)?)
     }
 
@@ -104,8 +129,8 @@ impl Session for SqliteSession<'_> {
         &mut self,
         work: impl FnOnce(&mut SqliteWriter<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = self.connection.transaction()?;
+        let _turn = lock(&self.engine.turn);
+        let transaction = self.connection().transaction()?;
         let get = transaction.prepare_cached(GET)?;
         let (put, delete) = (transaction.prepare_cached(PUT)?, transaction.prepare_cached(DELETE)?);
         let mut writer = SqliteWriter { get, put, delete };
@@ -116,12 +141,12 @@ impl Session for SqliteSession<'_> {
     }
 
     fn get<T>(&mut self, key: &[u8], found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
-        get(&mut self.connection.prepare_cached(GET)?, key, found)
+        get(&mut self.connection().prepare_cached(GET)?, key, found)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.connection.prepare_cached(PUT)?.execute((key, value))?;
+        let _turn = lock(&self.engine.turn);
+        self.connection().prepare_cached(PUT)?.execute((key, value))?;
         Ok(())
     }
 }

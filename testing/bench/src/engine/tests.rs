@@ -42,6 +42,10 @@ fn loads_and_changes<E: Engine>(
         writer.put(&key(1_000), &value(1_000, 1))?;
         writer.delete(&key(5))
     })?;
+    let entries = || (100..200).map(|number| (key(number), value(number, 1)));
+    if !session.put_many(entries(), 16)? {
+        entries().try_for_each(|(key, value)| session.put(&key, &value))?;
+    }
     drop(session);
     engine.close()?;
     let mut engine = E::open(directory, settings)?;
@@ -56,7 +60,9 @@ fn loads_and_changes<E: Engine>(
 fn finds<E: Engine>(engine: &E) -> Result<(), Failure> {
     let mut session = engine.session()?;
     let edition = |number: u64, found: &[u8]| entries::verify::<VALUE_LEN>(number, found);
-    for (number, expected) in [(3, Some(1)), (4, Some(0)), (5, None), (1_000, Some(1))] {
+    for (number, expected) in
+        [(3, Some(1)), (4, Some(0)), (5, None), (150, Some(1)), (1_000, Some(1))]
+    {
         assert_eq!(session.get(&key(number), |found| edition(number, found))?, expected);
     }
     session.read(|reader| {

@@ -3,14 +3,15 @@
 //! The defaults, and a cache of the size that is asked for. Durable: in the log, with a synced write.
 //! Relaxed: in memory, and within a second in the log.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::path::Path;
 
 use futures::executor::block_on;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{self, StreamExt};
 use yieldb::{
-    Choice, Database, DriverMode, IOCompletions, IOResult, KeyRange, MAIN, Op, Options, Snapshot,
-    WriteTransaction,
+    Batch, Choice, Database, DriverMode, IOCompletions, IOResult, KeyRange, MAIN, Op, Options,
+    Snapshot, WriteTransaction,
 };
 use yieldb_core::StateTransition;
 
@@ -20,6 +21,9 @@ use crate::entries::Key;
 
 /// A way to drive operations.
 pub trait Way: Sync + 'static {
+    /// Has a thread many operations under way? Otherwise it has one, and `multi_get`.
+    const HAS_MANY: bool = false;
+
     /// What it has to be opened with.
     fn options() -> Options {
         Options::new()
@@ -30,15 +34,22 @@ pub trait Way: Sync + 'static {
     where
         M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin;
 
-    /// Looks up many keys with `depth` of them under way.
-    fn get_many(
-        reader: &YieldbReader<'_, Self>,
-        keys: &[Key],
-        depth: usize,
-        found: impl FnMut(usize, &[u8]),
-    ) -> Result<(), Failure>
+    /// Drives many operations to their ends, `depth` of them under way; calls `done` with the number
+    /// of each and its output.
+    fn finish_many<'o, M>(
+        database: &Database,
+        _depth: usize,
+        operations: impl Iterator<Item = Op<'o, M>>,
+        mut done: impl FnMut(usize, M::Output),
+    ) -> yieldb::Result<()>
     where
-        Self: Sized;
+        M: StateTransition<Context: 'o, State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        for (number, op) in operations.enumerate() {
+            done(number, Self::finish(database, op)?);
+        }
+        Ok(())
+    }
 }
 
 /// `wait` on a thread, over io_uring.
@@ -52,21 +63,6 @@ impl Way for Wait {
     {
         op.wait()
     }
-
-    fn get_many(
-        reader: &YieldbReader<'_, Self>,
-        keys: &[Key],
-        depth: usize,
-        mut found: impl FnMut(usize, &[u8]),
-    ) -> Result<(), Failure> {
-        let mut lookups = reader.snapshot.multi_get(MAIN, keys, depth);
-        while let Some(lookup) = lookups.next().wait()? {
-            if let Some(value) = lookup.value? {
-                found(lookup.index as usize, &value);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// `wait` on a thread, over `pread`.
@@ -78,20 +74,11 @@ impl Way for Pread {
         Options::new().io(Choice::Pread)
     }
 
-    fn finish<M>(database: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
     where
         M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
     {
-        Wait::finish(database, op)
-    }
-
-    fn get_many(
-        reader: &YieldbReader<'_, Self>,
-        keys: &[Key],
-        depth: usize,
-        found: impl FnMut(usize, &[u8]),
-    ) -> Result<(), Failure> {
-        Wait::get_many(&reader.by(), keys, depth, found)
+        op.wait()
     }
 }
 
@@ -100,6 +87,8 @@ impl Way for Pread {
 pub struct Step;
 
 impl Way for Step {
+    const HAS_MANY: bool = true;
+
     fn options() -> Options {
         Options::new().driver(DriverMode::Manual)
     }
@@ -119,18 +108,43 @@ impl Way for Step {
         }
     }
 
-    fn get_many(
-        reader: &YieldbReader<'_, Self>,
-        keys: &[Key],
+    fn finish_many<'o, M>(
+        database: &Database,
         depth: usize,
-        mut found: impl FnMut(usize, &[u8]),
-    ) -> Result<(), Failure> {
-        let lookups = keys.iter().map(|key| reader.snapshot.get(MAIN, key));
-        step_all(reader.database, depth, lookups, |index, value| {
-            if let Some(value) = value {
-                found(index, &value);
+        operations: impl Iterator<Item = Op<'o, M>>,
+        mut done: impl FnMut(usize, M::Output),
+    ) -> yieldb::Result<()>
+    where
+        M: StateTransition<Context: 'o, State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        let mut operations = operations.enumerate().fuse();
+        let mut under_way = VecDeque::with_capacity(depth);
+        loop {
+            under_way.extend(operations.by_ref().take(depth - under_way.len()));
+            let count = under_way.len();
+            if count == 0 {
+                return Ok(());
             }
-        })
+            let mut waits_for = None;
+            for _ in 0..count {
+                let Some((number, mut op)) = under_way.pop_front() else { break };
+                match op.step()? {
+                    IOResult::Done(output) => done(number, output),
+                    IOResult::IO(io) => {
+                        if let IOCompletions::Single(io) = io {
+                            waits_for.get_or_insert(io);
+                        }
+                        under_way.push_back((number, op));
+                    }
+                }
+            }
+            // If there is room for more, those come first.
+            if let Some(io) = waits_for.filter(|_| under_way.len() == count)
+                && database.turn() == 0
+            {
+                database.wait_for(&io)?;
+            }
+        }
     }
 }
 
@@ -139,6 +153,8 @@ impl Way for Step {
 pub struct Await;
 
 impl Way for Await {
+    const HAS_MANY: bool = true;
+
     fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
     where
         M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
@@ -146,67 +162,23 @@ impl Way for Await {
         block_on(op)
     }
 
-    fn get_many(
-        reader: &YieldbReader<'_, Self>,
-        keys: &[Key],
+    fn finish_many<'o, M>(
+        _: &Database,
         depth: usize,
-        mut found: impl FnMut(usize, &[u8]),
-    ) -> Result<(), Failure> {
-        let mut lookups = keys.iter().enumerate().map(|(index, key)| async move {
-            yieldb::Result::Ok((index, reader.snapshot.get(MAIN, key).await?))
-        });
+        operations: impl Iterator<Item = Op<'o, M>>,
+        mut done: impl FnMut(usize, M::Output),
+    ) -> yieldb::Result<()>
+    where
+        M: StateTransition<Context: 'o, State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        let numbered = operations.enumerate().map(|(number, op)| async move { (number, op.await) });
         block_on(async {
-            let mut under_way: FuturesUnordered<_> = lookups.by_ref().take(depth).collect();
-            while let Some(lookup) = under_way.next().await {
-                if let (index, Some(value)) = lookup? {
-                    found(index, &value);
-                }
-                under_way.extend(lookups.next());
+            let mut finished = stream::iter(numbered).buffer_unordered(depth);
+            while let Some((number, output)) = finished.next().await {
+                done(number, output?);
             }
             Ok(())
         })
-    }
-}
-
-/// Steps operations, `depth` of them under way, and calls `done` with the number of each one and
-/// its output.
-fn step_all<'o, M>(
-    database: &Database,
-    depth: usize,
-    operations: impl Iterator<Item = Op<'o, M>>,
-    mut done: impl FnMut(usize, M::Output),
-) -> Result<(), Failure>
-where
-    M: StateTransition<Context: 'o, Error: Into<yieldb::Error>>,
-{
-    let mut operations = operations.enumerate().fuse();
-    let mut under_way = Vec::with_capacity(depth);
-    loop {
-        under_way.extend(operations.by_ref().take(depth - under_way.len()));
-        if under_way.is_empty() {
-            return Ok(());
-        }
-        let count = under_way.len();
-        let mut waits_for = None;
-        let mut index = 0;
-        while let Some((number, op)) = under_way.get_mut(index) {
-            match op.step()? {
-                IOResult::Done(output) => {
-                    done(*number, output);
-                    drop(under_way.swap_remove(index));
-                    continue;
-                }
-                IOResult::IO(IOCompletions::Single(io)) => waits_for = waits_for.or(Some(io)),
-                IOResult::IO(_) => {}
-            }
-            index += 1;
-        }
-        // With room for more, those come first.
-        if let Some(io) = waits_for.filter(|_| under_way.len() == count)
-            && database.turn() == 0
-        {
-            database.wait_for(&io)?;
-        }
     }
 }
 
@@ -239,7 +211,7 @@ impl<W: Way> Engine for Yieldb<W> {
     }
 
     fn session(&self) -> Result<YieldbSession<'_, W>, Failure> {
-        Ok(YieldbSession { engine: self })
+        Ok(YieldbSession { engine: self, batch: Batch::new() })
     }
 
     fn close(self) -> Result<(), Failure> {
@@ -247,10 +219,12 @@ impl<W: Way> Engine for Yieldb<W> {
     }
 }
 
-/// What a thread needs: nothing.
+/// What a thread needs: little.
 #[derive(Debug)]
 pub struct YieldbSession<'e, W> {
     engine: &'e Yieldb<W>,
+    /// For the next single put.
+    batch: Batch,
 }
 
 impl<W: Way> YieldbSession<'_, W> {
@@ -284,6 +258,34 @@ impl<W: Way> Session for YieldbSession<'_, W> {
         Ok(done)
     }
 
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        let Yieldb { database, durability, .. } = self.engine;
+        self.batch.clear();
+        self.batch.put(MAIN, key, value);
+        W::finish(database, database.write_with(&self.batch, *durability))?;
+        Ok(())
+    }
+
+    fn put_many<V: AsRef<[u8]>>(
+        &mut self,
+        entries: impl Iterator<Item = (Key, V)>,
+        depth: usize,
+    ) -> Result<bool, Failure> {
+        if !W::HAS_MANY {
+            return Ok(false);
+        }
+        let Yieldb { database, durability, .. } = self.engine;
+        let batch = |(key, value): (Key, V)| {
+            let mut batch = Batch::new();
+            batch.put(MAIN, key, value);
+            batch
+        };
+        let batches: Vec<Batch> = entries.map(batch).collect();
+        let commits = batches.iter().map(|batch| database.write_with(batch, *durability));
+        W::finish_many(database, depth, commits, |_, _| ())?;
+        Ok(true)
+    }
+
     fn load<V: AsRef<[u8]>>(
         &mut self,
         _sorted: bool,
@@ -311,14 +313,6 @@ pub struct YieldbReader<'r, W> {
     way: PhantomData<W>,
 }
 
-impl<'r, W: Way> YieldbReader<'r, W> {
-    /// The same, driven in another way.
-    fn by<V>(&self) -> YieldbReader<'r, V> {
-        let snapshot = self.snapshot.clone();
-        YieldbReader { database: self.database, snapshot, way: PhantomData }
-    }
-}
-
 impl<W: Way> Reader for YieldbReader<'_, W> {
     fn get<T>(&mut self, key: &[u8], found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Failure> {
         let value = W::finish(self.database, self.snapshot.get(MAIN, key))?;
@@ -329,9 +323,24 @@ impl<W: Way> Reader for YieldbReader<'_, W> {
         &mut self,
         keys: &[Key],
         depth: usize,
-        found: impl FnMut(usize, &[u8]),
+        mut found: impl FnMut(usize, &[u8]),
     ) -> Result<(), Failure> {
-        W::get_many(self, keys, depth, found)
+        if W::HAS_MANY {
+            let lookups = keys.iter().map(|key| self.snapshot.get(MAIN, key));
+            W::finish_many(self.database, depth, lookups, |index, value| {
+                if let Some(value) = value {
+                    found(index, &value);
+                }
+            })?;
+            return Ok(());
+        }
+        let mut lookups = self.snapshot.multi_get(MAIN, keys, depth);
+        while let Some(lookup) = lookups.next().wait()? {
+            if let Some(value) = lookup.value? {
+                found(lookup.index as usize, &value);
+            }
+        }
+        Ok(())
     }
 
     fn range(

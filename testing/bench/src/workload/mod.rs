@@ -1,11 +1,16 @@
 //! The workloads, one file each.
 
+mod commits;
 mod table;
+mod ycsb;
+mod zipf;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Reader, Session};
+use crate::entries::{self, Random, mix};
 use crate::measure::Measure;
 
 /// What is done with an engine, and measured.
@@ -101,7 +106,8 @@ impl Plan {
 }
 
 /// All workloads, in the order they run.
-pub const ALL: &[Plan] = &[Plan::of::<table::Table>()];
+pub const ALL: &[Plan] =
+    &[Plan::of::<table::Table>(), Plan::of::<commits::Commits>(), Plan::of::<ycsb::Ycsb>()];
 
 /// Their names.
 pub fn names() -> Vec<&'static str> {
@@ -114,16 +120,54 @@ pub fn find(name: &str) -> Result<&'static Plan, Failure> {
     plan.ok_or_else(|| format!("no such workload: {name}").into())
 }
 
-/// Does something on several threads, each with a session of its own and a number from 0.
-pub fn on_threads<E: Engine>(
+/// Does something on several threads, each with a session of its own and a number from 0; returns
+/// what they returned.
+pub fn on_threads<E: Engine, T: Send>(
     engine: &E,
     threads: u64,
-    work: impl Fn(u64, &mut E::Session<'_>) -> Result<(), Failure> + Sync,
-) -> Result<(), Failure> {
+    work: impl Fn(u64, &mut E::Session<'_>) -> Result<T, Failure> + Sync,
+) -> Result<Vec<T>, Failure> {
     let work = &work;
     std::thread::scope(|scope| {
         let run = |thread| move || work(thread, &mut engine.session()?);
         let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked")?).collect()
+    })
+}
+
+/// Measures how many operations there are in a second: on several threads, for `span`. Each has a
+/// session of its own, and random numbers that nobody else has in any round.
+pub fn rate_on_threads<E: Engine>(
+    measure: impl Into<String>,
+    engine: &E,
+    (threads, span): (u64, Duration),
+    seed: u64,
+    operation: impl Fn(&mut E::Session<'_>, &mut Random) -> Result<(), Failure> + Sync,
+) -> Result<Measure, Failure> {
+    let started = Instant::now();
+    let counts = on_threads(engine, threads, |thread, session| {
+        let mut random = Random(mix(seed << 16 | thread));
+        let mut count = 0;
+        while started.elapsed() < span {
+            // Looking at the clock takes a part of a short operation.
+            for _ in 0..OPERATIONS {
+                operation(session, &mut random)?;
+            }
+            count += OPERATIONS;
+        }
+        Ok(count)
+    })?;
+    Ok(Measure::rate(measure, counts.iter().sum(), started.elapsed()))
+}
+
+/// Operations between two looks at the clock.
+const OPERATIONS: u64 = 8;
+
+/// Reads every entry, and verifies it; returns how many there are.
+pub fn verify_all<const LEN: usize>(session: &mut impl Session) -> Result<usize, Failure> {
+    session.read(|reader| {
+        reader.range(&[], usize::MAX, |key, value| {
+            entries::verify::<LEN>(entries::number(key), value);
+        })
     })
 }

@@ -208,7 +208,8 @@ impl<E: Engine> Prepared<E> {
         Measure::time("get, two threads", gets, || {
             on_threads(engine, 2, |thread, session| {
                 session.read(|reader| self.get(reader, seed << 1 | thread, gets / 2))
-            })
+            })?;
+            Ok(())
         })
     }
 
