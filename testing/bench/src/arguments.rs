@@ -16,6 +16,8 @@ bench report R
 pub enum Command {
     /// Measure.
     Run(Wanted),
+    /// Report what a record has.
+    Report(PathBuf),
     /// Be one of the processes that measure.
     Worker(Task),
 }
@@ -55,6 +57,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Failure
     let mut need = |what: &str| next().ok_or_else(|| format!("{what} is missing"));
     match need("a command")?.as_str() {
         "run" => Ok(Command::Run(parse_run(next)?)),
+        "report" => Ok(Command::Report(need("a record")?.into())),
         "worker" => {
             let (engine, workload) = (need("an engine")?, need("a workload")?);
             let directory = need("a directory")?.into();

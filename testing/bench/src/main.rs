@@ -28,7 +28,9 @@ mod machine;
 mod measure;
 mod process;
 mod record;
+mod report;
 mod run;
+mod targets;
 mod worker;
 mod workload;
 
@@ -42,6 +44,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let done = match arguments::parse(std::env::args().skip(1)) {
         Ok(Command::Run(wanted)) => run::run(&wanted),
+        Ok(Command::Report(record)) => report::report(&record),
         Ok(Command::Worker(task)) => worker::work(&task),
         Err(problem) => {
             eprintln!("{problem}\n\n{USAGE}");

@@ -12,7 +12,7 @@ use crate::measure::Measure;
 use crate::record::Record;
 use crate::worker::{Answer, READY};
 use crate::workload::{self, Plan};
-use crate::{Failure, process};
+use crate::{Failure, process, report};
 
 /// Measures what is wanted and not yet in the record.
 pub fn run(wanted: &Wanted) -> Result<(), Failure> {
@@ -28,6 +28,7 @@ pub fn run(wanted: &Wanted) -> Result<(), Failure> {
             failures += take_turns(plan, wanted, &directory, &mut record)?;
         }
     }
+    report::report(&record.directory)?;
     if failures > 0 {
         return Err(format!("{failures} engines failed; run it again to go on").into());
     }
