@@ -45,6 +45,17 @@ pub fn write_out(path: &Path) -> io::Result<()> {
     }
 }
 
+/// How many threads of others run or want to, just now. Whoever sleeps until a write is durable waits
+/// for them, too: milliseconds, however low their priority is.
+pub fn others_running() -> io::Result<u64> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let running =
+        load.split(' ').nth(3).and_then(|word| word.split('/').next()?.parse::<u64>().ok());
+    let running = running.ok_or_else(|| io::Error::other("no threads in /proc/loadavg"))?;
+    // This one runs, or it would not ask.
+    Ok(running.saturating_sub(1))
+}
+
 /// The most memory that this process has ever had, in bytes, and what it shares with the kernel's
 /// cache of files included.
 pub fn peak_memory() -> io::Result<u64> {

@@ -47,6 +47,9 @@ pub struct Line {
     pub date: String,
     /// The short name of the machine.
     pub machine: String,
+    /// How many threads of others ran when the round began.
+    #[serde(default)]
+    pub others: u64,
     /// What was measured.
     #[serde(flatten)]
     pub measure: Measure,
@@ -129,13 +132,13 @@ impl Record {
         self.lines.iter().filter(of).map(|line| line.round).collect()
     }
 
-    /// Writes down what a round measured: all of it, or nothing.
+    /// Writes down what a round measured beside so many threads of others: all of it, or nothing.
     pub fn add(
         &mut self,
         workload: &str,
         engine: &str,
         round: u64,
-        measures: Vec<Measure>,
+        (others, measures): (u64, Vec<Measure>),
     ) -> Result<(), Failure> {
         let (date, machine) = (machine::now(), self.description.machine.name());
         let mut text = String::new();
@@ -146,6 +149,7 @@ impl Record {
                 round,
                 date: date.clone(),
                 machine: machine.clone(),
+                others,
                 measure,
             };
             text += &serde_json::to_string(&line)?;
@@ -205,7 +209,7 @@ mod tests {
         let place = tempfile::tempdir()?;
         let open = |quick| Record::open(Some(place.path()), Machine::here(place.path()), quick);
         let measures = vec![Measure::of("get", 0.1, Unit::Microseconds)];
-        open(true)?.add("table", "redb", 2, measures.clone())?;
+        open(true)?.add("table", "redb", 2, (1, measures.clone()))?;
         let mut record = open(true)?;
         assert_eq!(record.rounds("table", "redb"), BTreeSet::from([2]));
         assert_eq!(record.rounds("table", "lmdb"), BTreeSet::new());

@@ -71,9 +71,9 @@ fn take_turns(
         for (mut worker, missing) in workers {
             if missing.contains(&round) {
                 match worker.round(round) {
-                    Ok(measures) => {
-                        tell(plan.name, worker.engine, round, &measures);
-                        record.add(plan.name, worker.engine, round, measures)?;
+                    Ok(measured) => {
+                        tell(plan.name, worker.engine, round, &measured.1);
+                        record.add(plan.name, worker.engine, round, measured)?;
                     }
                     Err(failure) => {
                         failures += complain(plan.name, worker.engine, &failure);
@@ -139,15 +139,16 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Lets it measure a round.
-    fn round(&mut self, round: u64) -> Result<Vec<Measure>, Failure> {
+    /// Lets it measure a round; tells how many threads of others ran before, too.
+    fn round(&mut self, round: u64) -> Result<(u64, Vec<Measure>), Failure> {
         process::write_everything_out();
+        let others = process::others_running()?;
         process::resume(&self.process)?;
         writeln!(self.commands, "{round}")?;
         let answer = serde_json::from_str(&self.listen()?)?;
         process::stop(&self.process)?;
         match answer {
-            Answer::Measures(measures) => Ok(measures),
+            Answer::Measures(measures) => Ok((others, measures)),
             Answer::Failure(failure) => Err(failure.into()),
         }
     }

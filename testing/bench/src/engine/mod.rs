@@ -24,8 +24,9 @@ use crate::Failure;
 use crate::entries::Key;
 use crate::workload::{Place, Rounds, Workload};
 
-/// How an engine is opened.
+/// How an engine is opened. Some of it only some engines look at.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(all(feature = "lmdb", feature = "sqlite")), allow(dead_code))]
 pub struct Settings {
     /// How much memory it may take for what it reads.
     pub cache_bytes: u64,

@@ -116,6 +116,7 @@ mod tests {
             round,
             date: String::new(),
             machine: String::new(),
+            others: 0,
             measure: Measure::of(measure, value, unit),
         }
     }

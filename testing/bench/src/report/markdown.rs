@@ -1,21 +1,22 @@
 //! The report as text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::figures::{Figures, Row};
 use crate::engine::{self, DEVICE};
 use crate::measure::Unit;
-use crate::record::Description;
+use crate::record::{Description, Line, Record};
 use crate::targets::{Against, TARGETS, Target};
 
 /// What `yieldb` is called in records.
 const OURS: &str = "yieldb";
 
 /// The whole document.
-pub fn document(description: &Description, figures: &Figures) -> String {
+pub fn document(record: &Record, figures: &Figures) -> String {
     let mut text = String::new();
     for part in [
-        head(description),
+        head(record),
         targets(figures),
         figures.workloads().map(|workload| section(workload, figures)).collect(),
         promises(),
@@ -25,8 +26,8 @@ pub fn document(description: &Description, figures: &Figures) -> String {
     text
 }
 
-fn head(description: &Description) -> String {
-    let Description { machine, date, commit, versions, quick, .. } = description;
+fn head(record: &Record) -> String {
+    let Description { machine, date, commit, versions, quick, .. } = &record.description;
     let versions = versions.iter().map(|(package, version)| format!("{package} {version}"));
     let versions = versions.collect::<Vec<String>>().join(", ");
     let mut text = format!(
@@ -40,6 +41,20 @@ fn head(description: &Description) -> String {
     );
     if *quick {
         text += "**A quick run: it shows that everything works, and its figures mean little.**\n\n";
+    }
+    let turn = |line: &Line| (line.workload.clone(), line.engine.clone(), line.round);
+    let turns: BTreeSet<_> = record.lines.iter().map(turn).collect();
+    let disturbed = record.lines.iter().filter(|line| line.others > 0).map(turn);
+    let disturbed: BTreeSet<_> = disturbed.collect();
+    if !disturbed.is_empty() {
+        writeln!(
+            text,
+            "**Something else ran on the machine when {} of {} rounds began.** Whoever sleeps until \
+             a write is durable is slowed down by that more than others.\n",
+            disturbed.len(),
+            turns.len()
+        )
+        .expect("a string takes everything");
     }
     text + "Medians over rounds. In brackets: how many times as good yieldb is, the median of the \
             ratios of the same rounds; above 1, yieldb is better. The best engine is bold.\n"

@@ -16,7 +16,7 @@ pub fn report(directory: &Path) -> Result<(), Failure> {
     let record = Record::read(directory)?;
     let figures = Figures::new(&record.lines);
     let path = directory.join("table.md");
-    fs::write(&path, markdown::document(&record.description, &figures))?;
+    fs::write(&path, markdown::document(&record, &figures))?;
     println!("{}", path.display());
     for workload in figures.workloads() {
         let path = directory.join(format!("{workload}.svg"));

@@ -76,7 +76,7 @@ impl<E: Engine> Prepared<E> {
             session.put(&key(number), &value(number, round))
         };
         let measure = |threads| {
-            let name = format!("{threads} on threads");
+            let name = format!("threads: {threads}");
             rate_on_threads(name, &self.engine, (threads, self.span), round, put)
         };
         THREADS.into_iter().map(measure).collect()
@@ -99,7 +99,11 @@ impl<E: Engine> Prepared<E> {
                 }
                 count += some as u64;
             }
-            measures.push(Measure::rate(format!("{depth} under way"), count, started.elapsed()));
+            measures.push(Measure::rate(
+                format!("under way on one thread: {depth}"),
+                count,
+                started.elapsed(),
+            ));
         }
         Ok(measures)
     }
@@ -120,6 +124,9 @@ impl Rounds for Device {
             }
             Ok(Measure::rate(name, count, started.elapsed()))
         };
-        [("1 write, asleep", true), ("1 write, looking", false)].map(measure).into_iter().collect()
+        [("one write, asleep", true), ("one write, looking", false)]
+            .map(measure)
+            .into_iter()
+            .collect()
     }
 }

@@ -230,14 +230,22 @@ impl<E: Engine> Prepared<E> {
     /// What the database takes of the disk when it is closed.
     fn measure_files(&self, directory: &Path) -> Result<Vec<Measure>, Failure> {
         let live = self.counts.entries() / 2 * (KEY_LEN + VALUE_LEN) as u64;
-        let bytes = |name, bytes: u64| Measure::of(name, bytes as f64, Unit::Bytes);
-        let mut measures =
-            vec![bytes("live bytes", live), bytes("files, after removals", disk_bytes(directory)?)];
+        let measure = |when: &str| {
+            let bytes = disk_bytes(directory)? as f64;
+            let times = Measure::of(
+                format!("files {when}, times what lives"),
+                bytes / live as f64,
+                Unit::Times,
+            );
+            let bytes = Measure::of(format!("files {when}"), bytes, Unit::Bytes);
+            Result::<_, Failure>::Ok([bytes, times])
+        };
+        let mut measures = measure("after removals")?.to_vec();
         let mut engine = E::open(directory, &Settings::durable(VALUE_LEN))?;
         let is_compacted = engine.compact()?;
         engine.close()?;
         if is_compacted {
-            measures.push(bytes("files, compacted", disk_bytes(directory)?));
+            measures.extend(measure("compacted")?);
         }
         Ok(measures)
     }
