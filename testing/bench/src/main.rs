@@ -8,14 +8,14 @@
 //!
 //! in `testing/bench`; RocksDB takes `--features rocksdb`.
 //!
-//! Every pair of an engine and a workload is a process of its own (`worker`), so that neither memory
-//! nor threads of engines mix. The workers of a workload take turns, round by round: one of them
-//! works, and the others are stopped. What they measure is written to the record as it comes, one
-//! line of JSON for each measure; a report makes a table and plots of it. What is compared are
+//! Every pair of an engine and a workload is a process of its own (`worker`), so that neither
+//! memory nor threads of engines mix. The workers of a workload take turns, round by round: one of
+//! them works, and the others are stopped. What they measure is written to the record as it comes,
+//! one line of JSON for each measure; a report makes a table and plots of it. What is compared are
 //! medians over rounds.
 //!
-//! Every value that is read is verified. What an engine does for *durable* and for *relaxed* commits
-//! is in its file, and in the report.
+//! Every value that is read is verified. What an engine does for *durable* and for *relaxed*
+//! commits is in its file, and in the report.
 //!
 //! A further workload is a file in `workload/` and a line in `workload/mod.rs`; an engine, the same
 //! in `engine/`.

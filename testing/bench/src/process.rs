@@ -45,8 +45,8 @@ pub fn write_out(path: &Path) -> io::Result<()> {
     }
 }
 
-/// How many threads of others run or want to, just now. Whoever sleeps until a write is durable waits
-/// for them, too: milliseconds, however low their priority is.
+/// How many threads of others run or want to, just now. Whoever sleeps until a write is durable
+/// waits for them, too: milliseconds, however low their priority is.
 pub fn others_running() -> io::Result<u64> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let running =

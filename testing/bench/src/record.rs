@@ -79,8 +79,8 @@ impl Record {
         Ok(Record { directory: directory.to_path_buf(), description, lines })
     }
 
-    /// Reads the record in `directory`, or begins it. Without a directory it is the last one of this
-    /// machine that is not finished, or one of today.
+    /// Reads the record in `directory`, or begins it. Without a directory it is the last one of
+    /// this machine that is not finished, or one of today.
     pub fn open(
         directory: Option<&Path>,
         machine: Machine,

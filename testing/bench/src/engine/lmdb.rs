@@ -44,8 +44,8 @@ impl Engine for Lmdb {
         let mut flags = EnvFlags::empty();
         flags.set(EnvFlags::NO_SYNC, settings.durability == Durability::Relaxed);
         flags.set(EnvFlags::NO_READ_AHEAD, settings.cold);
-        // SAFETY: the directory is this program's own, and nobody else changes the files in it; what
-        // a power cut leaves of them is not opened again.
+        // SAFETY: the directory is this program's own, and nobody else changes the files in it;
+        // what a power cut leaves of them is not opened again.
         let env = unsafe { options.flags(flags).open(directory)? };
         let created =
             env.create_databases_and_commit(env.write_txn()?, |opener, transaction| {

@@ -1,8 +1,9 @@
 //! The engines, behind one trait.
 //!
-//! What is fair, and the same for all: a cache of the same size, no compression, and *durable* means
-//! that a power cut behind the commit does not take it back. Where an engine has a quicker way for
-//! something that everybody may use (loading sorted entries, a single read), its file uses it.
+//! What is fair, and the same for all: a cache of the same size, no compression, and *durable*
+//! means that a power cut behind the commit does not take it back. Where an engine has a quicker
+//! way for something that everybody may use (loading sorted entries, a single read), its file uses
+//! it.
 
 #[cfg(feature = "fjall")]
 mod fjall;
@@ -120,8 +121,8 @@ pub trait Session {
         self.write(|writer| writer.put(key, value))
     }
 
-    /// Writes values, each in a transaction of its own, with `depth` of them under way on this thread.
-    /// `false`, and nothing is written, where the engine cannot do that.
+    /// Writes values, each in a transaction of its own, with `depth` of them under way on this
+    /// thread. `false`, and nothing is written, where the engine cannot do that.
     fn put_many<V: AsRef<[u8]>>(
         &mut self,
         _entries: impl Iterator<Item = (Key, V)>,

@@ -2,8 +2,8 @@
 //! asked for; as many background threads as there are cores.
 //!
 //! Durable: `WriteOptions::set_sync(true)`, and threads that commit at the same time share a sync.
-//! Relaxed: `false`, in the kernel's cache. A writer is a batch: what it reads is not kept from others
-//! until it commits.
+//! Relaxed: `false`, in the kernel's cache. A writer is a batch: what it reads is not kept from
+//! others until it commits.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! sled: the defaults without compression, and a cache of the size that is asked for.
 //!
 //! Durable: a batch, and `flush` behind it, which threads share. Relaxed: the batch alone; it is
-//! flushed every half second. There are no snapshots: a reader finds whatever is the newest. A writer
-//! is a batch: what it reads is not kept from others until it commits.
+//! flushed every half second. There are no snapshots: a reader finds whatever is the newest. A
+//! writer is a batch: what it reads is not kept from others until it commits.
 
 use std::path::Path;
 

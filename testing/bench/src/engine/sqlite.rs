@@ -1,12 +1,12 @@
 //! SQLite (rusqlite, bundled): a write-ahead log, its own page cache, no memory map; the log is
-//! checkpointed when it has 1,000 pages, as by default. A connection for each thread, which the next
-//! one takes over, with what it has in memory.
+//! checkpointed when it has 1,000 pages, as by default. A connection for each thread, which the
+//! next one takes over, with what it has in memory.
 //!
 //! Durable: `synchronous = FULL`, the log is synced at each commit. Relaxed: `NORMAL`, it is not.
 //!
-//! Entries with short values are in the index itself (`WITHOUT ROWID`), as the manual advises; rows of
-//! long ones would not fit into its pages. Writers take turns by a mutex of this program: SQLite's own
-//! way to wait is to sleep and try again.
+//! Entries with short values are in the index itself (`WITHOUT ROWID`), as the manual advises; rows
+//! of long ones would not fit into its pages. Writers take turns by a mutex of this program:
+//! SQLite's own way to wait is to sleep and try again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! yieldb, driven in each of the ways there are.
 //!
-//! The defaults, and a cache of the size that is asked for. Durable: in the log, with a synced write.
-//! Relaxed: in memory, and within a second in the log.
+//! The defaults, and a cache of the size that is asked for. Durable: in the log, with a synced
+//! write. Relaxed: in memory, and within a second in the log.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -35,8 +35,8 @@ pub trait Way: Sync + 'static {
     where
         M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin;
 
-    /// Drives many operations to their ends, `depth` of them under way; calls `done` with the number
-    /// of each and its output.
+    /// Drives many operations to their ends, `depth` of them under way; calls `done` with the
+    /// number of each and its output.
     fn finish_many<'o, M>(
         database: &Database,
         _depth: usize,
@@ -220,7 +220,8 @@ impl<W: Way> Engine for Yieldb<W> {
     }
 }
 
-/// Opens a file that may have been closed just now: a thread that drove it may have it for a moment.
+/// Opens a file that may have been closed just now: a thread that drove it may have it for a
+/// moment.
 fn open(options: &Options, path: &Path) -> yieldb::Result<Database> {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {

@@ -76,8 +76,8 @@ impl Row {
         median(&mut self.values.get(engine)?.values().copied().collect::<Vec<f64>>())
     }
 
-    /// How many times as good `ours` is here as `theirs` is in another row: the median of the ratios
-    /// of the rounds that both have, since what disturbs one round disturbs both.
+    /// How many times as good `ours` is here as `theirs` is in another row: the median of the
+    /// ratios of the rounds that both have, since what disturbs one round disturbs both.
     pub fn ratio(&self, ours: &str, other: &Row, theirs: &str) -> Option<f64> {
         let (ours, theirs) = (self.values.get(ours)?, other.values.get(theirs)?);
         let ratio = |(round, ours): (&u64, &f64)| {

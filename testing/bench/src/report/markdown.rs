@@ -49,8 +49,8 @@ fn head(record: &Record) -> String {
     if !disturbed.is_empty() {
         writeln!(
             text,
-            "**Something else ran on the machine when {} of {} rounds began.** Whoever sleeps until \
-             a write is durable is slowed down by that more than others.\n",
+            "**Something else ran on the machine when {} of {} rounds began.** Whoever sleeps \
+             until a write is durable is slowed down by that more than others.\n",
             disturbed.len(),
             turns.len()
         )

@@ -1,6 +1,7 @@
-//! Durable commits of one put each, to entries that are there and in memory: on 1 to 64 threads, and,
-//! where an engine can do that, with up to 256 under way on one thread. Beside them the device: a bare
-//! ring that overwrites blocks of a file, each with a sync (`RWF_DSYNC`), one at a time.
+//! Durable commits of one put each, to entries that are there and in memory: on 1 to 64 threads,
+//! and, where an engine can do that, with up to 256 under way on one thread. Beside them the
+//! device: a bare ring that overwrites blocks of a file, each with a sync (`RWF_DSYNC`), one at a
+//! time.
 
 use std::time::{Duration, Instant};
 

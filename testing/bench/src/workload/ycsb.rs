@@ -1,6 +1,6 @@
-//! YCSB's workloads over 1,000,000 entries with values of 1 KiB, which are in memory. Keys are chosen
-//! by their frequency (Zipf, 0.99), the frequent ones all over the table; each operation is a
-//! transaction of its own.
+//! YCSB's workloads over 1,000,000 entries with values of 1 KiB, which are in memory. Keys are
+//! chosen by their frequency (Zipf, 0.99), the frequent ones all over the table; each operation is
+//! a transaction of its own.
 //!
 //! | | |
 //! |---|---|

@@ -4,8 +4,8 @@ use crate::entries::{Random, mix};
 
 /// Numbers below a limit, the first ones most often: the number `n` as often as `1 / (n + 1)^SKEW`.
 ///
-/// Gray et al., "Quickly Generating Billion-Record Synthetic Databases" (SIGMOD 1994): exact for the
-/// first two numbers, and near for the others.
+/// Gray et al., "Quickly Generating Billion-Record Synthetic Databases" (SIGMOD 1994): exact for
+/// the first two numbers, and near for the others.
 #[derive(Clone, Debug)]
 pub struct Zipf {
     limit: f64,
