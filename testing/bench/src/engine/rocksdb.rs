@@ -102,7 +102,7 @@ impl Session for RocksdbSession<'_> {
         let database = &self.engine.database;
         let mut writer = RocksdbWriter { database, batch: WriteBatch::default() };
         let done = work(&mut writer)?;
-        database.write_opt(&writer.batch, &self.options)?;
+        database.write_opt(writer.batch, &self.options)?;
         Ok(done)
     }
 
@@ -132,7 +132,7 @@ impl Session for RocksdbSession<'_> {
         for (key, value) in entries {
             batch.put(key, value);
         }
-        Ok(database.write_opt(&batch, &write_options(Durability::Durable))?)
+        Ok(database.write_opt(batch, &write_options(Durability::Durable))?)
     }
 }
 
