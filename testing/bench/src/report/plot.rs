@@ -14,10 +14,10 @@ use crate::Failure;
 const WIDTH: i32 = 860;
 const NAMES: i32 = 120;
 const LONGEST: i32 = 560;
-/// Pixels from one bar to the next, of a bar, and of the letters.
+/// Pixels from one bar to the next, of a bar, and of a line of letters.
 const STEP: i32 = 16;
 const BAR: i32 = 12;
-const LETTERS: i32 = 12;
+const LETTERS: i32 = 15;
 /// Pixels around everything.
 const MARGIN: i32 = 10;
 
