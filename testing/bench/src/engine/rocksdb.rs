@@ -16,9 +16,6 @@ use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
 use crate::Failure;
 use crate::entries::Key;
 
-/// The column family that there is in any case.
-const FAMILY: &str = "default";
-
 /// A database.
 pub struct Rocksdb {
     database: DB,
@@ -54,7 +51,7 @@ impl Engine for Rocksdb {
         let cores = std::thread::available_parallelism()?.get();
         options.increase_parallelism(i32::try_from(cores)?);
         // By its name it can be asked for many keys at once.
-        let family = (FAMILY, options.clone());
+        let family = ("default", options.clone());
         let database = DB::open_cf_with_opts(&options, directory, [family])?;
         let (directory, durability) = (directory.to_path_buf(), settings.durability);
         Ok(Rocksdb { database, options, directory, durability })
@@ -160,7 +157,7 @@ impl Reader for RocksdbReader<'_> {
         _depth: usize,
         mut found: impl FnMut(usize, &[u8]),
     ) -> Result<(), Failure> {
-        let family = self.database.cf_handle(FAMILY).ok_or("no default column family")?;
+        let family = self.database.cf_handle("default").ok_or("no default column family")?;
         let values = self.database.batched_multi_get_cf_opt(&family, keys, false, &self.options);
         for (index, value) in values.into_iter().enumerate() {
             if let Some(value) = value? {
