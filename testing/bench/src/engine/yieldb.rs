@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt};
 use yieldb::{
-    Batch, Choice, Database, DriverMode, ErrorKind, IOCompletions, IOResult, KeyRange, MAIN, Op,
-    Options, Snapshot, WriteTransaction,
+    Batch, Choice, Completion, Database, DriverMode, ErrorKind, IOCompletions, IOResult, KeyRange,
+    MAIN, Op, Options, Snapshot, WriteTransaction,
 };
 use yieldb_core::StateTransition;
 
@@ -101,10 +101,13 @@ impl Way for Step {
         loop {
             match op.step()? {
                 IOResult::Done(output) => return Ok(output),
-                IOResult::IO(IOCompletions::Single(io)) if database.turn() == 0 => {
-                    database.wait_for(&io)?;
+                IOResult::IO(io) => {
+                    if database.turn() == 0
+                        && let Some(io) = what_to_wait_for(io)
+                    {
+                        database.wait_for(&io)?;
+                    }
                 }
-                IOResult::IO(_) => {}
             }
         }
     }
@@ -132,20 +135,28 @@ impl Way for Step {
                 match op.step()? {
                     IOResult::Done(output) => done(number, output),
                     IOResult::IO(io) => {
-                        if let IOCompletions::Single(io) = io {
-                            waits_for.get_or_insert(io);
-                        }
+                        waits_for = waits_for.or(what_to_wait_for(io));
                         under_way.push_back((number, op));
                     }
                 }
             }
             // If there is room for more, those come first.
-            if let Some(io) = waits_for.filter(|_| under_way.len() == count)
+            if under_way.len() == count
                 && database.turn() == 0
+                && let Some(io) = waits_for
             {
                 database.wait_for(&io)?;
             }
         }
+    }
+}
+
+/// What an operation waits for, if that ends by itself: it may also want to be called again, since
+/// another thread has what it needs.
+fn what_to_wait_for(io: IOCompletions) -> Option<Completion> {
+    match io {
+        IOCompletions::Single(io) if !io.is_explicit_yield() => Some(io),
+        _ => None,
     }
 }
 
