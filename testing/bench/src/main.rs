@@ -20,6 +20,7 @@
 //! A further workload is a file in `workload/` and a line in `workload/mod.rs`; an engine, the same
 //! in `engine/`.
 
+mod anew;
 mod arguments;
 mod device;
 mod engine;
@@ -27,8 +28,10 @@ mod entries;
 mod machine;
 mod measure;
 mod process;
+mod reads;
 mod record;
 mod report;
+mod resources;
 mod run;
 mod targets;
 mod worker;

@@ -12,7 +12,7 @@ use crate::measure::Measure;
 use crate::record::Record;
 use crate::worker::{Answer, READY};
 use crate::workload::{self, Plan};
-use crate::{Failure, process, report};
+use crate::{Failure, process, report, resources};
 
 /// Measures what is wanted and not yet in the record.
 pub fn run(wanted: &Wanted) -> Result<(), Failure> {
@@ -26,6 +26,7 @@ pub fn run(wanted: &Wanted) -> Result<(), Failure> {
     for plan in workload::ALL {
         if wanted.workloads.is_empty() || wanted.workloads.iter().any(|name| name == plan.name) {
             failures += take_turns(plan, wanted, &directory, &mut record)?;
+            resources::remove_groups();
         }
     }
     report::report(&record.directory)?;

@@ -15,6 +15,9 @@ use crate::measure::{Measure, Unit};
 use crate::workload::{self, Place};
 use crate::{Failure, process};
 
+/// The measure of the most memory that the work took; this process's, if a round has no other.
+pub const PEAK: &str = "memory, at most";
+
 /// What a worker says when it has prepared its data.
 pub const READY: &str = "ready";
 
@@ -38,8 +41,10 @@ pub fn work(task: &Task) -> Result<(), Failure> {
     for line in std::io::stdin().lock().lines() {
         let round = line?.parse()?;
         let measured = rounds.round(round).and_then(|mut measures| {
-            let peak = process::peak_memory()? as f64;
-            measures.push(Measure::of("memory, at most", peak, Unit::Bytes));
+            if measures.iter().all(|measure| measure.measure != PEAK) {
+                let peak = process::peak_memory()? as f64;
+                measures.push(Measure::of(PEAK, peak, Unit::Bytes));
+            }
             Ok(measures)
         });
         let answer =

@@ -35,6 +35,8 @@ pub struct Settings {
     pub durability: Durability,
     /// How long values are, for engines that have a layout for short ones.
     pub value_len: usize,
+    /// How many sessions there are at a time, for engines where each has a cache of its own.
+    pub threads: u64,
     /// Is there much more data than memory, so that reading ahead of a lookup is of no use?
     pub cold: bool,
 }
@@ -43,7 +45,8 @@ impl Settings {
     /// Durable, and everything is in memory: a cache of 4 GiB.
     pub fn durable(value_len: usize) -> Settings {
         let cache_bytes = 4 << 30;
-        Settings { cache_bytes, durability: Durability::Durable, value_len, cold: false }
+        let durability = Durability::Durable;
+        Settings { cache_bytes, durability, value_len, threads: 1, cold: false }
     }
 }
 
@@ -73,6 +76,9 @@ pub struct Promise {
 pub trait Engine: Sized + Sync + 'static {
     /// What commits are worth.
     const PROMISE: Promise;
+
+    /// Does [`Reader::get_many`] have more than one read in flight?
+    const HAS_MANY_READS: bool = false;
 
     /// What one thread needs.
     type Session<'e>: Session;

@@ -83,7 +83,8 @@ impl Sqlite {
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         // Negative: in KiB instead of pages.
-        let kib = i64::try_from(self.settings.cache_bytes >> 10)?;
+        let Settings { cache_bytes, threads, .. } = self.settings;
+        let kib = i64::try_from((cache_bytes / threads) >> 10)?;
         connection.pragma_update(None, "cache_size", -kib)?;
         connection.pragma_update(None, "mmap_size", 0)?;
         Ok(connection)

@@ -209,6 +209,7 @@ impl<W: Way> Engine for Yieldb<W> {
         lost_by_kill: "the last second",
         lost_by_power_cut: "the last second",
     };
+    const HAS_MANY_READS: bool = true;
 
     type Session<'e> = YieldbSession<'e, W>;
 

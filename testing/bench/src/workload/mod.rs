@@ -1,6 +1,12 @@
 //! The workloads, one file each.
 
+mod cached;
+mod cold;
 mod commits;
+mod heavy;
+mod memory;
+mod open;
+mod scans;
 mod table;
 mod ycsb;
 mod zipf;
@@ -23,6 +29,8 @@ pub trait Workload {
     const QUICK_ROUNDS: u64 = 2;
     /// Who takes part besides the [usual](engine::is_in_every_workload) engines.
     const ALSO: &'static [&'static str] = &[];
+    /// Which of the usual engines do not.
+    const WITHOUT: &'static [&'static str] = &[];
 
     /// Makes the data that every round uses, in an engine.
     fn prepare<E: Engine>(place: Place) -> Result<Box<dyn Rounds>, Failure>;
@@ -78,6 +86,7 @@ pub struct Plan {
     /// How many a quick run has.
     pub quick_rounds: u64,
     also: &'static [&'static str],
+    without: &'static [&'static str],
     prepare: Prepare,
 }
 
@@ -88,14 +97,17 @@ impl Plan {
             rounds: W::ROUNDS,
             quick_rounds: W::QUICK_ROUNDS,
             also: W::ALSO,
+            without: W::WITHOUT,
             prepare: engine::prepare::<W>,
         }
     }
 
     /// Who takes part.
     pub fn engines(&self) -> impl Iterator<Item = &'static str> {
-        let takes_part =
-            |name: &&str| engine::is_in_every_workload(name) || self.also.contains(name);
+        let takes_part = |name: &&str| {
+            let is_usual = engine::is_in_every_workload(name) && !self.without.contains(name);
+            is_usual || self.also.contains(name)
+        };
         engine::names().into_iter().filter(takes_part)
     }
 
@@ -106,8 +118,17 @@ impl Plan {
 }
 
 /// All workloads, in the order they run.
-pub const ALL: &[Plan] =
-    &[Plan::of::<table::Table>(), Plan::of::<commits::Commits>(), Plan::of::<ycsb::Ycsb>()];
+pub const ALL: &[Plan] = &[
+    Plan::of::<table::Table>(),
+    Plan::of::<commits::Commits>(),
+    Plan::of::<ycsb::Ycsb>(),
+    Plan::of::<cached::Cached>(),
+    Plan::of::<cold::Cold>(),
+    Plan::of::<scans::Scans>(),
+    Plan::of::<heavy::Heavy>(),
+    Plan::of::<open::Open>(),
+    Plan::of::<memory::Memory>(),
+];
 
 /// Their names.
 pub fn names() -> Vec<&'static str> {

@@ -1,0 +1,83 @@
+//! Further processes for what a worker must not do itself: they are this program, with the same
+//! arguments, and so find the same engine and the same workload.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::{env, fs};
+
+use crate::Failure;
+use crate::engine::{Engine, Session, Settings};
+use crate::entries::Key;
+use crate::workload::Place;
+
+/// What is set for a process that does a part of a worker's round.
+const PART: &str = "YIELDB_BENCH_PART";
+
+fn this_program() -> Result<Command, Failure> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args(env::args_os().skip(1));
+    Ok(command)
+}
+
+/// The number of the round that this process does a part of, if it was [started](start_part) for one.
+pub fn part() -> Option<u64> {
+    env::var(PART).ok()?.parse().ok()
+}
+
+/// Starts a process for a part of a round. It does that when it is to prepare the workload, and what
+/// it prints can be read.
+pub fn start_part(round: u64) -> Result<Child, Failure> {
+    let mut command = this_program()?;
+    Ok(command.env(PART, round.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?)
+}
+
+/// A directory with a database that `entries` were loaded into, sorted or not.
+///
+/// The process that loads them begins anew when they are there, so that nothing of what that took is
+/// left in its memory. With `is_kept` they are there the next time the program runs, and all ways to
+/// drive an engine have the same.
+pub fn loaded<E: Engine, V: AsRef<[u8]>, I: Iterator<Item = (Key, V)>>(
+    place: &Place,
+    settings: &Settings,
+    is_kept: bool,
+    sorted: bool,
+    entries: impl FnOnce() -> I,
+) -> Result<PathBuf, Failure> {
+    let home = if is_kept { kept(place)? } else { place.directory.clone() };
+    let (database, complete) = (home.join("loaded"), home.join("complete"));
+    if complete.exists() {
+        return Ok(database);
+    }
+    if database.exists() {
+        fs::remove_dir_all(&database)?;
+    }
+    fs::create_dir_all(&database)?;
+    let engine = E::open(&database, settings)?;
+    engine.session()?.load(sorted, entries())?;
+    engine.close()?;
+    fs::write(complete, "")?;
+    Err(this_program()?.exec().into())
+}
+
+/// Where the database of an engine outlives the worker: beside its directory, which is called
+/// `WORKLOAD-ENGINE`, or `WORKLOAD-ENGINE-WAY`.
+pub fn kept(place: &Place) -> Result<PathBuf, Failure> {
+    let directory = &place.directory;
+    let name = directory.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
+    let without_way: Vec<&str> = name.split('-').take(2).collect();
+    Ok(directory.with_file_name("kept").join(without_way.join("-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_share_what_is_kept() -> Result<(), Failure> {
+        let kept = |name: &str| kept(&Place { directory: name.into(), quick: false });
+        assert_eq!(kept("/data/cold-yieldb-step")?, kept("/data/cold-yieldb")?);
+        assert_eq!(kept("/data/cold-redb")?, PathBuf::from("/data/kept/cold-redb"));
+        Ok(())
+    }
+}
