@@ -20,13 +20,14 @@ fn this_program() -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// The number of the round that this process does a part of, if it was [started](start_part) for one.
+/// The number of the round that this process does a part of, if it was [started](start_part) for
+/// one.
 pub fn part() -> Option<u64> {
     env::var(PART).ok()?.parse().ok()
 }
 
-/// Starts a process for a part of a round. It does that when it is to prepare the workload, and what
-/// it prints can be read.
+/// Starts a process for a part of a round. It does that when it is to prepare the workload, and
+/// what it prints can be read.
 pub fn start_part(round: u64) -> Result<Child, Failure> {
     let mut command = this_program()?;
     Ok(command.env(PART, round.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?)
@@ -34,9 +35,9 @@ pub fn start_part(round: u64) -> Result<Child, Failure> {
 
 /// A directory with a database that `entries` were loaded into, sorted or not.
 ///
-/// The process that loads them begins anew when they are there, so that nothing of what that took is
-/// left in its memory. With `is_kept` they are there the next time the program runs, and all ways to
-/// drive an engine have the same.
+/// The process that loads them begins anew when they are there, so that nothing of what that took
+/// is left in its memory. With `is_kept` they are there the next time the program runs, and all
+/// ways to drive an engine have the same.
 pub fn loaded<E: Engine, V: AsRef<[u8]>, I: Iterator<Item = (Key, V)>>(
     place: &Place,
     settings: &Settings,

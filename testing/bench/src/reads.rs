@@ -59,8 +59,8 @@ pub fn read(
                 .offset(offset)
                 .build()
                 .user_data(index as u64);
-            // SAFETY: the pages from `buffer` on are `len` bytes, in one request at a time, and live
-            // longer than the ring does, which is dropped first.
+            // SAFETY: the pages from `buffer` on are `len` bytes, in one request at a time, and
+            // live longer than the ring does, which is dropped first.
             unsafe { ring.submission().push(&entry)? };
             free.pop();
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::measure::{Measure, Unit};
 use crate::{Failure, process};
 
-/// Bytes that this process has had the device read and write; what is only in the kernel's cache does
-/// not count, and what is there to be written does.
+/// Bytes that this process has had the device read and write; what is only in the kernel's cache
+/// does not count, and what is there to be written does.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {
     /// Bytes read.
@@ -41,8 +41,8 @@ fn field(text: &str, name: &str) -> Result<u64, Failure> {
     Ok(number.ok_or_else(|| format!("{name} is not in {text:?}"))?)
 }
 
-/// Memory from the allocator is one arena from now on: with one for each thread, which is the usual,
-/// an engine takes much more than its cache.
+/// Memory from the allocator is one arena from now on: with one for each thread, which is the
+/// usual, an engine takes much more than its cache.
 ///
 /// # Errors
 ///
@@ -74,8 +74,8 @@ pub fn drop_cached(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A control group of this process, so that the kernel counts the memory that it takes, the cache of
-/// the files that it uses included, and bounds it.
+/// A control group of this process, so that the kernel counts the memory that it takes, the cache
+/// of the files that it uses included, and bounds it.
 ///
 /// It outlives the process, which is in it: see [`remove_groups`].
 #[derive(Debug)]
@@ -95,8 +95,8 @@ const KINDS: [[&str; 3]; 2] = [
 ];
 
 impl MemoryGroup {
-    /// Makes a group that may take so much memory, if there is a limit, and puts this process in it.
-    /// What the process has already counts for the group that it was in.
+    /// Makes a group that may take so much memory, if there is a limit, and puts this process in
+    /// it. What the process has already counts for the group that it was in.
     ///
     /// # Errors
     ///

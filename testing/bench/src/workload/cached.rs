@@ -1,8 +1,8 @@
 //! What a lookup costs that finds everything in memory: 1,000,000 entries, one thread, one version.
 //!
-//! yieldb is driven in each of the ways there are: `wait`, `step`, `await`, and `wait` over `pread`.
-//! They take turns of a thousand lookups in one process, so that they share its luck; each looks up
-//! all keys of a round, and none that another one has just looked up.
+//! yieldb is driven in each of the ways there are: `wait`, `step`, `await`, and `wait` over
+//! `pread`. They take turns of a thousand lookups in one process, so that they share its luck; each
+//! looks up all keys of a round, and none that another one has just looked up.
 
 use std::any::TypeId;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! Random reads of much more data than there is memory: 8,000,000 entries of 500 bytes, a cache of
 //! 256 MiB, and 512 MiB of memory for the process, the kernel's cache of its files included.
 //!
-//! They are loaded once, sorted, and kept. Each round begins with nothing in memory, and first reads
-//! so many entries that what is above the leaves is there. Each read is a transaction of its own;
-//! where an engine can have many reads in flight on one thread, those are one.
+//! They are loaded once, sorted, and kept. Each round begins with nothing in memory, and first
+//! reads so many entries that what is above the leaves is there. Each read is a transaction of its
+//! own; where an engine can have many reads in flight on one thread, those are one.
 //!
-//! Beside them the device: a bare ring that reads random pages of yieldb's file, as many in flight as
-//! the measure of that name has.
+//! Beside them the device: a bare ring that reads random pages of yieldb's file, as many in flight
+//! as the measure of that name has.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;

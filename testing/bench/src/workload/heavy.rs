@@ -1,9 +1,9 @@
 //! Overwriting at random what is ten times as large as the cache: 2,560,000 entries of 500 bytes, a
-//! cache of 128 MiB, and 256 MiB of memory for the process, the kernel's cache of its files included;
-//! durable transactions of 100, one after the other.
+//! cache of 128 MiB, and 256 MiB of memory for the process, the kernel's cache of its files
+//! included; durable transactions of 100, one after the other.
 //!
-//! The database stays open from round to round, so that what an engine puts off has to be done in some
-//! round; and what one has put off before the first round is what the loading left.
+//! The database stays open from round to round, so that what an engine puts off has to be done in
+//! some round; and what one has put off before the first round is what the loading left.
 
 use std::time::{Duration, Instant};
 

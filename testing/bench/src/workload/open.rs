@@ -1,9 +1,9 @@
-//! Opening a database of 1,000,000 entries, up to its first lookup: after it was closed, and after a
-//! kill. Nothing of its files is in memory.
+//! Opening a database of 1,000,000 entries, up to its first lookup: after it was closed, and after
+//! a kill. Nothing of its files is in memory.
 //!
 //! The kill: another process commits durable puts, one after the other and each to a random entry,
-//! and tells how many are committed; it is killed between two of those numbers. What it told is there
-//! then, which is verified.
+//! and tells how many are committed; it is killed between two of those numbers. What it told is
+//! there then, which is verified.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

@@ -12,8 +12,9 @@ use super::{Place, Rounds, Workload, verify_all};
 use crate::engine::yieldb::{Wait, Yieldb};
 use crate::engine::{DEVICE, Durability, Engine, Session, Settings, Writer};
 use crate::entries::{self, Random, key};
-use crate::measure::{Measure, disk_bytes};
-use crate::{Failure, reads, resources};
+use crate::measure::Measure;
+use crate::resources::{self, Transfer};
+use crate::{Failure, reads};
 
 const VALUE_LEN: usize = 150;
 /// Overwrites of a transaction.
@@ -110,19 +111,19 @@ impl<E: Engine> Prepared<E> {
         Ok(())
     }
 
-    /// With nothing of the database in memory; in entries and in bytes of its files.
+    /// With nothing of the database in memory; in entries, and in bytes that the device read.
     fn scan_cold(&self, how: &str, directory: &Path) -> Result<[Measure; 2], Failure> {
         resources::drop_cached(directory)?;
         let engine = E::open(directory, &settings())?;
         let mut session = engine.session()?;
-        let started = Instant::now();
+        let (before, started) = (Transfer::now()?, Instant::now());
         self.scan(&mut session)?;
-        let took = started.elapsed();
+        let (took, read) = (started.elapsed(), Transfer::since(before)?.read);
         drop(session);
         engine.close()?;
         Ok([
             Measure::rate(format!("scan, {how}"), self.entries, took),
-            Measure::rate(format!("scan, {how}, bytes of files"), disk_bytes(directory)?, took),
+            Measure::rate(format!("scan, {how}, bytes read"), read, took),
         ])
     }
 }
@@ -136,7 +137,7 @@ impl Rounds for Device {
     fn round(&mut self, round: u64) -> Result<Vec<Measure>, Failure> {
         let (block, depth) = BLOCK;
         let len = self.file.metadata()?.len() / block * block;
-        let in_order = Measure::time("scan, cold, bytes of files", len, || {
+        let in_order = Measure::time("scan, cold, bytes read", len, || {
             reads::read(&self.file, block, depth, (0..len).step_by(block as usize))
         })?;
         let name = "random pages, 64 in flight";
