@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use crate::Failure;
 use crate::engine::{Engine, Session, Settings};
-use crate::entries::Key;
+use crate::entries::{Key, key, number};
 use crate::workload::Place;
 
 /// What is set for a process that does a part of a worker's round.
@@ -33,31 +33,35 @@ pub fn start_part(round: u64) -> Result<Child, Failure> {
     Ok(command.env(PART, round.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?)
 }
 
-/// A directory with a database that `entries` were loaded into, sorted or not.
+/// A directory with a database of the first `count` entries, which were loaded sorted.
 ///
 /// The process that loads them begins anew when they are there, so that nothing of what that took
 /// is left in its memory. With `is_kept` they are there the next time the program runs, and all
 /// ways to drive an engine have the same.
-pub fn loaded<E: Engine, V: AsRef<[u8]>, I: Iterator<Item = (Key, V)>>(
+pub fn loaded<E: Engine, V: AsRef<[u8]>>(
     place: &Place,
     settings: &Settings,
     is_kept: bool,
-    sorted: bool,
-    entries: impl FnOnce() -> I,
+    count: u64,
+    value: impl Fn(u64) -> V,
 ) -> Result<PathBuf, Failure> {
     let home = if is_kept { kept(place)? } else { place.directory.clone() };
     let (database, complete) = (home.join("loaded"), home.join("complete"));
-    if complete.exists() {
+    let what = format!("{count} entries with values of {} bytes\n", settings.value_len);
+    if fs::read_to_string(&complete).is_ok_and(|found| found == what) {
         return Ok(database);
     }
-    if database.exists() {
-        fs::remove_dir_all(&database)?;
+    if home.exists() {
+        fs::remove_dir_all(&home)?;
     }
     fs::create_dir_all(&database)?;
+    let mut keys: Vec<Key> = (0..count).map(key).collect();
+    keys.sort_unstable();
     let engine = E::open(&database, settings)?;
-    engine.session()?.load(sorted, entries())?;
+    let entries = keys.into_iter().map(|key| (key, value(number(&key))));
+    engine.session()?.load(true, entries)?;
     engine.close()?;
-    fs::write(complete, "")?;
+    fs::write(complete, what)?;
     Err(this_program()?.exec().into())
 }
 

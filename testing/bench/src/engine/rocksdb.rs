@@ -37,6 +37,7 @@ impl Engine for Rocksdb {
         lost_by_kill: "nothing",
         lost_by_power_cut: "all that the kernel has not written yet",
     };
+    const HAS_MANY_READS: bool = true;
 
     type Session<'e> = RocksdbSession<'e>;
 
@@ -154,14 +155,17 @@ impl Reader for RocksdbReader<'_> {
     fn get_many(
         &mut self,
         keys: &[Key],
-        _depth: usize,
+        depth: usize,
         mut found: impl FnMut(usize, &[u8]),
     ) -> Result<(), Failure> {
-        let family = self.database.cf_handle("default").ok_or("no default column family")?;
-        let values = self.database.batched_multi_get_cf_opt(&family, keys, false, &self.options);
-        for (index, value) in values.into_iter().enumerate() {
-            if let Some(value) = value? {
-                found(index, &value);
+        let RocksdbReader { database, options, .. } = self;
+        let family = database.cf_handle("default").ok_or("no default column family")?;
+        for (batch, keys) in keys.chunks(depth).enumerate() {
+            let values = database.batched_multi_get_cf_opt(&family, keys, false, options);
+            for (index, value) in values.into_iter().enumerate() {
+                if let Some(value) = value? {
+                    found(batch * depth + index, &value);
+                }
             }
         }
         Ok(())

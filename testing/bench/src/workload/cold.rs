@@ -85,16 +85,9 @@ impl Size {
 
     /// The directory of the database, which is filled if it is not there yet.
     fn load<E: Engine>(self, place: &Place) -> Result<PathBuf, Failure> {
-        anew::loaded::<E, _, _>(place, &self.settings(), self.is_kept, true, || {
-            let mut keys: Vec<Key> = (0..self.entries).map(key).collect();
-            keys.sort_unstable();
-            keys.into_iter().map(|key| (key, value(entries::number(&key))))
-        })
+        let value = |number| entries::value::<VALUE_LEN>(number, 0);
+        anew::loaded::<E, _>(place, &self.settings(), self.is_kept, self.entries, value)
     }
-}
-
-fn value(number: u64) -> [u8; VALUE_LEN] {
-    entries::value(number, 0)
 }
 
 fn verify(number: u64, found: &[u8]) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Place, Rounds, Workload, verify_all};
 use crate::engine::{Engine, Session, Settings, Writer};
-use crate::entries::{self, KEY_LEN, Key, Random, key, mix};
+use crate::entries::{self, KEY_LEN, Random, key, mix};
 use crate::measure::{Measure, Unit, median, percentile};
 use crate::resources::{self, Transfer};
 use crate::{Failure, anew};
@@ -34,11 +34,8 @@ impl Workload for Heavy {
         let entries = place.pick(80_000, 2_560_000);
         let cache_bytes = place.pick(8 << 20, 128 << 20);
         let settings = Settings { cache_bytes, cold: true, ..Settings::durable(VALUE_LEN) };
-        let directory = anew::loaded::<E, _, _>(&place, &settings, false, true, || {
-            let mut keys: Vec<Key> = (0..entries).map(key).collect();
-            keys.sort_unstable();
-            keys.into_iter().map(|key| (key, value(entries::number(&key), 0)))
-        })?;
+        let value = |number| value(number, 0);
+        let directory = anew::loaded::<E, _>(&place, &settings, false, entries, value)?;
         resources::drop_cached(&directory)?;
         let limit = resources::limit_memory(place.pick(128 << 20, 256 << 20));
         let engine = E::open(&directory, &settings)?;
