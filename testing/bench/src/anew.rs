@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
 use crate::Failure;
-use crate::engine::{Engine, Session, Settings};
+use crate::engine::{DEVICE, Engine, Session, Settings};
 use crate::entries::{Key, key, number};
 use crate::workload::Place;
 
@@ -66,12 +66,13 @@ pub fn loaded<E: Engine, V: AsRef<[u8]>>(
 }
 
 /// Where the database of an engine outlives the worker: beside its directory, which is called
-/// `WORKLOAD-ENGINE`, or `WORKLOAD-ENGINE-WAY`.
+/// `WORKLOAD-ENGINE`, or `WORKLOAD-ENGINE-WAY`. The device has yieldb's.
 pub fn kept(place: &Place) -> Result<PathBuf, Failure> {
     let directory = &place.directory;
     let name = directory.file_name().and_then(|name| name.to_str()).ok_or("no name")?;
-    let without_way: Vec<&str> = name.split('-').take(2).collect();
-    Ok(directory.with_file_name("kept").join(without_way.join("-")))
+    let mut words = name.split('-').map(|word| if word == DEVICE { "yieldb" } else { word });
+    let (workload, engine) = words.next().zip(words.next()).ok_or("no engine")?;
+    Ok(directory.with_file_name("kept").join(format!("{workload}-{engine}")))
 }
 
 #[cfg(test)]
@@ -82,6 +83,7 @@ mod tests {
     fn ways_share_what_is_kept() -> Result<(), Failure> {
         let kept = |name: &str| kept(&Place { directory: name.into(), quick: false });
         assert_eq!(kept("/data/cold-yieldb-step")?, kept("/data/cold-yieldb")?);
+        assert_eq!(kept("/data/cold-device")?, kept("/data/cold-yieldb")?);
         assert_eq!(kept("/data/cold-redb")?, PathBuf::from("/data/kept/cold-redb"));
         Ok(())
     }
