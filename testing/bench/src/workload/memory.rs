@@ -16,6 +16,8 @@ use crate::resources::{self, MemoryGroup};
 use crate::{Failure, anew, process, worker};
 
 const VALUE_LEN: usize = 476;
+/// Threads that read.
+const READERS: u64 = 2;
 /// Puts of a transaction.
 const BATCH: u64 = 100;
 
@@ -27,6 +29,8 @@ impl Workload for Memory {
     const NAME: &'static str = "memory";
     const ROUNDS: u64 = 3;
     const QUICK_ROUNDS: u64 = 1;
+    /// It took 10 GB, most of them for one batch of all entries.
+    const WITHOUT: &'static [&'static str] = &["sled"];
 
     fn prepare<E: Engine>(place: Place) -> Result<Box<dyn Rounds>, Failure> {
         if let Some(round) = anew::part() {
@@ -64,12 +68,14 @@ fn measure<E: Engine>(place: &Place, round: u64) -> Result<Vec<Measure>, Failure
     let group = MemoryGroup::enter(None);
     let mut peaks = Peaks::default();
     peaks.add("the program alone")?;
-    let settings = Settings { cache_bytes, ..Settings::durable(VALUE_LEN) };
+    // Beside those that read there is the one that loaded.
+    let threads = READERS + 1;
+    let settings = Settings { cache_bytes, threads, ..Settings::durable(VALUE_LEN) };
     let engine = E::open(&place.renew("memory")?, &settings)?;
     let mut session = engine.session()?;
     session.load(false, (0..entries).map(|number| (key(number), value(number, 0))))?;
     peaks.add("load")?;
-    rate_on_threads("get", &engine, (2, span), round, |session, random| {
+    rate_on_threads("get", &engine, (READERS, span), round, |session, random| {
         let number = random.below(entries);
         let verify = |found: &[u8]| entries::verify::<VALUE_LEN>(number, found);
         assert_eq!(session.get(&key(number), verify)?, Some(0), "entry {number}");
