@@ -1,5 +1,5 @@
 //! Overwriting at random what is ten times as large as the cache: 2,560,000 entries of 500 bytes, a
-//! cache of 128 MiB, and 256 MiB of memory for the process, the kernel's cache of its files
+//! cache of 128 MiB, and 384 MiB of memory for the process, the kernel's cache of its files
 //! included; durable transactions of 100, one after the other.
 //!
 //! The database stays open from round to round, so that what an engine puts off has to be done in
@@ -37,7 +37,7 @@ impl Workload for Heavy {
         let value = |number| value(number, 0);
         let directory = anew::loaded::<E, _>(&place, &settings, false, entries, value)?;
         resources::drop_cached(&directory)?;
-        let limit = resources::limit_memory(place.pick(128 << 20, 256 << 20));
+        let limit = resources::limit_memory(place.pick(128 << 20, 384 << 20));
         let engine = E::open(&directory, &settings)?;
         let span = Duration::from_millis(place.pick(200, 20_000));
         Ok(Box::new(Prepared { engine, entries, span, limit }))
