@@ -39,6 +39,10 @@ impl Workload for Scans {
         load::<E>(&fresh, entries)?;
         load::<E>(&overwritten, entries)?;
         overwrite::<E>(&overwritten, entries)?;
+        for directory in [&fresh, &overwritten] {
+            // Who keeps the last changes in a log only puts them where they belong when he opens.
+            E::open(directory, &settings())?.close()?;
+        }
         Ok(Box::new(Prepared { fresh, overwritten, entries, engine: PhantomData::<E> }))
     }
 
