@@ -8,13 +8,16 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, IngestExternalFileOptions, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    IngestExternalFileOptions, Options, ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
 use crate::Failure;
 use crate::entries::Key;
+
+/// Where entries are if nobody says otherwise.
+const FAMILY: &str = "default";
 
 /// A database.
 pub struct Rocksdb {
@@ -51,9 +54,9 @@ impl Engine for Rocksdb {
         options.set_block_based_table_factory(&blocks);
         let cores = std::thread::available_parallelism()?.get();
         options.increase_parallelism(i32::try_from(cores)?);
-        // By its name it can be asked for many keys at once.
-        let family = ("default", options.clone());
-        let database = DB::open_cf_with_opts(&options, directory, [family])?;
+        // Named, so that there is a handle for reads of many.
+        let entries = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        let database = DB::open_cf_descriptors(&options, directory, [entries])?;
         let (directory, durability) = (directory.to_path_buf(), settings.durability);
         Ok(Rocksdb { database, options, directory, durability })
     }
@@ -159,7 +162,7 @@ impl Reader for RocksdbReader<'_> {
         mut found: impl FnMut(usize, &[u8]),
     ) -> Result<(), Failure> {
         let RocksdbReader { database, options, .. } = self;
-        let family = database.cf_handle("default").ok_or("no default column family")?;
+        let family = database.cf_handle(FAMILY).ok_or("no default column family")?;
         for (batch, keys) in keys.chunks(depth).enumerate() {
             let values = database.batched_multi_get_cf_opt(&family, keys, false, options);
             for (index, value) in values.into_iter().enumerate() {
