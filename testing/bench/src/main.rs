@@ -22,13 +22,13 @@
 
 mod anew;
 mod arguments;
+mod blocks;
 mod device;
 mod engine;
 mod entries;
 mod machine;
 mod measure;
 mod process;
-mod reads;
 mod record;
 mod report;
 mod resources;

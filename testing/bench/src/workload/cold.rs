@@ -18,7 +18,7 @@ use crate::engine::{DEVICE, Engine, Reader, Session, Settings};
 use crate::entries::{self, Key, Random, key, mix};
 use crate::measure::{Measure, Unit, disk_bytes};
 use crate::resources::{self, Transfer};
-use crate::{Failure, anew, reads};
+use crate::{Failure, anew, blocks};
 
 const VALUE_LEN: usize = 476;
 /// Threads that read side by side, each with one read in flight.
@@ -179,7 +179,7 @@ impl Rounds for Device {
         let read = |(name, depth): (String, usize)| {
             // One at a time are slow.
             let count = if depth == 1 { self.size.many / 4 } else { self.size.many };
-            reads::random(name, &self.file, (depth, count), round)
+            blocks::random(name, &self.file, (depth, count), round)
         };
         depths.into_iter().map(read).collect()
     }

@@ -14,7 +14,7 @@ use crate::engine::{DEVICE, Durability, Engine, Session, Settings, Writer};
 use crate::entries::{self, Random, key};
 use crate::measure::Measure;
 use crate::resources::{self, Transfer};
-use crate::{Failure, reads};
+use crate::{Failure, blocks};
 
 const VALUE_LEN: usize = 150;
 /// Overwrites of a transaction.
@@ -142,9 +142,9 @@ impl Rounds for Device {
         let (block, depth) = BLOCK;
         let len = self.file.metadata()?.len() / block * block;
         let in_order = Measure::time("scan, cold, bytes read", len, || {
-            reads::read(&self.file, block, depth, (0..len).step_by(block as usize))
+            blocks::read(&self.file, block, depth, (0..len).step_by(block as usize))
         })?;
         let name = "random pages, 64 in flight";
-        Ok(vec![in_order, reads::random(name, &self.file, (RANDOM_DEPTH, self.reads), round)?])
+        Ok(vec![in_order, blocks::random(name, &self.file, (RANDOM_DEPTH, self.reads), round)?])
     }
 }
