@@ -1,12 +1,12 @@
-//! A bare ring that reads, and nothing else: what the device can do for whoever reads.
+//! A bare ring that reads or writes blocks, and nothing else: what the device can do.
 #![allow(unsafe_code)]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::Failure;
 use crate::entries::Random;
@@ -41,8 +41,48 @@ pub fn read(
     offsets: impl Iterator<Item = u64>,
 ) -> Result<(), Failure> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path)?;
+    transfer(&file, Direction::Read, len, depth, offsets)
+}
+
+/// Overwrites blocks of a file past the kernel's cache, `depth` at a time, at these offsets; all
+/// of them are durable then.
+pub fn overwrite(
+    path: &Path,
+    len: u64,
+    depth: usize,
+    offsets: impl Iterator<Item = u64>,
+) -> Result<(), Failure> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
+    transfer(&file, Direction::Write, len, depth, offsets)?;
+    Ok(file.sync_data()?)
+}
+
+/// Which way blocks go.
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Read,
+    Write,
+}
+
+impl Direction {
+    fn entry(self, file: &File, buffer: *mut u8, len: u32, offset: u64) -> squeue::Entry {
+        let fd = types::Fd(file.as_raw_fd());
+        match self {
+            Direction::Read => opcode::Read::new(fd, buffer, len).offset(offset).build(),
+            Direction::Write => opcode::Write::new(fd, buffer, len).offset(offset).build(),
+        }
+    }
+}
+
+fn transfer(
+    file: &File,
+    direction: Direction,
+    len: u64,
+    depth: usize,
+    offsets: impl Iterator<Item = u64>,
+) -> Result<(), Failure> {
     let pages_each = (len / PAGE) as usize;
-    let mut pages = vec![Page([0; PAGE as usize]); depth * pages_each];
+    let mut pages = vec![Page([7; PAGE as usize]); depth * pages_each];
     let mut ring: IoUring =
         IoUring::builder().setup_coop_taskrun().build(depth.next_power_of_two() as u32)?;
     let mut offsets = offsets.fuse();
@@ -54,11 +94,7 @@ pub fn read(
             && let Some(offset) = offsets.next()
         {
             let buffer = pages[index * pages_each].0.as_mut_ptr();
-            let fd = types::Fd(file.as_raw_fd());
-            let entry = opcode::Read::new(fd, buffer, len as u32)
-                .offset(offset)
-                .build()
-                .user_data(index as u64);
+            let entry = direction.entry(file, buffer, len as u32, offset).user_data(index as u64);
             // SAFETY: the pages from `buffer` on are `len` bytes, in one request at a time, and
             // live longer than the ring does, which is dropped first.
             unsafe { ring.submission().push(&entry)? };
@@ -66,7 +102,7 @@ pub fn read(
         }
         if free.len() == depth {
             return failed.map_or(Ok(()), |result| {
-                Err(format!("a read of {len} bytes returned {result}").into())
+                Err(format!("{direction:?} of {len} bytes returned {result}").into())
             });
         }
         ring.submit_and_wait(1)?;
@@ -82,6 +118,15 @@ pub fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_overwritten_to_the_last_byte() -> Result<(), Failure> {
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR"))?;
+        std::fs::write(file.path(), vec![0; 64 * PAGE as usize])?;
+        overwrite(file.path(), 16 * PAGE, 3, (0..64 * PAGE).step_by(16 * PAGE as usize))?;
+        assert_eq!(std::fs::read(file.path())?, vec![7; 64 * PAGE as usize]);
+        Ok(())
+    }
 
     #[test]
     fn a_file_is_read_and_not_more() -> Result<(), Failure> {

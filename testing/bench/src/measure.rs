@@ -30,6 +30,8 @@ pub struct Measure {
 pub enum Unit {
     /// Things a second: more is better.
     PerSecond,
+    /// Bytes a second: more is better.
+    BytesPerSecond,
     /// Bytes: fewer are better.
     Bytes,
     /// Microseconds: fewer are better.
@@ -41,7 +43,7 @@ pub enum Unit {
 impl Unit {
     /// Is more of it better?
     pub fn is_better_if_more(self) -> bool {
-        self == Unit::PerSecond
+        matches!(self, Unit::PerSecond | Unit::BytesPerSecond)
     }
 }
 
@@ -52,6 +54,11 @@ impl Measure {
         let value = count as f64 / seconds;
         let (count, seconds) = (Some(count), Some(seconds));
         Measure { measure: measure.into(), value, unit: Unit::PerSecond, count, seconds }
+    }
+
+    /// So many bytes were moved, and took so long.
+    pub fn bytes_rate(measure: impl Into<String>, bytes: u64, took: Duration) -> Measure {
+        Measure { unit: Unit::BytesPerSecond, ..Measure::rate(measure, bytes, took) }
     }
 
     /// Something of one value.

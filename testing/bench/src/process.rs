@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Child;
+use std::time::Duration;
 use std::{fs, io};
 
 /// This process is killed when the one that started it ends, stopped or not.
@@ -63,6 +64,14 @@ pub fn peak_memory() -> io::Result<u64> {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("no VmHWM in /proc/self/status"))
+}
+
+/// How long this thread has had a processor.
+pub fn thread_time() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes to `time` only.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) })?;
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -88,7 +88,9 @@ fn section(workload: &str, figures: &Figures) -> String {
 fn title(row: &Row) -> String {
     match row.unit {
         Unit::PerSecond => format!("{}, per second", row.measure),
-        Unit::Bytes | Unit::Microseconds | Unit::Times => row.measure.clone(),
+        Unit::BytesPerSecond | Unit::Bytes | Unit::Microseconds | Unit::Times => {
+            row.measure.clone()
+        }
     }
 }
 
@@ -165,6 +167,7 @@ fn promises() -> String {
 pub fn amount(value: f64, unit: Unit) -> String {
     match unit {
         Unit::PerSecond => grouped(value),
+        Unit::BytesPerSecond => format!("{:.1} MB/s", value / 1e6),
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
         Unit::Microseconds => format!("{value:.1} us"),
         Unit::Times => format!("{value:.2}"),
@@ -193,6 +196,7 @@ mod tests {
         assert_eq!(amount(1_234_567.8, Unit::PerSecond), "1,234,568");
         assert_eq!(amount(123.0, Unit::PerSecond), "123");
         assert_eq!(amount(1.5 * 1_048_576.0, Unit::Bytes), "1.5 MiB");
+        assert_eq!(amount(123_400_000.0, Unit::BytesPerSecond), "123.4 MB/s");
         assert_eq!(amount(12.34, Unit::Microseconds), "12.3 us");
     }
 

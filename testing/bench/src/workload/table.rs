@@ -2,15 +2,20 @@
 //! bytes, loaded, changed, read, and half of them removed. Every round begins with nothing.
 //!
 //! Before the reads everything is read and verified once, so that they find it in memory.
+//!
+//! Beside the sorted load the device: a bare ring that overwrites a file from the first to the last
+//! byte in blocks of 1 MiB, and syncs it, with as many bytes as there are of keys and values.
 
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::{Place, Rounds, Workload, on_threads};
-use crate::Failure;
-use crate::engine::{Engine, Reader, Session, Settings, Writer};
+use crate::engine::{DEVICE, Engine, Reader, Session, Settings, Writer};
 use crate::entries::{self, KEY_LEN, Key, Random, key};
 use crate::measure::{Measure, Unit, disk_bytes};
+use crate::resources::Transfer;
+use crate::{Failure, blocks, process};
 
 const VALUE_LEN: usize = 150;
 /// Puts of a durable batch.
@@ -19,6 +24,8 @@ const BATCH: u64 = 1_000;
 const MANY: usize = 64;
 /// Entries of a range.
 const RANGE: usize = 10;
+/// Bytes of the device's writes, and how many are in flight.
+const BLOCK: (u64, usize) = (1 << 20, 4);
 
 /// See the module.
 #[derive(Debug)]
@@ -26,17 +33,21 @@ pub struct Table;
 
 impl Workload for Table {
     const NAME: &'static str = "table";
+    const ALSO: &'static [&'static str] = &[DEVICE];
 
     fn prepare<E: Engine>(place: Place) -> Result<Box<dyn Rounds>, Failure> {
-        let counts = Counts {
-            loaded: place.pick(100_000, 1_000_000),
-            singles: place.pick(200, 1_000),
-            batches: place.pick(10, 100),
-            gets: place.pick(200_000, 1_000_000),
-            ranges: place.pick(20_000, 200_000),
-        };
+        let counts = Counts::of(&place);
         let (loaded, all) = (sorted(counts.loaded), sorted(counts.entries()));
         Ok(Box::new(Prepared { place, counts, loaded, all, engine: PhantomData::<E> }))
+    }
+
+    fn prepare_device(place: Place) -> Result<Box<dyn Rounds>, Failure> {
+        let bytes = Counts::of(&place).loaded * (KEY_LEN + VALUE_LEN) as u64;
+        let (file, len) = (place.directory.join("blocks"), bytes.next_multiple_of(BLOCK.0));
+        std::fs::write(&file, vec![0; len as usize])?;
+        // What the kernel still had of it would be in the way of each write.
+        process::write_out(&file)?;
+        Ok(Box::new(Device { file, len }))
     }
 }
 
@@ -54,6 +65,16 @@ struct Counts {
 }
 
 impl Counts {
+    fn of(place: &Place) -> Counts {
+        Counts {
+            loaded: place.pick(100_000, 1_000_000),
+            singles: place.pick(200, 1_000),
+            batches: place.pick(10, 100),
+            gets: place.pick(200_000, 1_000_000),
+            ranges: place.pick(20_000, 200_000),
+        }
+    }
+
     /// Entries that were put; they have the numbers up to here.
     fn entries(self) -> u64 {
         self.loaded + self.singles + self.batches * BATCH
@@ -91,7 +112,7 @@ struct Prepared<E> {
 impl<E: Engine> Rounds for Prepared<E> {
     fn round(&mut self, round: u64) -> Result<Vec<Measure>, Failure> {
         let Counts { loaded, .. } = self.counts;
-        let mut measures = vec![self.load_sorted()?];
+        let mut measures = self.load_sorted()?.to_vec();
         let directory = self.place.renew("table")?;
         let engine = E::open(&directory, &Settings::durable(VALUE_LEN))?;
         let mut session = engine.session()?;
@@ -112,18 +133,26 @@ impl<E: Engine> Rounds for Prepared<E> {
 }
 
 impl<E: Engine> Prepared<E> {
-    fn load_sorted(&self) -> Result<Measure, Failure> {
+    /// In entries, in bytes that were written, and in how much of a core the thread had.
+    fn load_sorted(&self) -> Result<[Measure; 3], Failure> {
         let directory = self.place.renew("sorted")?;
         let engine = E::open(&directory, &Settings::durable(VALUE_LEN))?;
         let mut session = engine.session()?;
-        let measure = Measure::time("bulk load, sorted", self.counts.loaded, || {
-            session.load(true, self.loaded.iter().map(|(key, number)| (*key, value(*number))))
-        })?;
+        let entries = self.loaded.iter().map(|(key, number)| (*key, value(*number)));
+        let (before, busy, started) = (Transfer::now()?, process::thread_time()?, Instant::now());
+        session.load(true, entries)?;
+        let took = started.elapsed();
+        let busy = (process::thread_time()? - busy).as_secs_f64() / took.as_secs_f64();
+        let written = Transfer::since(before)?.written;
         verify_all(&mut session, &self.loaded)?;
         drop(session);
         engine.close()?;
         std::fs::remove_dir_all(&directory)?;
-        Ok(measure)
+        Ok([
+            Measure::rate("bulk load, sorted", self.counts.loaded, took),
+            Measure::bytes_rate("bulk load, sorted, bytes written", written, took),
+            Measure::of("bulk load, sorted, of a core", busy, Unit::Times),
+        ])
     }
 
     /// One by one, and in batches.
@@ -248,6 +277,20 @@ impl<E: Engine> Prepared<E> {
             measures.extend(measure("compacted")?);
         }
         Ok(measures)
+    }
+}
+
+struct Device {
+    file: PathBuf,
+    len: u64,
+}
+
+impl Rounds for Device {
+    fn round(&mut self, _round: u64) -> Result<Vec<Measure>, Failure> {
+        let ((block, depth), started) = (BLOCK, Instant::now());
+        blocks::overwrite(&self.file, block, depth, (0..self.len).step_by(block as usize))?;
+        let took = started.elapsed();
+        Ok(vec![Measure::bytes_rate("writes in order, bytes written", self.len, took)])
     }
 }
 
