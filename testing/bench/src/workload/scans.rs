@@ -12,7 +12,7 @@ use super::{Place, Rounds, Workload, verify_all};
 use crate::engine::yieldb::{Wait, Yieldb};
 use crate::engine::{DEVICE, Durability, Engine, Session, Settings, Writer};
 use crate::entries::{self, Random, key};
-use crate::measure::Measure;
+use crate::measure::{Measure, Unit};
 use crate::resources::{self, Transfer};
 use crate::{Failure, blocks};
 
@@ -127,7 +127,7 @@ impl<E: Engine> Prepared<E> {
         engine.close()?;
         Ok([
             Measure::rate(format!("scan, {how}"), self.entries, took),
-            Measure::rate(format!("scan, {how}, bytes read"), read, took),
+            Measure::bytes_rate(format!("scan, {how}, bytes read"), read, took),
         ])
     }
 }
@@ -141,10 +141,12 @@ impl Rounds for Device {
     fn round(&mut self, round: u64) -> Result<Vec<Measure>, Failure> {
         let (block, depth) = BLOCK;
         let len = self.file.metadata()?.len() / block * block;
-        let in_order = Measure::time("scan, cold, bytes read", len, || {
-            blocks::read(&self.file, block, depth, (0..len).step_by(block as usize))
-        })?;
-        let name = "random pages, 64 in flight";
-        Ok(vec![in_order, blocks::random(name, &self.file, (RANDOM_DEPTH, self.reads), round)?])
+        let started = Instant::now();
+        blocks::read(&self.file, block, depth, (0..len).step_by(block as usize))?;
+        let in_order = Measure::bytes_rate("scan, cold, bytes read", len, started.elapsed());
+        let pages = blocks::random("pages", &self.file, (RANDOM_DEPTH, self.reads), round)?;
+        let rate = pages.value * blocks::PAGE as f64;
+        let name = format!("random pages, {RANDOM_DEPTH} in flight, bytes read");
+        Ok(vec![in_order, Measure::of(name, rate, Unit::BytesPerSecond)])
     }
 }
