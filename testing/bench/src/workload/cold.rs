@@ -6,7 +6,8 @@
 //! own; where an engine can have many reads in flight on one thread, those are one.
 //!
 //! Beside them the device: a bare ring that reads random pages of yieldb's file, as many in flight
-//! as the measure of that name has.
+//! as the measure of that name has. It knows nothing of a get that finds its leaf in memory; what is
+//! compared with it are *pages read*, of which a get has one at most: who reads more gains nothing.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -109,16 +110,20 @@ impl<E: Engine> Rounds for Prepared<E> {
         self.get(&engine, "get, before it counts", THREADS, mix(round))?;
         let before = Transfer::now()?;
         let one = self.get(&engine, "get, 1 thread", 1, round)?;
-        let read = Transfer::since(before)?.read / one.count.unwrap_or(1);
+        let read = Transfer::since(before)?.read as f64 / one.count.unwrap_or(1) as f64;
         let mut measures = vec![
+            pages_read(&one, read),
             one,
-            Measure::of("bytes read for a get", read as f64, Unit::Bytes),
+            Measure::of("bytes read for a get", read, Unit::Bytes),
             self.get(&engine, &format!("get, {THREADS} threads"), THREADS, round)?,
         ];
         if E::HAS_MANY_READS {
             let mut session = engine.session()?;
             for depth in IN_FLIGHT {
-                measures.push(self.get_many(&mut session, depth, round)?);
+                let before = Transfer::now()?;
+                let many = self.get_many(&mut session, depth, round)?;
+                let read = Transfer::since(before)?.read as f64 / self.size.many as f64;
+                measures.extend([pages_read(&many, read), many]);
             }
         }
         engine.close()?;
@@ -160,6 +165,12 @@ impl<E: Engine> Prepared<E> {
         assert_eq!(seen, self.size.many, "entries are missing");
         Ok(measure)
     }
+}
+
+/// The gets that read a page, where each read so many bytes on average.
+fn pages_read(gets: &Measure, bytes_each: f64) -> Measure {
+    let share = (bytes_each / blocks::PAGE as f64).min(1.0);
+    Measure::of(format!("{}, pages read", gets.measure), gets.value * share, Unit::PerSecond)
 }
 
 fn in_flight(depth: usize) -> String {
