@@ -55,6 +55,29 @@ pub struct Line {
     pub measure: Measure,
 }
 
+#[cfg(test)]
+impl Line {
+    /// A line that nobody measured.
+    pub fn made_up(
+        workload: &str,
+        engine: &str,
+        round: u64,
+        measure: &str,
+        value: f64,
+        unit: crate::measure::Unit,
+    ) -> Line {
+        Line {
+            workload: workload.to_owned(),
+            engine: engine.to_owned(),
+            round,
+            date: String::new(),
+            machine: String::new(),
+            others: 0,
+            measure: Measure::of(measure, value, unit),
+        }
+    }
+}
+
 /// A record that is made, or read.
 #[derive(Debug)]
 pub struct Record {

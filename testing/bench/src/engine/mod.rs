@@ -264,5 +264,10 @@ pub fn is_in_every_workload(name: &str) -> bool {
     name != DEVICE && !name.starts_with("yieldb-")
 }
 
+/// Whether it is an engine that is not yieldb.
+pub fn is_peer(name: &str) -> bool {
+    name != DEVICE && !name.starts_with("yieldb")
+}
+
 #[cfg(test)]
 mod tests;

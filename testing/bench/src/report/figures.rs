@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{self, DEVICE};
+use crate::engine;
 use crate::measure::{Unit, median};
 use crate::record::Line;
 use crate::workload;
@@ -77,8 +77,12 @@ impl Row {
     }
 
     /// How many times as good `ours` is here as `theirs` is in another row: the median of the
-    /// ratios of the rounds that both have, since what disturbs one round disturbs both.
+    /// ratios of the rounds that both have, since what disturbs one round disturbs both. `None` if
+    /// there is no such round, or the rows count different things.
     pub fn ratio(&self, ours: &str, other: &Row, theirs: &str) -> Option<f64> {
+        if self.unit != other.unit {
+            return None;
+        }
         let (ours, theirs) = (self.values.get(ours)?, other.values.get(theirs)?);
         let ratio = |(round, ours): (&u64, &f64)| {
             let more = ours / theirs.get(round)?;
@@ -87,38 +91,32 @@ impl Row {
         median(&mut ours.iter().filter_map(ratio).collect::<Vec<f64>>())
     }
 
-    /// The best of the engines that are not yieldb.
-    pub fn best_peer(&self) -> Option<&str> {
-        self.best(|engine| engine != DEVICE && !engine.starts_with("yieldb"))
-    }
-
     /// The best of those that are wanted.
     pub fn best(&self, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
-        let medians = self.values.keys().filter(|engine| is_wanted(engine));
-        let medians = medians.filter_map(|engine| Some((engine.as_str(), self.median(engine)?)));
-        let best = match self.unit.is_better_if_more() {
-            true => medians.max_by(|(_, one), (_, other)| one.total_cmp(other)),
-            false => medians.min_by(|(_, one), (_, other)| one.total_cmp(other)),
-        };
+        let wanted = self.engines().filter(|engine| is_wanted(engine));
+        let values = wanted.filter_map(|engine| Some((engine, self.goodness(engine)?)));
+        let best = values.max_by(|(_, one), (_, other)| one.total_cmp(other));
         best.map(|(engine, _)| engine)
+    }
+
+    /// Who was measured.
+    pub fn engines(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// A number that is larger the better an engine's value is.
+    pub fn goodness(&self, engine: &str) -> Option<f64> {
+        let median = self.median(engine)?;
+        Some(if self.unit.is_better_if_more() { median } else { -median })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Measure;
 
     fn line(engine: &str, round: u64, measure: &str, value: f64, unit: Unit) -> Line {
-        Line {
-            workload: "table".to_owned(),
-            engine: engine.to_owned(),
-            round,
-            date: String::new(),
-            machine: String::new(),
-            others: 0,
-            measure: Measure::of(measure, value, unit),
-        }
+        Line::made_up("table", engine, round, measure, value, unit)
     }
 
     #[test]
@@ -135,7 +133,7 @@ mod tests {
         let figures = Figures::new(&lines);
         let ratio = |measure| {
             let row = figures.find("table", measure).expect("it was measured");
-            row.ratio("yieldb", row, row.best_peer().expect("there is one"))
+            row.ratio("yieldb", row, row.best(engine::is_peer).expect("there is one"))
         };
         assert_eq!(ratio("get"), Some(2.0));
         assert_eq!(ratio("files"), Some(0.5), "fewer are better");

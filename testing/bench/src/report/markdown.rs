@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::figures::{Figures, Row};
+use super::judgement;
 use crate::engine::{self, DEVICE};
 use crate::measure::Unit;
 use crate::record::{Description, Line, Record};
-use crate::targets::{Against, TARGETS, Target};
 
 /// What `yieldb` is called in records.
 const OURS: &str = "yieldb";
@@ -17,7 +17,7 @@ pub fn document(record: &Record, figures: &Figures) -> String {
     let mut text = String::new();
     for part in [
         head(record),
-        targets(figures),
+        judgement::section(figures),
         figures.workloads().map(|workload| section(workload, figures)).collect(),
         promises(),
     ] {
@@ -61,12 +61,12 @@ fn head(record: &Record) -> String {
 }
 
 /// A line of a table.
-fn line(cells: impl IntoIterator<Item = String>) -> String {
+pub fn line(cells: impl IntoIterator<Item = String>) -> String {
     cells.into_iter().fold("|".to_owned(), |line, cell| line + " " + &cell + " |") + "\n"
 }
 
 /// The first lines of a table: the names of the columns.
-fn columns(names: &[&str]) -> String {
+pub fn columns(names: &[&str]) -> String {
     let rule = names.iter().map(|_| "---".to_owned());
     line(names.iter().map(|name| (*name).to_owned())) + &line(rule)
 }
@@ -106,45 +106,6 @@ fn cell(row: &Row, engine: &str, is_best: bool) -> String {
         write!(text, " ({ratio:.2})").expect("a string takes everything");
     }
     text
-}
-
-fn targets(figures: &Figures) -> String {
-    let mut text = "\n## What is wanted\n\n".to_owned();
-    text += &columns(&["", "yieldb", "against", "", "ratio", "at least", "reached"]);
-    TARGETS.iter().for_each(|target| text += &line(judge(target, figures)));
-    text
-}
-
-/// The cells of a target. Without figures they are empty.
-fn judge(target: &Target, figures: &Figures) -> Vec<String> {
-    let Target { workload, measure, ours, against, at_least } = target;
-    let mut cells = vec![format!("{workload}: {measure} ({ours})")];
-    let row = figures.find(workload, measure);
-    let opponent = row.and_then(|row| match *against {
-        Against::BestPeer => Some((row, row.best_peer()?)),
-        Against::Engine(name) => Some((row, name)),
-        Against::Device(measure) => Some((figures.find(workload, measure)?, DEVICE)),
-    });
-    let told = |row: &Row, engine| {
-        row.median(engine).map_or_else(String::new, |median| amount(median, row.unit))
-    };
-    cells.push(row.map_or_else(String::new, |row| told(row, ours)));
-    cells.push(match (against, opponent) {
-        (Against::Device(measure), _) => format!("the device: {measure}"),
-        (_, Some((_, engine))) => engine.to_owned(),
-        (Against::Engine(name), None) => (*name).to_owned(),
-        (Against::BestPeer, None) => "the best peer".to_owned(),
-    });
-    cells.push(opponent.map_or_else(String::new, |(row, engine)| told(row, engine)));
-    let ratio = row.zip(opponent).and_then(|(row, (other, theirs))| row.ratio(ours, other, theirs));
-    cells.push(ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
-    cells.push(format!("{at_least:.2}"));
-    cells.push(match ratio {
-        Some(ratio) if ratio >= *at_least => "yes".to_owned(),
-        Some(_) => "**no**".to_owned(),
-        None => "not measured".to_owned(),
-    });
-    cells
 }
 
 fn promises() -> String {
@@ -198,11 +159,5 @@ mod tests {
         assert_eq!(amount(1.5 * 1_048_576.0, Unit::Bytes), "1.5 MiB");
         assert_eq!(amount(123_400_000.0, Unit::BytesPerSecond), "123.4 MB/s");
         assert_eq!(amount(12.34, Unit::Microseconds), "12.3 us");
-    }
-
-    #[test]
-    fn a_target_without_figures_is_not_reached() {
-        let text = targets(&Figures::new(&[]));
-        assert_eq!(text.matches("not measured").count(), TARGETS.len());
     }
 }

@@ -1,6 +1,7 @@
 //! What was measured, made readable: `table.md`, and a plot for each workload.
 
 mod figures;
+mod judgement;
 mod markdown;
 mod plot;
 
