@@ -94,8 +94,8 @@ fn beside_other(ours: &Ours, against: &Against, bound: &Bound, figures: &Figures
 struct Other<'f> {
     row: &'f Row,
     engine: &'f str,
-    /// Of how many engines it is the best one.
-    of: usize,
+    /// Of how many engines it is the best one, if more than one could be.
+    of: Option<usize>,
 }
 
 impl<'f> Other<'f> {
@@ -112,7 +112,8 @@ impl<'f> Other<'f> {
             rows.push(ours);
         }
         let engines = rows.iter().flat_map(|row| row.engines()).filter(|name| is_wanted(name));
-        let of = engines.collect::<BTreeSet<&str>>().len();
+        let count = engines.collect::<BTreeSet<&str>>().len();
+        let of = against.engines.is_none_or(|engines| engines.len() > 1).then_some(count);
         let best_of = |row: &'f Row| {
             let engine = row.best(is_wanted)?;
             Some((row, engine, row.goodness(engine)?))
@@ -123,7 +124,7 @@ impl<'f> Other<'f> {
     }
 
     fn name(&self) -> String {
-        let among = if self.of > 1 { format!(", the best of {}", self.of) } else { String::new() };
+        let among = self.of.map_or_else(String::new, |count| format!(", the best of {count}"));
         format!("{}{among}: {}", self.engine, self.row.measure)
     }
 }
@@ -188,7 +189,7 @@ mod tests {
         let device = Against { engines: Some(&[DEVICE]), measures: &[] };
         assert_eq!(at_least(0.5, device, &figures), ["device: get", "0.33", "**no**"]);
         let some = Against { engines: Some(&["redb", "sqlite"]), measures: &[] };
-        assert_eq!(at_least(2.0, some, &figures), ["redb: get", "6.00", "yes"]);
+        assert_eq!(at_least(2.0, some, &figures), ["redb, the best of 1: get", "6.00", "yes"]);
     }
 
     #[test]
@@ -260,7 +261,7 @@ mod tests {
     fn what_is_reported_has_no_answer() {
         let wanted = Wanted::Ratio(PEERS, Bound::Reported);
         let figures = rates(&[("yieldb", "get", &[1.0]), ("redb", "get", &[4.0])]);
-        assert_eq!(judged(wanted, &figures), ["redb: get", "0.25", ""]);
+        assert_eq!(judged(wanted, &figures), ["redb, the best of 1: get", "0.25", ""]);
         let figures = rates(&[("yieldb", "get", &[1.0])]);
         assert_eq!(judged(wanted, &figures), ["the best peer: get", "", "not measured"]);
     }

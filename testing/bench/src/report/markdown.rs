@@ -129,6 +129,7 @@ pub fn amount(value: f64, unit: Unit) -> String {
     match unit {
         Unit::PerSecond => grouped(value),
         Unit::BytesPerSecond => format!("{:.1} MB/s", value / 1e6),
+        Unit::Bytes if value.abs() < f64::from(1 << 20) => format!("{:.1} KiB", value / 1024.0),
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
         Unit::Microseconds => format!("{value:.1} us"),
         Unit::Times => format!("{value:.2}"),
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(amount(123.0, Unit::PerSecond), "123");
         assert_eq!(amount(1.5 * 1_048_576.0, Unit::Bytes), "1.5 MiB");
         assert_eq!(amount(123_400_000.0, Unit::BytesPerSecond), "123.4 MB/s");
+        assert_eq!(amount(3_584.0, Unit::Bytes), "3.5 KiB");
         assert_eq!(amount(12.34, Unit::Microseconds), "12.3 us");
     }
 }

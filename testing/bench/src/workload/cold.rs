@@ -6,8 +6,9 @@
 //! own; where an engine can have many reads in flight on one thread, those are one.
 //!
 //! Beside them the device: a bare ring that reads random pages of yieldb's file, as many in flight
-//! as the measure of that name has. It knows nothing of a get that finds its leaf in memory; what is
-//! compared with it are *pages read*, of which a get has one at most: who reads more gains nothing.
+//! as the measure of that name has. It knows nothing of a get that finds its leaf in memory; what
+//! is compared with it are *pages read*, of which a get has one at most: who reads more gains
+//! nothing.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
