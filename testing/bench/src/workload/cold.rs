@@ -7,8 +7,7 @@
 //!
 //! Beside them the device: a bare ring that reads random pages of yieldb's file, as many in flight
 //! as the measure of that name has. It knows nothing of a get that finds its leaf in memory; what
-//! is compared with it are *pages read*, of which a get has one at most: who reads more gains
-//! nothing.
+//! it is beside are *pages read*, of which a get has one at most: who reads more gains nothing.
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -109,22 +108,15 @@ impl<E: Engine> Rounds for Prepared<E> {
         let engine = E::open(&self.directory, &self.size.settings())?;
         // Other entries than those that are read then.
         self.get(&engine, "get, before it counts", THREADS, mix(round))?;
-        let before = Transfer::now()?;
-        let one = self.get(&engine, "get, 1 thread", 1, round)?;
-        let read = Transfer::since(before)?.read as f64 / one.count.unwrap_or(1) as f64;
-        let mut measures = vec![
-            pages_read(&one, read),
-            one,
-            Measure::of("bytes read for a get", read, Unit::Bytes),
-            self.get(&engine, &format!("get, {THREADS} threads"), THREADS, round)?,
-        ];
+        let mut measures = Vec::new();
+        for threads in [1, THREADS] {
+            let name = on_threads(threads);
+            measures.extend(with_reads(|| self.get(&engine, &name, threads, round))?);
+        }
         if E::HAS_MANY_READS {
             let mut session = engine.session()?;
             for depth in IN_FLIGHT {
-                let before = Transfer::now()?;
-                let many = self.get_many(&mut session, depth, round)?;
-                let read = Transfer::since(before)?.read as f64 / self.size.many as f64;
-                measures.extend([pages_read(&many, read), many]);
+                measures.extend(with_reads(|| self.get_many(&mut session, depth, round))?);
             }
         }
         engine.close()?;
@@ -168,10 +160,28 @@ impl<E: Engine> Prepared<E> {
     }
 }
 
-/// The gets that read a page, where each read so many bytes on average.
-fn pages_read(gets: &Measure, bytes_each: f64) -> Measure {
+/// Measures gets, and besides how many bytes each read, and how many a second read a page.
+fn with_reads(gets: impl FnOnce() -> Result<Measure, Failure>) -> Result<[Measure; 3], Failure> {
+    let before = Transfer::now()?;
+    let gets = gets()?;
+    let count = gets.count.ok_or("gets are not counted")?;
+    let bytes_each = Transfer::since(before)?.read as f64 / count as f64;
     let share = (bytes_each / blocks::PAGE as f64).min(1.0);
-    Measure::of(format!("{}, pages read", gets.measure), gets.value * share, Unit::PerSecond)
+    let pages = Measure::of(pages_read(&gets.measure), gets.value * share, Unit::PerSecond);
+    let bytes = Measure::of(format!("{}, bytes each", gets.measure), bytes_each, Unit::Bytes);
+    Ok([gets, pages, bytes])
+}
+
+/// What the pages are called that gets read.
+fn pages_read(gets: &str) -> String {
+    format!("{gets}, pages read")
+}
+
+fn on_threads(threads: u64) -> String {
+    match threads {
+        1 => "get, 1 thread".to_owned(),
+        _ => format!("get, {threads} threads"),
+    }
 }
 
 fn in_flight(depth: usize) -> String {
@@ -185,13 +195,12 @@ struct Device {
 
 impl Rounds for Device {
     fn round(&mut self, round: u64) -> Result<Vec<Measure>, Failure> {
-        let threads = format!("get, {THREADS} threads");
-        let mut depths = vec![("get, 1 thread".to_owned(), 1), (threads, THREADS as usize)];
+        let mut depths = vec![(on_threads(1), 1), (on_threads(THREADS), THREADS as usize)];
         depths.extend(IN_FLIGHT.map(|depth| (in_flight(depth), depth)));
         let read = |(name, depth): (String, usize)| {
             // One at a time are slow.
             let count = if depth == 1 { self.size.many / 4 } else { self.size.many };
-            blocks::random(name, &self.file, (depth, count), round)
+            blocks::random(pages_read(&name), &self.file, (depth, count), round)
         };
         depths.into_iter().map(read).collect()
     }

@@ -290,7 +290,7 @@ impl Rounds for Device {
         let ((block, depth), started) = (BLOCK, Instant::now());
         blocks::overwrite(&self.file, block, depth, (0..self.len).step_by(block as usize))?;
         let took = started.elapsed();
-        Ok(vec![Measure::bytes_rate("writes in order, bytes written", self.len, took)])
+        Ok(vec![Measure::bytes_rate("bulk load, sorted, bytes written", self.len, took)])
     }
 }
 
