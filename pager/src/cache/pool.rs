@@ -250,7 +250,8 @@ impl FramePool {
             let add = |state| (state & RESIDENT != 0).then_some(state + 1);
             state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_ok()
         };
-        pinned.then_some(PagePin { pool: self, frame })
+        // Made only where there is a pin: dropping it gives that up.
+        pinned.then(|| PagePin { pool: self, frame })
     }
 
     /// Adds a pin to a frame that has one, or that a page is read into.
@@ -262,7 +263,7 @@ impl FramePool {
     #[inline]
     fn unpin(&self, frame: u32) {
         let before = self.frames.meta[frame as usize].state.fetch_sub(1, Ordering::SeqCst);
-        debug_assert!(before & PINS > 0, "frame {frame} is unpinned once too often");
+        assert!(before & PINS > 0, "frame {frame} is unpinned once too often");
         if before & PINS > 1 {
             return;
         }

@@ -6,13 +6,12 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt};
 use yieldb::{
-    Batch, Choice, Completion, Database, DriverMode, ErrorKind, IOCompletions, IOResult, KeyRange,
-    MAIN, Op, Options, Snapshot, WriteTransaction,
+    Batch, Choice, Completion, Database, DriverMode, IOCompletions, IOResult, KeyRange, MAIN, Op,
+    Options, Snapshot, WriteTransaction,
 };
 use yieldb_core::StateTransition;
 
@@ -215,7 +214,7 @@ impl<W: Way> Engine for Yieldb<W> {
 
     fn open(directory: &Path, settings: &Settings) -> Result<Self, Failure> {
         let options = W::options().cache_bytes(settings.cache_bytes);
-        let database = open(&options, &directory.join("bench.db"))?;
+        let database = options.open(directory.join("bench.db")).wait()?;
         let durability = match settings.durability {
             Durability::Durable => yieldb::Durability::Sync,
             Durability::Relaxed => yieldb::Durability::Relaxed,
@@ -230,21 +229,6 @@ impl<W: Way> Engine for Yieldb<W> {
     fn close(self) -> Result<(), Failure> {
         Ok(self.database.close().wait()?)
     }
-}
-
-/// Opens a file that may have been closed just now: a thread that drove it may have it for a
-/// moment.
-fn open(options: &Options, path: &Path) -> yieldb::Result<Database> {
-    const TRIES: u32 = 100;
-    for _ in 0..TRIES {
-        match options.clone().open(path).wait() {
-            Err(error) if error.kind() == ErrorKind::Locked => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            opened => return opened,
-        }
-    }
-    options.clone().open(path).wait()
 }
 
 /// What a thread needs: little.
