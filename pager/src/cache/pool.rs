@@ -572,3 +572,16 @@ impl std::fmt::Debug for PinnedPage {
         write!(f, "pin of frame {}", self.frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_without_a_page_gets_no_pin_and_loses_none() {
+        let size = PageSize::new(4096).unwrap();
+        let pool = FramePool::new(size, 4 << 20).unwrap();
+        assert!(pool.pin(0).is_none());
+        assert_eq!(pool.frames.meta[0].state.load(Ordering::SeqCst), 0);
+    }
+}
