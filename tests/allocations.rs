@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
-use yieldb::{Choice, Database, IOCompletions, IOResult, MAIN, MemoryDisk, Options, Snapshot};
+use yieldb::{
+    Choice, Completion, Database, IOCompletions, IOResult, MAIN, MemoryDisk, Options, Snapshot,
+};
 
 /// Counts allocations, and those that grow.
 struct Counting;
@@ -127,6 +130,22 @@ fn lookups(database: &Database, snapshot: &Snapshot, first: u64, waker: &Waker) 
     ]
 }
 
+/// Has this thread sleep in the driver: what it is woken by is made the first time, which may be
+/// long after others have looked for the ends of its reads in time.
+fn sleep_once(database: &Database) {
+    let signal = Completion::signal();
+    thread::scope(|scope| {
+        let end = signal.clone();
+        scope.spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            end.succeed(0);
+        });
+        while !signal.finished() {
+            database.wait_for(&signal).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_lookup_allocates_nothing() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -152,6 +171,7 @@ fn a_lookup_allocates_nothing() {
         let database = small.open(&path).wait().unwrap();
         let snapshot = database.snapshot();
         // Until the slab of completions, the queues and the driver's threads are there.
+        sleep_once(&database);
         for first in 0..3 {
             lookups(&database, &snapshot, first, &waker);
         }
