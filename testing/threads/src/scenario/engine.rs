@@ -195,8 +195,8 @@ impl Worker {
     fn change_its_mind(&mut self) {
         let snapshot = self.snapshot();
         let mut get = snapshot.get(MAIN, [thread_rng().gen_range(0..KEYS)]);
-        let _first = get.step().expect("a read that is not disturbed");
-        drop(get);
+        let first = get.step().expect("a read that is not disturbed");
+        drop((get, first));
         let mut begin = self.database.begin();
         let _first = begin.step().expect("a queue that is not disturbed");
         drop(begin);
