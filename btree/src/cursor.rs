@@ -80,6 +80,15 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
+    /// The index beside another one; in front of 0 there is one that nothing has.
+    #[inline]
+    pub fn beside(self, index: usize) -> usize {
+        match self {
+            Direction::Next => index + 1,
+            Direction::Previous => index.wrapping_sub(1),
+        }
+    }
+
     /// The order of an entry that is ahead against the one where the cursor is.
     fn order(self) -> Ordering {
         match self {
@@ -224,14 +233,17 @@ impl<'a> Cursor<'a> {
         self.pin = Some(page);
     }
 
+    /// The same, and the cursor goes on.
+    pub(crate) fn holding(&mut self, page: PinnedPage) -> &mut Self {
+        self.hold(page);
+        self
+    }
+
     /// Moves by one entry within the leaf, if there is one that way whose value is not large.
     #[inline]
     pub(crate) fn move_within(&mut self, direction: Direction) -> bool {
         let Place::On(held, index) = &mut self.place else { return false };
-        let next = match direction {
-            Direction::Next => *index + 1,
-            Direction::Previous => index.wrapping_sub(1),
-        };
+        let next = direction.beside(*index);
         if !held.entries.contains(&next) {
             return false;
         }
@@ -246,19 +258,10 @@ impl<'a> Cursor<'a> {
         true
     }
 
-    /// The same with a mutable reference that goes on.
-    pub(crate) fn holding(&mut self, page: PinnedPage) -> &mut Self {
-        self.hold(page);
-        self
-    }
-
     /// Finds out where a move by one entry ends, over the pages in memory, or says what is missing.
     pub(crate) fn advance(&mut self, pager: &Pager, direction: Direction) -> Result<Walk<Arrival>> {
         if let Place::On(held, index) = &self.place {
-            let next = match direction {
-                Direction::Next => index + 1,
-                Direction::Previous => index.wrapping_sub(1),
-            };
+            let next = direction.beside(*index);
             let leaf = self.leaf(held);
             if held.entries.contains(&next) {
                 let large = leaf.value(next).large();

@@ -56,16 +56,11 @@ pub(crate) fn descend_beside<'p>(
     key: &[u8],
     direction: Direction,
 ) -> Result<Walk<Option<Leaf<'p>>>> {
-    let Some(mut page) = root.page else { return Ok(Walk::Found(None)) };
-    let mut path = Path::new();
-    for level in (1..=root.level).rev() {
-        let bytes = resident_or_return!(pages, page);
-        let view = interior(bytes, page, level)?;
-        let index = view.child_index(key);
-        path.push((Seen { name: page, bytes }, index));
-        page = PageRef::from_u64(view.child(index));
+    let Some(page) = root.page else { return Ok(Walk::Found(None)) };
+    match extend(pages, Path::new(), page, root.level, Target::Key(key))? {
+        Walk::Missing(page) => Ok(Walk::Missing(page)),
+        Walk::Found((path, _)) => go_beside(pages, path, direction),
     }
-    go_beside(pages, path, direction)
 }
 
 /// Walks to the leaf beside the one at the end of a path; `None` if there is none.
@@ -76,10 +71,11 @@ pub(crate) fn go_beside<'p>(
 ) -> Result<Walk<Option<Leaf<'p>>>> {
     while let Some((seen, index)) = path.pop() {
         let view = InteriorView::new(seen.bytes);
-        let (beside, target) = match direction {
-            Direction::Next => (index + 1, Target::First),
-            Direction::Previous => (index.wrapping_sub(1), Target::Last),
+        let target = match direction {
+            Direction::Next => Target::First,
+            Direction::Previous => Target::Last,
         };
+        let beside = direction.beside(index);
         if beside <= view.count() {
             path.push((seen, beside));
             let page = PageRef::from_u64(view.child(beside));
@@ -92,18 +88,15 @@ pub(crate) fn go_beside<'p>(
 /// Walks from a page on `level`, to which `path` leads, to a leaf.
 fn go_down<'p>(
     pages: &'p Pages<'_>,
-    mut path: Path<'p>,
-    mut page: PageRef,
+    path: Path<'p>,
+    page: PageRef,
     level: u8,
     target: Target<'_>,
 ) -> Result<Walk<Option<Leaf<'p>>>> {
-    for level in (1..=level).rev() {
-        let bytes = resident_or_return!(pages, page);
-        let view = interior(bytes, page, level)?;
-        let index = child_index(&view, target);
-        path.push((Seen { name: page, bytes }, index));
-        page = PageRef::from_u64(view.child(index));
-    }
+    let (path, page) = match extend(pages, path, page, level, target)? {
+        Walk::Missing(page) => return Ok(Walk::Missing(page)),
+        Walk::Found(found) => found,
+    };
     pages.resident.prefetch(page);
     let Some(bytes) = pages.passing_page(page)? else { return Ok(Walk::Missing(page)) };
     let view = leaf(bytes, page)?;
@@ -111,6 +104,25 @@ fn go_down<'p>(
         return Err(error::corrupt(page, "a leaf without entries"));
     }
     Ok(Walk::Found(Some(Leaf { page, view, path })))
+}
+
+/// Goes on with a path from a page on `level` to the last interior node. The leaf below it is not
+/// looked at.
+fn extend<'p>(
+    pages: &'p Pages<'_>,
+    mut path: Path<'p>,
+    mut page: PageRef,
+    level: u8,
+    target: Target<'_>,
+) -> Result<Walk<(Path<'p>, PageRef)>> {
+    for level in (1..=level).rev() {
+        let bytes = resident_or_return!(pages, page);
+        let view = interior(bytes, page, level)?;
+        let index = child_index(&view, target);
+        path.push((Seen { name: page, bytes }, index));
+        page = PageRef::from_u64(view.child(index));
+    }
+    Ok(Walk::Found((path, page)))
 }
 
 /// Walks to the leaf where a key is, or would be, without the separators: the way of a lookup.

@@ -38,7 +38,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Those whose heads are that of `key`, which tells it from most others; if there are none, the
-    /// place where it would be.
+    /// place where it would be. Asks the processor for the first one's record.
     #[inline]
     pub fn candidates(&self, key: &[u8]) -> Range<usize> {
         let prefix = prefix(self.page);
@@ -54,7 +54,12 @@ impl<'a> Keys<'a> {
         let head = head_of(suffix);
         let first = count_below(heads, head);
         let is_equal = |stored: &&[u8; HEAD_LEN]| u32::from_le_bytes(**stored) == head;
-        first..first + heads[first..].iter().take_while(is_equal).count()
+        let equal = heads[first..].iter().take_while(is_equal).count();
+        if equal > 0 {
+            // The value as well, which is mostly asked for next.
+            self.prefetch_record(first);
+        }
+        first..first + equal
     }
 
     /// The same among the [candidates](Keys::candidates), whose records decide.
@@ -114,8 +119,6 @@ impl<'a> Keys<'a> {
     /// The order of the suffix at `index` against one with the same head.
     #[inline(always)]
     fn cmp_suffix(&self, index: usize, suffix: &[u8]) -> Ordering {
-        // The value as well, which is mostly asked for next.
-        self.prefetch_record(index);
         let (len, rest) = self.suffix(index);
         if len >= HEAD_LEN && suffix.len() >= HEAD_LEN {
             rest.cmp(rest_of(suffix))

@@ -51,11 +51,7 @@ impl<'a> LeafView<'a> {
     /// or the place where it would be. Asks the processor for the first one's record.
     #[inline]
     pub fn candidates(&self, key: &[u8]) -> Range<usize> {
-        let candidates = self.keys.candidates(key);
-        if !candidates.is_empty() {
-            self.keys.prefetch_record(candidates.start);
-        }
-        candidates
+        self.keys.candidates(key)
     }
 
     /// The second half of it.
