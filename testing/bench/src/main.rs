@@ -23,12 +23,9 @@
 mod anew;
 mod arguments;
 mod blocks;
-mod device;
 mod engine;
-mod entries;
 mod machine;
 mod measure;
-mod process;
 mod record;
 mod report;
 mod resources;
@@ -40,9 +37,7 @@ mod workload;
 use std::process::ExitCode;
 
 use arguments::{Command, USAGE};
-
-/// What goes wrong, of whichever engine.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use bench::{Failure, device, entries, process};
 
 fn main() -> ExitCode {
     let done = match arguments::parse(std::env::args().skip(1)) {

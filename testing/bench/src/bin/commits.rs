@@ -1,22 +1,18 @@
 //! Durable commits: one at a time beside a bare ring's writes of the same form, many under way, and
 //! what checkpoints, recovery and readers cost.
 //!
-//! `cargo run --profile lto -p bench --bin commits -- [DIRECTORY [single | many | steady |
-//! recovery | readers]]`
-#![allow(unsafe_code)]
+//! `cargo run --release --bin commits -- [DIRECTORY [single | many | steady | recovery | readers]]`
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use io_uring::{IoUring, opcode, types};
+use bench::Failure;
+use bench::device::Overwrites;
+use bench::entries::Random;
+use bench::process::{thread_time, write_out};
 use yieldb::{Batch, Database, DriverMode, IOCompletions, IOResult, LogLimits, MAIN, Options};
-
-type Failure = Box<dyn std::error::Error>;
 
 const COUNT: u64 = 1_000_000;
 const KEY_LEN: usize = 24;
@@ -33,19 +29,6 @@ fn key(number: u64) -> [u8; KEY_LEN] {
 
 fn value(number: u64) -> [u8; VALUE_LEN] {
     [number as u8; VALUE_LEN]
-}
-
-/// Numbers that look random (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)) % limit
-    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -120,55 +103,6 @@ fn percentile(values: &mut [f64], part: f64) -> f64 {
     values[((values.len() - 1) as f64 * part) as usize]
 }
 
-/// A file of written blocks, and a ring to overwrite them with.
-struct Raw {
-    file: File,
-    ring: IoUring,
-    block: Box<Block>,
-    next: u64,
-}
-
-#[repr(align(4096))]
-struct Block([u8; BLOCK]);
-
-const RAW_BLOCKS: u64 = 16_384;
-
-impl Raw {
-    fn new(path: &Path) -> Result<Raw, Failure> {
-        std::fs::write(path, vec![0; RAW_BLOCKS as usize * BLOCK])?;
-        // What the kernel still had of it would be in the way of each write.
-        write_out(path)?;
-        let file = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?;
-        let ring = IoUring::builder().setup_coop_taskrun().build(8)?;
-        Ok(Raw { file, ring, block: Box::new(Block([7; BLOCK])), next: 0 })
-    }
-
-    /// Writes the next block, durably, as the log does, and sleeps until it is written, or looks
-    /// again and again whether it is.
-    fn write(&mut self, sleeps: bool) -> Result<(), Failure> {
-        let offset = self.next % RAW_BLOCKS * BLOCK as u64;
-        self.next += 1;
-        let fd = types::Fd(self.file.as_raw_fd());
-        let entry = opcode::Write::new(fd, self.block.0.as_ptr(), BLOCK as u32)
-            .offset(offset)
-            .rw_flags(libc::RWF_DSYNC)
-            .build();
-        // SAFETY: the block lives as long as the ring, and nobody changes it.
-        unsafe { self.ring.submission().push(&entry)? };
-        if sleeps {
-            self.ring.submit_and_wait(1)?;
-        } else {
-            self.ring.submit()?;
-            while self.ring.completion().is_empty() {
-                std::thread::yield_now();
-            }
-        }
-        let result = self.ring.completion().next().ok_or("no completion")?.result();
-        assert_eq!(result, BLOCK as i32, "a write failed");
-        Ok(())
-    }
-}
-
 /// Does something a hundred times, and adds how long each took, in microseconds.
 fn hundred(
     times: &mut Vec<f64>,
@@ -185,7 +119,7 @@ fn hundred(
 /// Single commits on one thread, and raw writes, in alternating blocks of 100.
 fn single(path: &Path) -> Result<(), Failure> {
     let database = open_warm(path, options().driver(DriverMode::Manual))?;
-    let mut raw = Raw::new(&path.with_extension("raw"))?;
+    let mut raw = Overwrites::new(&path.with_extension("raw"))?;
     let mut random = Random(1);
     database.checkpoint().wait()?;
     let before = database.metrics().log.ok_or("no log")?;
@@ -212,7 +146,11 @@ fn single(path: &Path) -> Result<(), Failure> {
 }
 
 /// The same over several checkpoints.
-fn sustained(database: &Database, raw: &mut Raw, random: &mut Random) -> Result<(), Failure> {
+fn sustained(
+    database: &Database,
+    raw: &mut Overwrites,
+    random: &mut Random,
+) -> Result<(), Failure> {
     const COMMITS: u64 = 40_000;
     let (before, checkpoint) = (database.cache_stats().pages_written, database.info().checkpoint);
     let (mut ours, mut bare, mut looking) = (Vec::new(), Vec::new(), Vec::new());
@@ -274,20 +212,6 @@ fn commit_many(
     }
 }
 
-/// How long the processor has worked for this thread, the kernel's part included.
-fn processor_time() -> Duration {
-    // SAFETY: the structure is the caller's, and all zeros are good for it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
-        usage
-    };
-    let of = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    of(usage.ru_utime) + of(usage.ru_stime)
-}
-
 fn batch(number: u64, value_of: u64) -> Batch {
     let mut batch = Batch::new();
     batch.put(MAIN, key(number), value(value_of));
@@ -300,9 +224,9 @@ fn many_on_one_thread(path: &Path) -> Result<(), Failure> {
     for depth in [1, 16, 64, 256] {
         const COMMITS: u64 = 100_000;
         let before = database.metrics().log.ok_or("no log")?;
-        let (started, worked) = (Instant::now(), processor_time());
+        let (started, worked) = (Instant::now(), thread_time()?);
         commit_many(&database, || random.below(COUNT), depth, COMMITS, |_| ())?;
-        let (wall, worked) = (started.elapsed(), processor_time() - worked);
+        let (wall, worked) = (started.elapsed(), thread_time()? - worked);
         let rate = COMMITS as f64 / wall.as_secs_f64();
         let after = database.metrics().log.ok_or("no log")?;
         let size = COMMITS as f64 / (after.groups - before.groups) as f64;
@@ -406,16 +330,6 @@ fn recover(
     let database = Options::new().open(&copy).wait()?;
     println!("open after a clean close: {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     drop(database);
-    Ok(())
-}
-
-/// Sees to it that the operating system has nothing of a file in memory, as it has nothing of what
-/// was written past it.
-fn write_out(path: &Path) -> Result<(), Failure> {
-    let file = File::open(path)?;
-    file.sync_all()?;
-    // SAFETY: nothing is in memory that is not in the file.
-    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     Ok(())
 }
 

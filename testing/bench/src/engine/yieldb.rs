@@ -29,10 +29,13 @@ pub trait Way: Sync + 'static {
         Options::new()
     }
 
-    /// Drives an operation to its end.
-    fn finish<M>(database: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
+    /// Drives an operation to its end: on this thread, unless it is said otherwise.
+    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
     where
-        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin;
+        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
+    {
+        op.wait()
+    }
 
     /// Drives many operations to their ends, `depth` of them under way; calls `done` with the
     /// number of each and its output.
@@ -56,14 +59,7 @@ pub trait Way: Sync + 'static {
 #[derive(Debug)]
 pub struct Wait;
 
-impl Way for Wait {
-    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
-    where
-        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
-    {
-        op.wait()
-    }
-}
+impl Way for Wait {}
 
 /// `wait` on a thread, over `pread`.
 #[derive(Debug)]
@@ -72,13 +68,6 @@ pub struct Pread;
 impl Way for Pread {
     fn options() -> Options {
         Options::new().io(Choice::Pread)
-    }
-
-    fn finish<M>(_: &Database, op: Op<'_, M>) -> yieldb::Result<M::Output>
-    where
-        M: StateTransition<State: Unpin, Error: Into<yieldb::Error>> + Unpin,
-    {
-        op.wait()
     }
 }
 
