@@ -1,19 +1,28 @@
 //! Changes that are made together.
 
+use std::cmp::Ordering;
+
+use smallvec::SmallVec;
 use yieldb_pager::Tree;
 
 use crate::KeyRange;
 use crate::record::TreeChange;
 
-/// Changes that are made together, in the order in which they were added: all or none of them.
+/// Changes that are made together, as if in the order in which they were added: all or none of
+/// them.
 ///
-/// Keys and values are copied into one allocation, which grows.
+/// Keys and values are copied into one allocation, which grows. Changes of different entries are
+/// made in the order of their keys, so that a leaf is changed as often as it has to be while it is
+/// at hand: many of them cost less in a batch than one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     changes: Vec<Change>,
     ranges: Vec<KeyRange>,
 }
+
+/// Indexes of changes.
+pub(crate) type Order = SmallVec<[usize; 2]>;
 
 #[derive(Clone, Copy, Debug)]
 struct Change {
@@ -93,6 +102,47 @@ impl Batch {
         Some(record).filter(|record| record.len() <= max_len)
     }
 
+    /// The indexes of all changes in the order in which they are best made: that of the trees and
+    /// their keys. Changes of one entry stay in the order in which they were added, and none passes
+    /// the removal of a range. Cost: a sort.
+    pub(crate) fn order(&self) -> Order {
+        let is_range = |index: &usize| matches!(self.changes[*index].kind, Kind::DeleteRange);
+        let heads = self.changes.iter().map(|change| self.head(change));
+        let mut order: SmallVec<[(u64, usize); 2]> = heads.zip(0..).collect();
+        for part in order.split_mut(|(_, index)| is_range(index)) {
+            part.sort_unstable_by(|left, right| self.compare(*left, *right));
+        }
+        order.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Which of two changes of entries comes first; each with the head of its key.
+    fn compare(&self, left: (u64, usize), right: (u64, usize)) -> Ordering {
+        let (of_left, of_right) = (&self.changes[left.1], &self.changes[right.1]);
+        let by_tree = of_left.tree.cmp(&of_right.tree);
+        let by_head = by_tree.then(left.0.cmp(&right.0));
+        let by_key = by_head.then_with(|| self.key(of_left).cmp(self.key(of_right)));
+        by_key.then(left.1.cmp(&right.1))
+    }
+
+    /// The first bytes of a change's key as a number that orders as they do.
+    fn head(&self, change: &Change) -> u64 {
+        let key = self.key(change);
+        let mut head = [0; size_of::<u64>()];
+        let len = key.len().min(head.len());
+        head[..len].copy_from_slice(&key[..len]);
+        u64::from_be_bytes(head)
+    }
+
+    /// The key of the entry that a change is about; empty for a range.
+    fn key(&self, change: &Change) -> &[u8] {
+        match change.kind {
+            Kind::Put { key_len, .. } | Kind::Delete { key_len } => {
+                &self.bytes[change.start..change.start + key_len]
+            }
+            Kind::DeleteRange => &[],
+        }
+    }
+
     /// The change at `index`.
     pub(crate) fn change(&self, index: usize) -> Option<TreeChange<'_>> {
         let Change { tree, start, kind } = *self.changes.get(index)?;
@@ -109,5 +159,28 @@ impl Batch {
                 TreeChange::DeleteRange { tree, start: range.start(), end: range.end() }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_made_by_tree_and_key_and_none_passes_a_range() {
+        let (first, second) = (Tree::from_u32(1), Tree::from_u32(2));
+        let mut batch = Batch::new();
+        batch.put(second, "b", "");
+        batch.put(first, "common beginning 2", "");
+        batch.put(first, "common beginning 1", "old");
+        batch.put(second, "", "");
+        batch.delete(first, "common beginning 1");
+        batch.delete_range(first, KeyRange::all());
+        batch.delete_range(second, KeyRange::all());
+        batch.put(first, "common", "");
+        batch.put(first, "a", "");
+        batch.put(first, "common\0", "");
+        assert_eq!(batch.order()[..], [2, 4, 1, 3, 0, 5, 6, 8, 7, 9]);
+        assert!(Batch::new().order().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use yieldb_pager::writer_queue::{Deposited, Outcome, Place, WriterTurn};
 use yieldb_pager::{Durability, Pager};
 
 use crate::applying::Applying;
-use crate::batch::Batch;
+use crate::batch::{Batch, Order};
 use crate::ops::commit::{Commit, commit};
 use crate::record::{Changes, TreeChange};
 use crate::transaction::Transaction;
@@ -40,6 +40,8 @@ pub struct Write<'b> {
     batch: &'b Batch,
     durability: Durability,
     pager: Arc<Pager>,
+    /// The order in which its own changes are made, once it makes them.
+    order: Order,
     /// Whose changes are made: 0 for its own, behind them those of the others.
     source: usize,
 }
@@ -72,7 +74,10 @@ const CANCELLED: Error = Error::Pager(yieldb_pager::Error::Io(yieldb_core::Error
 
 /// Begins to write a batch.
 pub fn write(batch: &Batch, durability: Durability, pager: Arc<Pager>) -> StateMachine<Write<'_>> {
-    StateMachine::new(Write { batch, durability, pager, source: 0 }, State::Enter)
+    StateMachine::new(
+        Write { batch, durability, pager, order: Order::new(), source: 0 },
+        State::Enter,
+    )
 }
 
 impl StateTransition for Write<'_> {
@@ -149,7 +154,8 @@ impl StateTransition for Write<'_> {
 
 impl Write<'_> {
     /// Begins a transaction for its own changes and those of others.
-    fn lead(&self, turn: WriterTurn) -> Transition<Self> {
+    fn lead(&mut self, turn: WriterTurn) -> Transition<Self> {
+        self.order = self.batch.order();
         let mut transaction = Transaction::begin(self.pager.clone(), turn);
         if self.durability == Durability::Sync {
             transaction.take_followers(self.batch.content_len());
@@ -162,7 +168,7 @@ impl Write<'_> {
         let deposits = applying.transaction.followers().deposits();
         let deposit = self.source.checked_sub(1).map(|index| deposits.get(index).cloned());
         let changes = match &deposit {
-            None => Source::Own(self.batch),
+            None => Source::Own(self.batch, &self.order),
             Some(Some(deposit)) => Source::Left(deposit.record()),
             Some(None) => {
                 let commit = commit(applying.transaction, self.durability);
@@ -215,8 +221,8 @@ impl Write<'_> {
 /// Changes to be made.
 #[derive(Clone, Copy)]
 enum Source<'c> {
-    /// Those of the batch.
-    Own(&'c Batch),
+    /// Those of the batch, in this order.
+    Own(&'c Batch, &'c [usize]),
     /// Those that another one has left.
     Left(&'c [u8]),
 }
@@ -225,7 +231,10 @@ impl<'c> Source<'c> {
     /// The change at a position, and the next position; the first one is 0.
     fn at(self, position: usize) -> Option<Result<(TreeChange<'c>, usize)>> {
         match self {
-            Source::Own(batch) => batch.change(position).map(|change| Ok((change, position + 1))),
+            Source::Own(batch, order) => {
+                let change = batch.change(*order.get(position)?)?;
+                Some(Ok((change, position + 1)))
+            }
             Source::Left(record) => {
                 let mut changes = Changes::from_offset(record, position);
                 Some(changes.next()?.map(|change| (change, changes.offset())))
