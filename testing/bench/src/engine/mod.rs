@@ -137,6 +137,19 @@ pub trait Session {
         Ok(false)
     }
 
+    /// Writes entries in one transaction, in any order.
+    fn put_all<V: AsRef<[u8]>>(
+        &mut self,
+        mut entries: impl Iterator<Item = (Key, V)>,
+    ) -> Result<(), Failure> {
+        self.write(|writer| entries.try_for_each(|(key, value)| writer.put(&key, value.as_ref())))
+    }
+
+    /// Removes entries in one transaction, in any order.
+    fn delete_all(&mut self, mut keys: impl Iterator<Item = Key>) -> Result<(), Failure> {
+        self.write(|writer| keys.try_for_each(|key| writer.delete(&key)))
+    }
+
     /// Fills an empty database in one transaction, durably. `sorted`: the keys ascend.
     fn load<V: AsRef<[u8]>>(
         &mut self,
@@ -144,12 +157,7 @@ pub trait Session {
         entries: impl Iterator<Item = (Key, V)>,
     ) -> Result<(), Failure> {
         let _ = sorted;
-        self.write(|writer| {
-            for (key, value) in entries {
-                writer.put(&key, value.as_ref())?;
-            }
-            Ok(())
-        })
+        self.put_all(entries)
     }
 }
 

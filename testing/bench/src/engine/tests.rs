@@ -46,6 +46,8 @@ fn loads_and_changes<E: Engine>(
     if !session.put_many(entries(), 16)? {
         entries().try_for_each(|(key, value)| session.put(&key, &value))?;
     }
+    session.put_all((2_000..2_100).map(|number| (key(number), value(number, 1))))?;
+    session.delete_all((2_000..2_100).map(key))?;
     drop(session);
     engine.close()?;
     let mut engine = E::open(directory, settings)?;

@@ -224,7 +224,7 @@ impl<W: Way> Engine for Yieldb<W> {
 #[derive(Debug)]
 pub struct YieldbSession<'e, W> {
     engine: &'e Yieldb<W>,
-    /// For the next single put.
+    /// For the next changes.
     batch: Batch,
 }
 
@@ -233,6 +233,12 @@ impl<W: Way> YieldbSession<'_, W> {
         let database = &self.engine.database;
         let transaction = W::finish(database, database.begin())?;
         Ok(YieldbWriter { database, transaction, way: PhantomData })
+    }
+
+    fn write_batch(&self) -> Result<(), Failure> {
+        let Yieldb { database, durability, .. } = self.engine;
+        W::finish(database, database.write_with(&self.batch, *durability))?;
+        Ok(())
     }
 }
 
@@ -260,11 +266,9 @@ impl<W: Way> Session for YieldbSession<'_, W> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        let Yieldb { database, durability, .. } = self.engine;
         self.batch.clear();
         self.batch.put(MAIN, key, value);
-        W::finish(database, database.write_with(&self.batch, *durability))?;
-        Ok(())
+        self.write_batch()
     }
 
     fn put_many<V: AsRef<[u8]>>(
@@ -285,6 +289,21 @@ impl<W: Way> Session for YieldbSession<'_, W> {
         let commits = batches.iter().map(|batch| database.write_with(batch, *durability));
         W::finish_many(database, depth, commits, |_, _| ())?;
         Ok(true)
+    }
+
+    fn put_all<V: AsRef<[u8]>>(
+        &mut self,
+        entries: impl Iterator<Item = (Key, V)>,
+    ) -> Result<(), Failure> {
+        self.batch.clear();
+        entries.for_each(|(key, value)| self.batch.put(MAIN, key, value));
+        self.write_batch()
+    }
+
+    fn delete_all(&mut self, keys: impl Iterator<Item = Key>) -> Result<(), Failure> {
+        self.batch.clear();
+        keys.for_each(|key| self.batch.delete(MAIN, key));
+        self.write_batch()
     }
 
     fn load<V: AsRef<[u8]>>(

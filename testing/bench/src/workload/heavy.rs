@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Place, Rounds, Workload, verify_all};
-use crate::engine::{Engine, Session, Settings, Writer};
+use crate::engine::{Engine, Session, Settings};
 use crate::entries::{self, KEY_LEN, Random, key, mix};
 use crate::measure::{Measure, Unit, median, percentile};
 use crate::resources::{self, Transfer};
@@ -64,12 +64,10 @@ impl<E: Engine> Rounds for Prepared<E> {
         let started = Instant::now();
         while started.elapsed() < self.span {
             let begun = Instant::now();
-            session.write(|writer| {
-                (0..BATCH).try_for_each(|_| {
-                    let number = random.below(self.entries);
-                    writer.put(&key(number), &value(number, round))
-                })
-            })?;
+            session.put_all((0..BATCH).map(|_| {
+                let number = random.below(self.entries);
+                (key(number), value(number, round))
+            }))?;
             batches.push(begun.elapsed().as_secs_f64() * 1e6);
         }
         let took = started.elapsed();

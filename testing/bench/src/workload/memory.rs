@@ -9,7 +9,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use super::{Place, Rounds, Workload, rate_on_threads, verify_all};
-use crate::engine::{Engine, Session, Settings, Writer};
+use crate::engine::{Engine, Session, Settings};
 use crate::entries::{self, Random, key};
 use crate::measure::{Measure, Unit};
 use crate::resources::{self, MemoryGroup};
@@ -84,12 +84,10 @@ fn measure<E: Engine>(place: &Place, round: u64) -> Result<Vec<Measure>, Failure
     peaks.add("reads")?;
     let (mut random, started) = (Random(round), Instant::now());
     while started.elapsed() < span {
-        session.write(|writer| {
-            (0..BATCH).try_for_each(|_| {
-                let number = random.below(entries);
-                writer.put(&key(number), &value(number, 1))
-            })
-        })?;
+        session.put_all((0..BATCH).map(|_| {
+            let number = random.below(entries);
+            (key(number), value(number, 1))
+        }))?;
     }
     peaks.add("overwrites")?;
     assert_eq!(verify_all::<VALUE_LEN>(&mut session)?, entries as usize);

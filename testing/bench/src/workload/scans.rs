@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::{Place, Rounds, Workload, verify_all};
 use crate::engine::yieldb::{Wait, Yieldb};
-use crate::engine::{DEVICE, Durability, Engine, Session, Settings, Writer};
+use crate::engine::{DEVICE, Durability, Engine, Session, Settings};
 use crate::entries::{self, Random, key};
 use crate::measure::{Measure, Unit};
 use crate::resources::{self, Transfer};
@@ -75,12 +75,10 @@ fn overwrite<E: Engine>(directory: &Path, entries: u64) -> Result<(), Failure> {
     let mut session = engine.session()?;
     let mut random = Random(1);
     for edition in 1..=entries / BATCH {
-        session.write(|writer| {
-            (0..BATCH).try_for_each(|_| {
-                let number = random.below(entries);
-                writer.put(&key(number), &value(number, edition))
-            })
-        })?;
+        session.put_all((0..BATCH).map(|_| {
+            let number = random.below(entries);
+            (key(number), value(number, edition))
+        }))?;
     }
     drop(session);
     engine.close()

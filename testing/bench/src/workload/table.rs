@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{Place, Rounds, Workload, on_threads};
-use crate::engine::{DEVICE, Engine, Reader, Session, Settings, Writer};
+use crate::engine::{DEVICE, Engine, Reader, Session, Settings};
 use crate::entries::{self, KEY_LEN, Key, Random, key};
 use crate::measure::{Measure, Unit, disk_bytes};
 use crate::resources::Transfer;
@@ -167,12 +167,8 @@ impl<E: Engine> Prepared<E> {
         })?;
         let in_batches = Measure::time("durable puts, 1,000 in one", batches * BATCH, || {
             for _ in 0..batches {
-                session.write(|writer| {
-                    numbers
-                        .by_ref()
-                        .take(BATCH as usize)
-                        .try_for_each(|number| writer.put(&key(number), &value(number)))
-                })?;
+                let batch = numbers.by_ref().take(BATCH as usize);
+                session.put_all(batch.map(|number| (key(number), value(number))))?;
             }
             Ok(())
         })?;
@@ -246,9 +242,7 @@ impl<E: Engine> Prepared<E> {
     fn remove_half(&self, session: &mut E::Session<'_>) -> Result<Measure, Failure> {
         let entries = self.counts.entries();
         let measure = Measure::time("removals, half in one", entries / 2, || {
-            session.write(|writer| {
-                (0..entries).step_by(2).try_for_each(|number| writer.delete(&key(number)))
-            })
+            session.delete_all((0..entries).step_by(2).map(key))
         })?;
         let is_left = |(_, number): &&Numbered| number % 2 == 1;
         let left: Vec<Numbered> = self.all.iter().filter(is_left).copied().collect();
