@@ -25,6 +25,12 @@ pub(crate) struct Replacement {
 }
 
 impl Replacement {
+    /// Another page takes the place of the child at `index`.
+    pub fn of_one(index: usize, page: PageRef) -> Replacement {
+        let children = SmallVec::from_slice(&[page]);
+        Replacement { first: index, count: 1, children, separators: SmallVec::new() }
+    }
+
     /// What stands between the new children.
     pub fn keys(&self) -> impl Iterator<Item = KeyRef<'_>> {
         self.separators.iter().map(|key| KeyRef::from_slice(key))

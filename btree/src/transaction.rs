@@ -9,7 +9,7 @@ use yieldb_pager::writer_queue::{Followers, WriterTurn};
 use yieldb_pager::{Durability, PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::{Cursor, Direction};
-use crate::edit::{self, Change, Edited};
+use crate::edit::{self, Change, Edited, Tried};
 use crate::multi_get::MultiGet;
 use crate::node::max_key_len;
 use crate::ops::bulk_load::BulkLoad;
@@ -24,7 +24,7 @@ use crate::ops::get::{Get, get};
 use crate::ops::put::{Put, put};
 use crate::ops::update::{Decide, IfAbsent, Update, update};
 use crate::ops::write_value::ValueWriter;
-use crate::pages::{Reader, Walk};
+use crate::pages::Reader;
 use crate::record::TreeChange;
 use crate::recorder::Recorder;
 use crate::savepoint::Saved;
@@ -378,25 +378,30 @@ impl Transaction {
         }
         self.used_here();
         let root = self.root(subject)?;
-        if let Some(io) = self.set.prepare(&self.pager, edit::pages_needed(root))? {
-            if self.set.ready_count() >= edit::pages_needed(root)
-                && is_planted!(LeafBeforeReservation)
-                && let Walk::Found(edited) = edit::change(&mut self.set, &self.pager, root, change)?
-            {
-                self.set_root(subject, edited.root);
+        for count in [edit::few_pages(root), edit::most_pages(root)] {
+            if let Some(io) = self.set.prepare(&self.pager, count)? {
+                if self.set.ready_count() >= count
+                    && is_planted!(LeafBeforeReservation)
+                    && let Tried::Made(edited) =
+                        edit::change(&mut self.set, &self.pager, root, change)?
+                {
+                    self.set_root(subject, edited.root);
+                }
+                return Ok(Attempt::Wait(io));
             }
-            return Ok(Attempt::Wait(io));
-        }
-        if is_planted!(CountBeforePages) {
-            self.set_root(subject, Root { count: root.count + 1, ..root });
-        }
-        Ok(match edit::change(&mut self.set, &self.pager, root, change)? {
-            Walk::Missing(page) => Attempt::Missing(page),
-            Walk::Found(edited) => {
-                self.set_root(subject, edited.root);
-                Attempt::Done(edited)
+            if is_planted!(CountBeforePages) {
+                self.set_root(subject, Root { count: root.count + 1, ..root });
             }
-        })
+            match edit::change(&mut self.set, &self.pager, root, change)? {
+                Tried::Missing(page) => return Ok(Attempt::Missing(page)),
+                Tried::TooFew => {}
+                Tried::Made(edited) => {
+                    self.set_root(subject, edited.root);
+                    return Ok(Attempt::Done(edited));
+                }
+            }
+        }
+        unreachable!("no change makes more pages than the most")
     }
 
     /// Gives an empty tree its root.

@@ -119,21 +119,24 @@ impl Pager {
             set.give_up(self);
             return Err(error);
         }
-        // One for the commit, and one for its pages.
-        self.machines.begin_activity();
         self.machines.begin_activity();
         self.enqueue(&mut ledger, record, durability, &ticket);
-        ledger.begin_settling(Settling { set, pages, turn });
-        drop(ledger);
-        self.cache.wake_waiters();
-        let _worked = match durability {
-            Durability::Sync => self.log.send(self),
-            Durability::Relaxed => {
-                self.end_waits();
-                // There is no I/O whose time could be used.
-                self.turn()
+        let settling = Settling { set, pages, turn };
+        match durability {
+            Durability::Sync => {
+                self.machines.begin_activity();
+                ledger.begin_settling(settling);
+                drop(ledger);
+                self.cache.wake_waiters();
+                let _sent = self.log.send(self);
             }
-        };
+            Durability::Relaxed => {
+                // There is no I/O whose time could be used.
+                self.finish_settling(settling, ledger);
+                self.end_waits();
+                let _worked = self.turn();
+            }
+        }
         Ok(ticket)
     }
 
@@ -148,17 +151,26 @@ impl Pager {
     /// time.
     pub(crate) fn settle(&self) {
         let settling = self.ledger().take_settling();
-        let Some(Settling { mut set, pages, turn }) = settling else { return };
-        set.hand_to_cache(self);
-        self.with_ledger(|ledger| {
-            pages.iter().for_each(|page| ledger.dirty().add(*page));
-            if is_planted!(AppliedIsAcknowledged) {
-                ledger.acknowledge(ledger.applied().version, &self.cache);
-            }
-        });
+        let Some(mut settling) = settling else { return };
+        settling.set.hand_to_cache(self);
+        let mut ledger = self.ledger();
+        if is_planted!(AppliedIsAcknowledged) {
+            let version = ledger.applied().version;
+            ledger.acknowledge(version, &self.cache);
+        }
+        self.finish_settling(settling, ledger);
+        self.machines.end_activity();
+    }
+
+    /// The cache has the pages of an applied version: a checkpoint may be made of it, and the next
+    /// writer's turn comes.
+    fn finish_settling(&self, settling: Settling, mut ledger: MutexGuard<'_, Ledger>) {
+        let Settling { set, pages, turn } = settling;
+        pages.iter().for_each(|page| ledger.dirty().add(*page));
+        drop(ledger);
+        self.cache.wake_waiters();
         set.keep(self);
         drop(turn);
-        self.machines.end_activity();
         if self.is_checkpoint_due() {
             reached!(CheckpointDue);
             self.machines.catch_up();

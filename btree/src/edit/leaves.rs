@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use yieldb_core::reached;
 use yieldb_pager::{PageRef, Root};
 
-use super::plan::{InPlace, Planner};
+use super::plan::{ChildEdit, InPlace, Planner};
 use super::{Target, parents::is_sparse};
 use crate::Result;
 use crate::balance::{Bias, divide_leaf, halve_leaf};
@@ -154,6 +154,9 @@ impl<'p> Planner<'p> {
         entries: &[LeafEntry<'_>],
         bias: Bias,
     ) -> Result<Walk<()>> {
+        if self.falls_short() {
+            return Ok(Walk::Found(()));
+        }
         if leaf_len(entries) <= self.page_len() {
             if self.is_private(page) {
                 self.rebuild(page, |bytes| build_leaf(bytes, entries));
@@ -231,7 +234,8 @@ impl<'p> Planner<'p> {
         {
             self.rebuild(left, |bytes| build_leaf(bytes, of_left));
             self.rebuild(right, |bytes| build_leaf(bytes, of_right));
-            self.plan.in_place = Some((parent.name, InPlace::SetSeparator(first, separator)));
+            let edit = ChildEdit::SetSeparator(first, separator);
+            self.plan.in_place = Some((parent.name, InPlace::Children(edit)));
             return Ok(Walk::Found(()));
         }
         self.kill(left);
@@ -248,6 +252,9 @@ impl<'p> Planner<'p> {
         path: Path<'p>,
         own: Vec<LeafEntry<'p>>,
     ) -> Result<Walk<()>> {
+        if self.falls_short() {
+            return Ok(Walk::Found(()));
+        }
         let (neighbour, first) = match self.neighbour(&path)? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(found) => found,

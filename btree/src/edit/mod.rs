@@ -13,8 +13,10 @@
 //!
 //! until a node takes its replacement in place, or the root is reached. New nodes are built at
 //! once, in frames of the transaction's reserve, where nobody sees them: a plan that misses a page
-//! puts them back, and nothing has happened. Applying a finished plan makes them part of the
-//! transaction; it can neither wait nor fail.
+//! puts them back, and nothing has happened. So does one that needs more of them than are in
+//! reserve: most changes need a copy for each level at most, and the reserve has only those until
+//! one needs more. Applying a finished plan makes them part of the transaction; it can neither wait
+//! nor fail.
 
 mod leaves;
 mod parents;
@@ -55,43 +57,58 @@ pub(crate) struct Edited {
     pub rest: Option<Vec<u8>>,
 }
 
+/// What trying to make a change comes to.
+pub(crate) enum Tried {
+    /// It is made.
+    Made(Edited),
+    /// A page is not in memory; nothing has changed.
+    Missing(PageRef),
+    /// It needs up to [`most_pages`] in reserve; nothing has changed.
+    TooFew,
+}
+
+/// The pages that a change of a tree makes that divides and merges no node: a copy on each level.
+pub(crate) fn few_pages(root: Root) -> usize {
+    usize::from(root.level) + 1
+}
+
 /// The most pages that a change of a tree can make: three on each level, and a new root.
-pub(crate) fn pages_needed(root: Root) -> usize {
+pub(crate) fn most_pages(root: Root) -> usize {
     3 * (usize::from(root.level) + 1) + 1
 }
 
-/// Makes a change, or says which page is missing and has changed nothing.
+/// Makes a change, or says what stands in its way and has changed nothing.
 ///
-/// The write set has [`pages_needed`] pages in reserve.
+/// The write set has [`few_pages`] in reserve at least.
 pub(crate) fn change(
     set: &mut WriteSet,
     pager: &Pager,
     root: Root,
     change: Change<'_>,
-) -> Result<Walk<Edited>> {
+) -> Result<Tried> {
     let mut reserve = set.take_reserve();
-    let plan = {
+    let tried = {
         let pages = Pages { private: Some(set), resident: pager.resident()? };
         let mut planner = Planner::new(set, &pages, &mut reserve, root);
         match planner.change(change) {
-            Ok(Walk::Found(())) => Ok(Walk::Found(planner.plan)),
-            Ok(Walk::Missing(page)) => {
+            Ok(Walk::Found(())) if !planner.is_short => Ok(Walk::Found(Some(planner.plan))),
+            other => {
                 reached!(PlanPutBack);
                 if !is_planted!(ReserveNotPutBack) {
                     planner.put_back();
                 }
-                Ok(Walk::Missing(page))
-            }
-            Err(error) => {
-                planner.put_back();
-                Err(error)
+                other.map(|walk| match walk {
+                    Walk::Missing(page) => Walk::Missing(page),
+                    Walk::Found(()) => Walk::Found(None),
+                })
             }
         }
     };
     set.put_back_reserve(reserve);
-    Ok(match plan? {
-        Walk::Missing(page) => Walk::Missing(page),
-        Walk::Found(plan) => Walk::Found(plan.apply(set, change)),
+    Ok(match tried? {
+        Walk::Missing(page) => Tried::Missing(page),
+        Walk::Found(None) => Tried::TooFew,
+        Walk::Found(Some(plan)) => Tried::Made(plan.apply(set, change)),
     })
 }
 

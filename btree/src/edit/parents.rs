@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use yieldb_core::reached;
 use yieldb_pager::PageRef;
 
-use super::plan::{InPlace, Planner};
+use super::plan::{ChildEdit, InPlace, Planner};
 use crate::Result;
 use crate::balance::{Bias, divide_interior};
 use crate::descend::{Path, Seen};
@@ -24,9 +24,7 @@ impl<'p> Planner<'p> {
     ) -> Result<Walk<()>> {
         self.kill(page);
         let first = path.last().map_or(0, |(_, index)| *index);
-        let children = SmallVec::from_slice(&[copy]);
-        let separators = SmallVec::new();
-        self.plan_parents(path, Replacement { first, count: 1, children, separators }, bias)
+        self.plan_parents(path, Replacement::of_one(first, copy), bias)
     }
 
     /// Goes up the path until a node takes the replacement in place, or to the root.
@@ -49,17 +47,15 @@ impl<'p> Planner<'p> {
                 level -= 1;
                 break;
             }
-            if self.is_private(page) {
-                if let Some(in_place) = fits_in_place(page.bytes, &replacement) {
-                    self.plan.in_place = Some((page.name, in_place));
+            if let Some(edit) = fits_in_place(page.bytes, &replacement) {
+                if self.is_private(page) {
+                    self.plan.in_place = Some((page.name, InPlace::Children(edit)));
                     return Ok(Walk::Found(()));
                 }
-            } else if replacement.count == 1 && replacement.children.len() == 1 {
-                let (index, child) = (replacement.first, replacement.children[0].as_u64());
-                let copy = self.copy(page, |copy| edit::set_child(copy, index, child));
+                let copy = self.copy(page, |copy| edit.apply(copy));
                 self.kill(page);
-                replacement.first = path.last().map_or(0, |(_, index)| *index);
-                replacement.children[0] = copy;
+                let first = path.last().map_or(0, |(_, index)| *index);
+                replacement = Replacement::of_one(first, copy);
                 continue;
             }
             replacement = match self.plan_interior(page, view, &path, &replacement, bias)? {
@@ -179,12 +175,12 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// The change in place that makes a replacement in a private node, if there is one.
-fn fits_in_place(page: &[u8], replacement: &Replacement) -> Option<InPlace> {
+/// The change that makes a replacement in a node as it is, if there is one.
+fn fits_in_place(page: &[u8], replacement: &Replacement) -> Option<ChildEdit> {
     match (replacement.count, &replacement.children[..], &replacement.separators[..]) {
-        (1, [child], []) => Some(InPlace::SetChild(replacement.first, *child)),
+        (1, [child], []) => Some(ChildEdit::SetChild(replacement.first, *child)),
         (1, [left, right], [separator]) if edit::fits_separator(page, separator) => {
-            Some(InPlace::SplitChild(replacement.first, *left, separator.clone(), *right))
+            Some(ChildEdit::SplitChild(replacement.first, *left, separator.clone(), *right))
         }
         _ => None,
     }

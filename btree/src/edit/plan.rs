@@ -5,7 +5,7 @@ use yieldb_pager::page_format::{self, stamp_of};
 use yieldb_pager::write_set::{Fresh, Reserve};
 use yieldb_pager::{PageId, PageRef, Root, Stamp, WriteSet};
 
-use super::{Change, Edited};
+use super::{Change, Edited, most_pages};
 use crate::descend::Seen;
 use crate::node::{KeyRef, LargeValue, LeafEntry, build_interior, build_leaf, edit};
 use crate::pages::Pages;
@@ -32,6 +32,12 @@ pub(super) enum InPlace {
     InsertEntry(usize),
     ReplaceValue(usize),
     RemoveEntry(usize),
+    /// One of an interior node.
+    Children(ChildEdit),
+}
+
+/// A change of an interior node that fits into it as it is.
+pub(super) enum ChildEdit {
     SetChild(usize, PageRef),
     /// The child at the index becomes two, with a separator between.
     SplitChild(usize, PageRef, Vec<u8>, PageRef),
@@ -84,12 +90,20 @@ impl InPlace {
                 unreachable!("a deletion stores nothing")
             }
             (InPlace::RemoveEntry(index), _) => edit::remove_entry(bytes, index),
-            (InPlace::SetChild(index, child), _) => edit::set_child(bytes, index, child.as_u64()),
-            (InPlace::SplitChild(index, left, separator, right), _) => {
+            (InPlace::Children(edit), _) => edit.apply(bytes),
+        }
+    }
+}
+
+impl ChildEdit {
+    pub fn apply(self, bytes: &mut [u8]) {
+        match self {
+            ChildEdit::SetChild(index, child) => edit::set_child(bytes, index, child.as_u64()),
+            ChildEdit::SplitChild(index, left, separator, right) => {
                 edit::set_child(bytes, index, left.as_u64());
                 edit::insert_separator(bytes, index, &separator, right.as_u64());
             }
-            (InPlace::SetSeparator(index, separator), _) => {
+            ChildEdit::SetSeparator(index, separator) => {
                 edit::set_separator(bytes, index, &separator);
             }
         }
@@ -104,6 +118,8 @@ pub(super) struct Planner<'p> {
     /// The tree before the change.
     pub root: Root,
     pub plan: Plan,
+    /// Was the plan broken off because it needs more pages than are in reserve?
+    pub is_short: bool,
 }
 
 impl<'p> Planner<'p> {
@@ -113,7 +129,13 @@ impl<'p> Planner<'p> {
         reserve: &'p mut Reserve,
         root: Root,
     ) -> Planner<'p> {
-        Planner { set, pages, reserve, root, plan: Plan::none(root) }
+        Planner { set, pages, reserve, root, plan: Plan::none(root), is_short: false }
+    }
+
+    /// Is the reserve too small for a change that divides or merges nodes?
+    pub fn falls_short(&mut self) -> bool {
+        self.is_short = self.reserve.count() < most_pages(self.root);
+        self.is_short
     }
 
     /// May this page change in place?

@@ -432,8 +432,13 @@ impl WriteSet {
         let made = self.private.iter().map(|(id, private)| (*id, private.birth));
         let mut made: Vec<(PageId, Stamp)> = made.collect();
         made.sort_unstable();
-        for (id, birth) in &made {
-            self.published.insert(*birth, (*id).into());
+        let are_neighbours = |left: &(PageId, Stamp), right: &(PageId, Stamp)| {
+            left.0.as_u64() + 1 == right.0.as_u64() && left.1 == right.1
+        };
+        for run in made.chunk_by(are_neighbours) {
+            let (first, birth) = run[0];
+            let run = PageRun::new(first, run.len() as u64).expect("it has a page");
+            self.published.insert(birth, run);
         }
         let mut pages = std::mem::take(&mut self.unwritten);
         if !pages.is_empty() && is_planted!(LastRunNotWritten) {
