@@ -111,8 +111,9 @@ impl Dirty {
     /// Forgets a page whose number nothing refers to any more. The write of it that is under way,
     /// if there is one.
     pub fn forget(&mut self, page: PageId) -> Option<Completion> {
-        self.waiting.remove(page);
-        self.to_be_written.remove(page);
+        if self.waiting.remove(page) || self.to_be_written.remove(page) {
+            return None;
+        }
         self.in_flight.iter_mut().find_map(|(write, pages)| {
             pages.remove(pages.binary_search(&page).ok()?);
             (!write.finished()).then(|| write.clone())
@@ -140,11 +141,15 @@ impl PageSet {
         self.first = self.first.min(word);
     }
 
-    fn remove(&mut self, page: PageId) {
+    /// Takes a number out. `false` if it was not there.
+    fn remove(&mut self, page: PageId) -> bool {
         let (word, bit) = place(page);
-        let Some(bits) = self.words.get_mut(word) else { return };
-        self.count -= u64::from(*bits & bit != 0);
+        let Some(bits) = self.words.get_mut(word).filter(|bits| **bits & bit != 0) else {
+            return false;
+        };
         *bits &= !bit;
+        self.count -= 1;
+        true
     }
 
     fn contains(&self, number: u64) -> bool {
@@ -164,7 +169,9 @@ impl PageSet {
         let first = self.first as u64 * 64 + u64::from(bit);
         let count = (1..limit.max(1)).take_while(|count| self.contains(first + count)).count();
         let run = PageRun::new(PageId::from_u64(first)?, count as u64 + 1)?;
-        run.pages().for_each(|page| self.remove(page));
+        for page in run.pages() {
+            self.remove(page);
+        }
         Some(run)
     }
 
