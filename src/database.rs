@@ -121,8 +121,9 @@ impl Database {
     /// Batches that wait at the same time are committed together: they have the same version. Each
     /// is whole or not at all for itself, and fails only with its own error or that of the commit.
     ///
-    /// Cost and durability: those of the changes, and as [`WriteTransaction::commit`]. Where many
-    /// are under way, the pages that their changes share are copied once for all of them.
+    /// Cost and durability: those of the changes, a sort of their keys, and as
+    /// [`WriteTransaction::commit`]. Where many are under way, the pages that their changes share
+    /// are copied once for all of them.
     ///
     /// ```
     /// # fn main() -> yieldb::Result<()> {
