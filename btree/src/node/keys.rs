@@ -1,17 +1,16 @@
 //! The sorted keys of a node of either kind.
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
+use yieldb_pager::prefetch_front;
+
 use super::key::KeyRef;
-/// How many bytes of a record are asked for ahead.
-const PREFETCHED_LEN: usize = 192;
+use super::layout::{HEAD_LEN, LARGE, head_of, prefix, prefix_len, rest_of, u16_at, u32_at};
+
 /// So many heads are counted rather than searched.
 const COUNTED: usize = 16;
-
-use yieldb_pager::prefetch_lines;
-
-use super::layout::{HEAD_LEN, LARGE, head_of, prefix, prefix_len, rest_of, u16_at, u32_at};
 
 /// The sorted keys of a node.
 #[derive(Clone, Copy)]
@@ -112,8 +111,7 @@ impl<'a> Keys<'a> {
     /// Asks the processor for the record at `index`, value and all if it is short.
     #[inline]
     pub fn prefetch_record(&self, index: usize) {
-        let slot = self.slot(index);
-        prefetch_lines(&self.page[slot..self.page.len().min(slot + PREFETCHED_LEN)]);
+        prefetch_front(&self.page[self.slot(index)..]);
     }
 
     /// The order of the suffix at `index` against one with the same head.
@@ -130,28 +128,25 @@ impl<'a> Keys<'a> {
 
 /// How many of the ascending heads are less than `head`.
 ///
-/// The last ones are counted rather than searched, several at a time: that takes no guess of the
-/// processor's.
+/// The last ones are counted rather than searched, several at a time, and a half is chosen without
+/// a branch: that takes no guess of the processor's.
 #[inline]
-fn count_below(mut heads: &[[u8; HEAD_LEN]], head: u32) -> usize {
+fn count_below(heads: &[[u8; HEAD_LEN]], head: u32) -> usize {
     let is_below = |stored: &[u8; HEAD_LEN]| u32::from_le_bytes(*stored) < head;
-    let mut below = 0;
-    while heads.len() > COUNTED {
-        let middle = heads.len() / 2;
-        if is_below(&heads[middle]) {
-            below += middle + 1;
-            heads = &heads[middle + 1..];
-        } else {
-            heads = &heads[..middle];
-        }
+    // It is `first` at least, and `left` more at most.
+    let (mut first, mut left) = (0, heads.len());
+    while left > COUNTED {
+        let half = left / 2;
+        first += select_unpredictable(is_below(&heads[first + half - 1]), half, 0);
+        left -= half;
     }
-    let (fours, rest) = heads.as_chunks::<4>();
-    let mut counts = [0; 4];
-    for four in fours {
-        for (count, stored) in counts.iter_mut().zip(four) {
-            *count += u32::from(is_below(stored));
-        }
-    }
-    let rest = rest.iter().filter(|stored| is_below(stored)).count();
-    below + counts.iter().sum::<u32>() as usize + rest
+    first = first.min(heads.len().saturating_sub(COUNTED));
+    let count = |heads: &[[u8; HEAD_LEN]]| -> u32 {
+        heads.iter().map(|stored| u32::from(is_below(stored))).sum()
+    };
+    let below = match heads[first..].first_chunk::<COUNTED>() {
+        Some(heads) => count(heads),
+        None => count(heads),
+    };
+    first + below as usize
 }

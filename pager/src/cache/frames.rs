@@ -38,25 +38,18 @@ pub(super) const PINS: u32 = DIRTY - 1;
 
 /// The length of a processor's cache line in bytes.
 const LINE_LEN: usize = 64;
-/// How many bytes are asked for ahead of a look at a page.
-const PREFETCHED_LEN: usize = 4 * LINE_LEN;
+/// How many lines are asked for together.
+const PREFETCHED_LINES: usize = 4;
 
-/// Asks the processor for bytes that are going to be read soon. Only advice: costs an instruction
+/// Asks the processor for the first lines of bytes that are going to be read soon: of a node, the
+/// header and the first heads; of a record, all if it is short. Only advice: costs an instruction
 /// a line of 64 bytes, and never waits.
 #[inline]
-pub fn prefetch_lines(bytes: &[u8]) {
-    for line in bytes.chunks(LINE_LEN) {
-        prefetch_line(line.as_ptr());
+pub fn prefetch_front(bytes: &[u8]) {
+    for line in 0..PREFETCHED_LINES {
+        // Advice may be about bytes behind the end.
+        prefetch_line(bytes.as_ptr().wrapping_add(line * LINE_LEN));
     }
-    if let Some(last) = bytes.last() {
-        prefetch_line(last);
-    }
-}
-
-/// Asks the processor for the first lines of a page: the header and the first heads of a node.
-#[inline]
-pub fn prefetch_front(page: &[u8]) {
-    prefetch_lines(&page[..PREFETCHED_LEN]);
 }
 
 #[inline]

@@ -30,7 +30,7 @@ use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
 use frames::{DIRTY, PINS, RESIDENT};
-pub use frames::{prefetch_front, prefetch_lines};
+pub use frames::prefetch_front;
 pub use in_flight::{Joined, PendingRead};
 pub(crate) use pool::check_limit;
 pub use pool::{FramePool, PagePin, PinnedPage};
