@@ -9,7 +9,7 @@ use yieldb_pager::{PageRef, Pager, PinnedPage, Root, page_format};
 use crate::descend::{Leaf, Target, descend, descend_beside, go_beside};
 use crate::node::{LargeValue, LeafView, Stored};
 use crate::ops::next::{Next, NextKey, next, next_key};
-use crate::pages::{Pages, Reader, Walk};
+use crate::pages::{Located, Pages, Reader, Walk};
 use crate::read_ahead::ReadAhead;
 use crate::{KeyRange, Result, error};
 
@@ -297,9 +297,9 @@ impl<'a> Cursor<'a> {
                 return Err(error::corrupt(leaf.page, what));
             }
         }
-        let page = match self.reader.private.and_then(|private| private.page(leaf.page)) {
-            Some(_) => HeldPage::Private(leaf.page),
-            None => match pages.pin_owned(leaf.page) {
+        let page = match leaf.at {
+            Located::Private(_) => HeldPage::Private(leaf.page),
+            Located::Resident(page) => match page.pin_owned() {
                 Some(page) => HeldPage::Pinned(page),
                 None => return Ok(Walk::Missing(leaf.page)),
             },
@@ -322,7 +322,7 @@ impl<'a> Cursor<'a> {
         &self,
         pages: &'p Pages<'_>,
         direction: Direction,
-    ) -> Result<Walk<Option<(Leaf<'p>, usize)>>> {
+    ) -> Result<Walk<Option<(Leaf<'p, 'p>, usize)>>> {
         let root = self.reader.root()?;
         let (target, open) = match (&self.place, direction) {
             (Place::On(..), _) => {
@@ -412,7 +412,7 @@ fn locate<'p>(
     target: Target<'_>,
     open: bool,
     direction: Direction,
-) -> Result<Walk<Option<(Leaf<'p>, usize)>>> {
+) -> Result<Walk<Option<(Leaf<'p, 'p>, usize)>>> {
     let leaf = match descend(pages, root, target)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(None) => return Ok(Walk::Found(None)),
@@ -426,10 +426,10 @@ fn locate<'p>(
 }
 
 /// The entry of a leaf that a move in this direction comes to first.
-fn at_the_near_end(
-    leaf: Walk<Option<Leaf<'_>>>,
+fn at_the_near_end<'p, 'a>(
+    leaf: Walk<Option<Leaf<'p, 'a>>>,
     direction: Direction,
-) -> Walk<Option<(Leaf<'_>, usize)>> {
+) -> Walk<Option<(Leaf<'p, 'a>, usize)>> {
     match leaf {
         Walk::Missing(page) => Walk::Missing(page),
         Walk::Found(leaf) => Walk::Found(leaf.map(|leaf| {

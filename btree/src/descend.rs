@@ -5,7 +5,7 @@ use yieldb_pager::{PageRef, Root};
 
 use crate::cursor::Direction;
 use crate::node::{InteriorView, LeafView};
-use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
+use crate::pages::{Located, Pages, Walk, interior, leaf, resident_or_return};
 use crate::{Result, error};
 
 /// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
@@ -33,29 +33,30 @@ pub(crate) enum Target<'k> {
 }
 
 /// A leaf, and the way to it.
-pub(crate) struct Leaf<'p> {
+pub(crate) struct Leaf<'p, 'a> {
     pub page: PageRef,
+    pub at: Located<'p, 'a>,
     pub view: LeafView<'p>,
     pub path: Path<'p>,
 }
 
 /// Walks to a leaf; `None` if the tree has no pages.
-pub(crate) fn descend<'p>(
-    pages: &'p Pages<'_>,
+pub(crate) fn descend<'p, 'a>(
+    pages: &'p Pages<'a>,
     root: Root,
     target: Target<'_>,
-) -> Result<Walk<Option<Leaf<'p>>>> {
+) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     let Some(page) = root.page else { return Ok(Walk::Found(None)) };
     go_down(pages, Path::new(), page, root.level, target)
 }
 
 /// Walks to the leaf beside the one where `key` is, or would be; `None` if there is none.
-pub(crate) fn descend_beside<'p>(
-    pages: &'p Pages<'_>,
+pub(crate) fn descend_beside<'p, 'a>(
+    pages: &'p Pages<'a>,
     root: Root,
     key: &[u8],
     direction: Direction,
-) -> Result<Walk<Option<Leaf<'p>>>> {
+) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     let Some(page) = root.page else { return Ok(Walk::Found(None)) };
     match extend(pages, Path::new(), page, root.level, Target::Key(key))? {
         Walk::Missing(page) => Ok(Walk::Missing(page)),
@@ -64,11 +65,11 @@ pub(crate) fn descend_beside<'p>(
 }
 
 /// Walks to the leaf beside the one at the end of a path; `None` if there is none.
-pub(crate) fn go_beside<'p>(
-    pages: &'p Pages<'_>,
+pub(crate) fn go_beside<'p, 'a>(
+    pages: &'p Pages<'a>,
     mut path: Path<'p>,
     direction: Direction,
-) -> Result<Walk<Option<Leaf<'p>>>> {
+) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     while let Some((seen, index)) = path.pop() {
         let view = InteriorView::new(seen.bytes);
         let target = match direction {
@@ -86,24 +87,24 @@ pub(crate) fn go_beside<'p>(
 }
 
 /// Walks from a page on `level`, to which `path` leads, to a leaf.
-fn go_down<'p>(
-    pages: &'p Pages<'_>,
+fn go_down<'p, 'a>(
+    pages: &'p Pages<'a>,
     path: Path<'p>,
     page: PageRef,
     level: u8,
     target: Target<'_>,
-) -> Result<Walk<Option<Leaf<'p>>>> {
+) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     let (path, page) = match extend(pages, path, page, level, target)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(found) => found,
     };
-    pages.resident.prefetch(page);
-    let Some(bytes) = pages.passing_page(page)? else { return Ok(Walk::Missing(page)) };
-    let view = leaf(bytes, page)?;
+    let Some(at) = pages.locate(page) else { return Ok(Walk::Missing(page)) };
+    at.prefetch();
+    let view = leaf(at.passing_bytes()?, page)?;
     if view.count() == 0 {
         return Err(error::corrupt(page, "a leaf without entries"));
     }
-    Ok(Walk::Found(Some(Leaf { page, view, path })))
+    Ok(Walk::Found(Some(Leaf { page, at, view, path })))
 }
 
 /// Goes on with a path from a page on `level` to the last interior node. The leaf below it is not
@@ -126,20 +127,21 @@ fn extend<'p>(
 }
 
 /// Walks to the leaf where a key is, or would be, without the separators: the way of a lookup.
-pub(crate) fn leaf_of<'p>(
-    pages: &'p Pages<'_>,
+pub(crate) fn leaf_of<'p, 'a>(
+    pages: &'p Pages<'a>,
     root: Root,
     key: &[u8],
-) -> Result<Walk<Option<(PageRef, LeafView<'p>)>>> {
+) -> Result<Walk<Option<(Located<'p, 'a>, LeafView<'p>)>>> {
     let Some(mut page) = root.page else { return Ok(Walk::Found(None)) };
     for level in (1..=root.level).rev() {
         let view = interior(resident_or_return!(pages, page), page, level)?;
         page = PageRef::from_u64(view.child(view.child_index(key)));
     }
     // Its header, heads and slots come together, instead of one behind the other.
-    pages.resident.prefetch(page);
-    let view = leaf(resident_or_return!(pages, page), page)?;
-    Ok(Walk::Found(Some((page, view))))
+    let Some(at) = pages.locate(page) else { return Ok(Walk::Missing(page)) };
+    at.prefetch();
+    let view = leaf(at.bytes()?, page)?;
+    Ok(Walk::Found(Some((at, view))))
 }
 
 fn child_index(view: &InteriorView<'_>, target: Target<'_>) -> usize {

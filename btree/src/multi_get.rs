@@ -9,12 +9,12 @@ use yieldb_pager::cache::{Joined, PendingRead};
 use yieldb_pager::{PageRef, Pager, PinnedPage};
 
 use crate::Result;
-use crate::lock_step::{Descent, descend_together};
+use crate::lock_step::{TOGETHER, descend_together};
 use crate::node::LargeValue;
-use crate::ops::get::{Found, Value, found_in};
+use crate::ops::get::{Found, Value};
 use crate::ops::multi_get::{Next, next};
 use crate::ops::read_value::{ReadValue, read_whole};
-use crate::pages::{Pages, Reader};
+use crate::pages::{Pages, Reader, Walk};
 
 /// Looks up many keys, and gives out what it finds as it comes, in any order.
 ///
@@ -36,11 +36,11 @@ pub struct MultiGet<'a, I: Iterator> {
     taken: u64,
     /// How many reads are in flight at most.
     depth: usize,
-    /// What was found, and has not been given out.
-    ready: VecDeque<Lookup<'a, I::Item>>,
+    /// What was found, and has not been given out; the last one is the next.
+    ready: Vec<Lookup<'a, I::Item>>,
     /// Keys that wait for a page.
     reading: Vec<Reading<I::Item>>,
-    /// Keys for which there was no frame.
+    /// Keys that go on: their pages have come, or there was no frame for them.
     short: Vec<(u64, I::Item)>,
     /// Keys whose values are large: they are read one after the other.
     large: VecDeque<(u64, I::Item, LargeValue)>,
@@ -70,19 +70,18 @@ pub struct Lookup<'a, K> {
     pub value: Result<Option<Value<'a>>>,
 }
 
-/// How many keys go down the tree together.
-const TOGETHER: usize = 16;
-
 /// What to do next.
-pub(crate) enum Gathered<'a, K> {
-    /// Give this out; `None`: all keys are done.
-    Next(Option<Lookup<'a, K>>),
+pub(crate) enum Gathered {
+    /// Give out what is ready.
+    Ready,
     /// Wait for this, and gather again.
     Wait(Completion),
     /// Gather again at once: a read was over before it could be watched.
     Again,
     /// Step the read of the first large value.
     Large,
+    /// All keys are done.
+    Over,
 }
 
 impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
@@ -98,7 +97,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
             keys: keys.fuse(),
             taken: 0,
             depth: depth.max(1),
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             reading: Vec::new(),
             short: Vec::new(),
             large: VecDeque::new(),
@@ -118,34 +117,29 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         self.reading.len()
     }
 
+    /// Takes what is to be given out next.
+    #[inline]
+    pub(crate) fn take_ready(&mut self) -> Option<Lookup<'a, I::Item>> {
+        self.ready.pop()
+    }
+
     /// Goes on with what has come, and takes more keys.
-    pub(crate) fn gather(&mut self, pager: &Pager) -> Result<Gathered<'a, I::Item>> {
-        if let Some(lookup) = self.ready.pop_front() {
-            return Ok(Gathered::Next(Some(lookup)));
-        }
+    pub(crate) fn gather(&mut self, pager: &Pager) -> Result<Gathered> {
         // A small cache must keep frames for others, and for the pages above the leaves.
         let depth = self.depth.min(pager.cache().frame_count() / 4).max(1);
-        self.harvest(pager)?;
+        // They keep what has come until it has been seen.
+        let _pins = self.harvest();
         let mut lack = None;
         while self.ready.is_empty() && lack.is_none() && self.reading.len() < depth {
-            let room = (depth - self.reading.len()).min(TOGETHER);
-            let mut keys: SmallVec<[(u64, I::Item); TOGETHER]> = SmallVec::new();
-            let again = self.short.len().saturating_sub(room);
-            keys.extend(self.short.drain(again..));
-            while keys.len() < room {
-                let Some(key) = self.keys.next() else { break };
-                keys.push((self.taken, key));
-                self.taken += 1;
-            }
-            if keys.is_empty() {
+            let group = self.next_group((depth - self.reading.len()).min(TOGETHER));
+            if group.is_empty() {
                 break;
             }
-            lack = self.look_up(pager, keys)?;
+            lack = self.look_up(pager, group)?;
         }
-        if let Some(lookup) = self.ready.pop_front() {
-            return Ok(Gathered::Next(Some(lookup)));
-        }
-        Ok(if !self.large.is_empty() {
+        Ok(if !self.ready.is_empty() {
+            Gathered::Ready
+        } else if !self.large.is_empty() {
             Gathered::Large
         } else if self.reading.iter().any(|reading| reading.read.completion().finished()) {
             Gathered::Again
@@ -154,22 +148,21 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         } else if let Some(signal) = lack {
             Gathered::Wait(signal)
         } else {
-            Gathered::Next(None)
+            Gathered::Over
         })
     }
 
-    /// Goes on with the keys whose pages have come.
-    fn harvest(&mut self, pager: &Pager) -> Result<()> {
-        let mut come: SmallVec<[(u64, I::Item); TOGETHER]> = SmallVec::new();
-        let mut pins: SmallVec<[PinnedPage; TOGETHER]> = SmallVec::new();
+    /// Lets keys go on whose pages have come. Returns the pins of those.
+    fn harvest(&mut self) -> SmallVec<[PinnedPage; TOGETHER]> {
+        let mut pins = SmallVec::new();
         let mut at = 0;
-        while at < self.reading.len() && come.len() < TOGETHER {
+        while at < self.reading.len() && pins.len() < TOGETHER {
             if self.reading[at].read.completion().finished() {
                 let Reading { index, key, read } = self.reading.swap_remove(at);
                 match read.take() {
                     Ok(page) => {
                         pins.push(page);
-                        come.push((index, key));
+                        self.short.push((index, key));
                     }
                     Err(error) => self.give_out(index, key, Err(error.into())),
                 }
@@ -177,49 +170,59 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
                 at += 1;
             }
         }
-        if come.is_empty() {
-            return Ok(());
-        }
-        // The pins keep what has come until it has been seen.
-        let _lack = self.look_up(pager, come)?;
-        drop(pins);
-        Ok(())
+        pins
     }
 
-    /// Takes keys down the tree. Returns what to wait for if there was no frame for some of them.
+    /// The next keys, `count` of them if there are so many: first those that go on.
+    fn next_group(&mut self, count: usize) -> Vec<Lookup<'a, I::Item>> {
+        // The memory of the last one.
+        let mut group = std::mem::take(&mut self.ready);
+        let again = self.short.len().saturating_sub(count);
+        group.extend(self.short.drain(again..).map(|(index, key)| Lookup::new(index, key)));
+        while group.len() < count {
+            let Some(key) = self.keys.next() else { break };
+            group.push(Lookup::new(self.taken, key));
+            self.taken += 1;
+        }
+        group
+    }
+
+    /// Takes keys down the tree: they are ready, or wait for something. Returns what to wait for if
+    /// there was no frame for some of them.
     fn look_up(
         &mut self,
         pager: &Pager,
-        keys: SmallVec<[(u64, I::Item); TOGETHER]>,
+        mut group: Vec<Lookup<'a, I::Item>>,
     ) -> Result<Option<Completion>> {
         let root = self.reader.root()?;
         let mut missing: SmallVec<[(u64, I::Item, PageRef); TOGETHER]> = SmallVec::new();
         {
             let pages = Pages { private: self.reader.private, resident: self.pager.resident()? };
-            let descents = descend_together(&pages, root, keys.iter().map(|(_, key)| key.as_ref()));
-            for ((index, key), descent) in keys.into_iter().zip(descents) {
-                match descent {
-                    Descent::Missing(page) => missing.push((index, key, page)),
-                    Descent::NotThere => self.give_out(index, key, Ok(None)),
-                    Descent::Failed(error) => self.give_out(index, key, Err(error)),
-                    Descent::At(page, leaf, at) => {
-                        match found_in(&pages, self.reader, page, &leaf, at) {
-                            Some(Found::Here(value)) => self.give_out(index, key, Ok(Some(value))),
-                            Some(Found::Large(value)) => {
-                                self.large.push_back((index, key, value));
-                            }
-                            // It was evicted just now.
-                            None => missing.push((index, key, page)),
-                        }
+            let keys = group.iter().map(|lookup| lookup.key.as_ref());
+            let ways = descend_together(&pages, root, keys);
+            for (at, way) in ways.into_iter().enumerate().rev() {
+                // Those behind it, one of which may take its place, have been looked at.
+                match way.end(group[at].key.as_ref()) {
+                    Ok(Walk::Found(None)) => {}
+                    Ok(Walk::Found(Some(Found::Here(value)))) => group[at].value = Ok(Some(value)),
+                    Ok(Walk::Found(Some(Found::Large(value)))) => {
+                        let Lookup { index, key, .. } = group.swap_remove(at);
+                        self.large.push_back((index, key, value));
                     }
+                    Ok(Walk::Missing(page)) => {
+                        let Lookup { index, key, .. } = group.swap_remove(at);
+                        missing.push((index, key, page));
+                    }
+                    Err(error) => group[at].value = Err(error),
                 }
             }
         }
+        self.ready = group;
         Ok(self.read(pager, missing))
     }
 
     fn give_out(&mut self, index: u64, key: I::Item, value: Result<Option<Value<'a>>>) {
-        self.ready.push_back(Lookup { index, key, value });
+        self.ready.push(Lookup { index, key, value });
     }
 
     /// Joins the reads of missing pages.
@@ -266,6 +269,12 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         self.loading = None;
         let (index, key, _) = self.large.pop_front()?;
         Some(Lookup { index, key, value: read.map(|value| Some(Value::loaded(value))) })
+    }
+}
+
+impl<K> Lookup<'_, K> {
+    fn new(index: u64, key: K) -> Self {
+        Lookup { index, key, value: Ok(None) }
     }
 }
 

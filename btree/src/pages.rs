@@ -1,8 +1,11 @@
 //! The pages that an operation sees: a version's, and on top of them those of the transaction
 //! that it belongs to.
 
+use std::ops::Deref;
+
+use yieldb_pager as pager;
 use yieldb_pager::page_format::{INTERIOR, LEAF, kind_of, level_of};
-use yieldb_pager::{PagePin, PageRef, PinnedPage, Resident, Root, Tree, WriteSet};
+use yieldb_pager::{PagePin, PageRef, Resident, Root, Tree, WriteSet, prefetch_front};
 
 use crate::node::{InteriorView, LeafView};
 use crate::{Error, Result, error};
@@ -56,42 +59,97 @@ pub(crate) struct Pages<'a> {
     pub resident: Resident<'a>,
 }
 
+/// Where a page is in memory, for one step. Nothing of it was looked at.
+#[derive(Clone, Copy)]
+pub(crate) enum Located<'p, 'a> {
+    Private(&'a [u8]),
+    Resident(pager::Located<'p, 'a>),
+}
+
 impl<'a> Pages<'a> {
+    /// Where a page is, if it is in memory.
+    #[inline(always)]
+    pub fn locate(&self, page: PageRef) -> Option<Located<'_, 'a>> {
+        if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
+            return Some(Located::Private(bytes));
+        }
+        self.resident.locate(page).map(Located::Resident)
+    }
+
     /// The bytes of a page, if they are in memory.
     #[inline(always)]
     pub fn page(&self, page: PageRef) -> Result<Option<&[u8]>> {
-        if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
-            return Ok(Some(bytes));
-        }
-        match self.resident.page(page) {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => Err(not_that_page(error)),
-        }
+        self.locate(page).map(Located::bytes).transpose()
     }
 
     /// The same for a leaf in a scan, which is not going to be needed again soon.
     pub fn passing_page(&self, page: PageRef) -> Result<Option<&[u8]>> {
-        if let Some(bytes) = self.private.and_then(|private| private.page(page)) {
-            return Ok(Some(bytes));
-        }
-        Ok(self.resident.passing_page(page)?)
+        self.locate(page).map(Located::passing_bytes).transpose()
     }
 
     /// Is the page in memory? It may be another one's by then; that shows when it is used.
     pub fn is_resident(&self, page: PageRef) -> bool {
-        self.private.is_some_and(|private| private.page(page).is_some())
-            || self.resident.contains(page)
+        self.locate(page).is_some()
+    }
+}
+
+impl<'p, 'a: 'p> Located<'p, 'a> {
+    /// Asks the processor for the front of the page.
+    #[inline(always)]
+    pub fn prefetch(self) {
+        match self {
+            Located::Private(bytes) => prefetch_front(bytes),
+            Located::Resident(page) => page.prefetch(),
+        }
     }
 
-    /// A page in memory that stays there, unless it is private.
+    /// The bytes of the page.
+    #[inline(always)]
+    pub fn bytes(self) -> Result<&'p [u8]> {
+        match self {
+            Located::Private(bytes) => Ok(bytes),
+            Located::Resident(page) => page.bytes().map_err(not_that_page),
+        }
+    }
+
+    /// The same for a leaf in a scan, which is not going to be needed again soon.
     #[inline]
-    pub fn pin(&self, page: PageRef) -> Option<PagePin<'a>> {
-        self.resident.pin(page)
+    pub fn passing_bytes(self) -> Result<&'p [u8]> {
+        match self {
+            Located::Private(bytes) => Ok(bytes),
+            Located::Resident(page) => page.passing_bytes().map_err(not_that_page),
+        }
     }
 
-    /// The same, together with the cache.
-    pub fn pin_owned(&self, page: PageRef) -> Option<PinnedPage> {
-        self.resident.pin_owned(page)
+    /// The page for as long as the reader likes. It is missing if it is on its way out.
+    #[inline(always)]
+    pub fn keep(self) -> Walk<Kept<'a>> {
+        match self {
+            Located::Private(bytes) => Walk::Found(Kept::Private(bytes)),
+            Located::Resident(page) => match page.pin() {
+                Some(pin) => Walk::Found(Kept::Pinned(pin)),
+                None => Walk::Missing(page.page()),
+            },
+        }
+    }
+}
+
+/// A page that stays: it is pinned, or of the transaction that reads.
+#[derive(Debug)]
+pub(crate) enum Kept<'a> {
+    Pinned(PagePin<'a>),
+    Private(&'a [u8]),
+}
+
+impl Deref for Kept<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Kept::Pinned(page) => page,
+            Kept::Private(bytes) => bytes,
+        }
     }
 }
 

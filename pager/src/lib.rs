@@ -35,7 +35,7 @@ mod version;
 pub mod write_set;
 pub mod writer_queue;
 
-pub use cache::{FramePool, PagePin, PinnedPage, Resident, prefetch_front};
+pub use cache::{FramePool, Located, PagePin, PinnedPage, Resident, prefetch_front};
 pub use durability::Durability;
 pub use error::{Error, Result};
 pub use ledger::SpaceUse;

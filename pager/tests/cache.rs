@@ -12,7 +12,7 @@ use common::{PAGE_LEN, World, name, wait};
 use yieldb_core::{Error as IoFailure, Operation};
 use yieldb_io_backends::{MemoryDisk, RawHook};
 use yieldb_pager::PageRef;
-use yieldb_pager::cache::{Cache, Joined, PendingRead};
+use yieldb_pager::cache::{Cache, Joined, Located, PendingRead};
 
 fn names(numbers: impl IntoIterator<Item = u64>) -> Vec<PageRef> {
     numbers.into_iter().map(name).collect()
@@ -233,7 +233,7 @@ fn prefetched_pages_are_the_first_to_go() {
     assert!(used.clone().all(|number| is_there(&number)));
     assert!((200..216).filter(is_there).count() < 16);
     // Only advice, for pages that are there and for those that are not.
-    (2..300).for_each(|number| resident.prefetch(name(number)));
+    (2..300).filter_map(|number| resident.locate(name(number))).for_each(Located::prefetch);
 }
 
 /// Readers who come and go, each in his own way, in two files with one small memory.
@@ -278,8 +278,8 @@ fn visit(world: &World, random: &mut u64) {
     let first = 2 + *random % 200;
     world.cache.prefetch(&*world.file, &names(first..first + *random / 256 % 16));
     let number = first + *random / 4096 % 32;
-    if let Some(bytes) = world.cache.resident().passing_page(name(number)).unwrap() {
-        assert_eq!(common::number_in(bytes), number);
+    if let Some(page) = world.cache.resident().locate(name(number)) {
+        assert_eq!(common::number_in(page.passing_bytes().unwrap()), number);
     }
     match world.cache.join_read(&*world.file, name(number)).unwrap() {
         Joined::Hit(page) => assert_eq!(common::number_in(&page), number),

@@ -258,7 +258,8 @@ fn a_killed_run_is_free_when_nobody_reads_it_any_more() {
     // The cache is too small to have all of it.
     let first = PageRef::new(run.first(), birth);
     let mut names = (0..run.count()).map(|index| first.behind(index).unwrap());
-    let evicted = names.find(|page| store.pager.resident().unwrap().pin(*page).is_none()).unwrap();
+    let evicted =
+        names.find(|page| store.pager.resident().unwrap().locate(*page).is_none()).unwrap();
     let read = store.pager.cache().join_read(store.pager.file(), evicted).unwrap();
     assert!(matches!(read, Joined::Reading(_)), "{read:?}");
     drop(read);
@@ -319,7 +320,7 @@ fn whoever_waits_for_a_frame_is_told_when_no_lock_is_held() {
     let mark = set.savepoint(&store.pager);
     store.create(&mut set, 3);
     let first = PageRef::new(run.first(), birth);
-    let pin = store.pager.resident().unwrap().pin(first).unwrap();
+    let pin = store.pager.resident().unwrap().locate(first).unwrap().pin().unwrap();
     let mut frames = take_frames(&store, &waker);
     set.roll_back_to(&store.pager, mark);
     assert_eq!(asks.answers.load(Ordering::SeqCst), 1, "a frame of a page that is undone");

@@ -4,12 +4,12 @@ use std::ops::{Deref, Range};
 
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::cache::{Joined, PendingRead};
-use yieldb_pager::{PagePin, PageRef, Pager, PinnedPage};
+use yieldb_pager::{PageRef, Pager, PinnedPage};
 
 use crate::descend::leaf_of;
 use crate::node::{LargeValue, LeafView};
 use crate::ops::read_value::{ReadValue, read_whole};
-use crate::pages::{Pages, Reader, Walk};
+use crate::pages::{Kept, Located, Pages, Reader, Walk};
 use crate::{Error, Result};
 
 /// Looks up one key.
@@ -55,8 +55,7 @@ pub struct Value<'a> {
 
 #[derive(Debug)]
 enum Place<'a> {
-    Pinned(PagePin<'a>, Range<usize>),
-    Private(&'a [u8]),
+    InPage(Kept<'a>, Range<usize>),
     Loaded(Vec<u8>),
 }
 
@@ -70,7 +69,7 @@ impl Value<'_> {
     pub fn into_vec(self) -> Vec<u8> {
         match self.place {
             Place::Loaded(bytes) => bytes,
-            Place::Pinned(..) | Place::Private(_) => self.to_vec(),
+            Place::InPage(..) => self.to_vec(),
         }
     }
 }
@@ -80,8 +79,7 @@ impl Deref for Value<'_> {
 
     fn deref(&self) -> &[u8] {
         match &self.place {
-            Place::Pinned(page, range) => &page[range.clone()],
-            Place::Private(bytes) => bytes,
+            Place::InPage(page, range) => &page[range.clone()],
             Place::Loaded(bytes) => bytes,
         }
     }
@@ -162,34 +160,30 @@ pub(crate) fn find<'a>(
     key: &[u8],
 ) -> Result<Walk<Option<Found<'a>>>> {
     let pages = Pages { private: reader.private, resident: pager.resident()? };
-    let (page, leaf) = match leaf_of(&pages, reader.root()?, key)? {
-        Walk::Missing(page) => return Ok(Walk::Missing(page)),
-        Walk::Found(None) => return Ok(Walk::Found(None)),
-        Walk::Found(Some(found)) => found,
-    };
-    let Ok(index) = leaf.find(key) else { return Ok(Walk::Found(None)) };
-    Ok(match found_in(&pages, reader, page, &leaf, index) {
-        Some(found) => Walk::Found(Some(found)),
-        None => Walk::Missing(page),
-    })
+    match leaf_of(&pages, reader.root()?, key)? {
+        Walk::Missing(page) => Ok(Walk::Missing(page)),
+        Walk::Found(None) => Ok(Walk::Found(None)),
+        Walk::Found(Some((at, leaf))) => Ok(find_among(at, &leaf, leaf.candidates(key), key)),
+    }
 }
 
-/// The value at an index of a leaf that was found in memory; `None` if that was evicted since.
+/// Looks up a key among some entries of a leaf, which may be evicted by now.
 #[inline(always)]
-pub(crate) fn found_in<'a>(
-    pages: &Pages<'a>,
-    reader: Reader<'a>,
-    page: PageRef,
+pub(crate) fn find_among<'a>(
+    at: Located<'_, 'a>,
     leaf: &LeafView<'_>,
-    index: usize,
-) -> Option<Found<'a>> {
+    candidates: Range<usize>,
+    key: &[u8],
+) -> Walk<Option<Found<'a>>> {
+    let Ok(index) = leaf.find_among(candidates, key) else { return Walk::Found(None) };
     let (range, is_large) = leaf.value_place(index);
     if is_large {
-        return leaf.value(index).large().map(Found::Large);
+        return Walk::Found(leaf.value(index).large().map(Found::Large));
     }
-    let place = match reader.private.and_then(|private| private.page(page)) {
-        Some(bytes) => Place::Private(&bytes[range]),
-        None => Place::Pinned(pages.pin(page)?, range),
-    };
-    Some(Found::Here(Value { place }))
+    match at.keep() {
+        Walk::Missing(page) => Walk::Missing(page),
+        Walk::Found(page) => {
+            Walk::Found(Some(Found::Here(Value { place: Place::InPage(page, range) })))
+        }
+    }
 }

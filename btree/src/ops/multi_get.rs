@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// Waits for the next of many lookups that is done.
 ///
 /// ```text
-///   begin -> Gather --- one is done, or none is left --> done
-///             ^ ^|'---- all wait for pages: waits in Gather; one has come: Gather
+///   begin -> Gather --- one is ready, or none is left --> done
+///             ^ ^|'---- all wait for pages: waits in Gather; some have come: Gather
 ///             | '------ large values are left: Loading --> done
 ///             '------------------- (the next call)
 /// ```
@@ -54,14 +54,20 @@ impl<'m, 'a, I: Iterator<Item: AsRef<[u8]>>> StateTransition for Next<'m, 'a, I>
     type Output = Option<Lookup<'a, I::Item>>;
     type Error = Error;
 
+    #[inline(always)]
     fn transition(&mut self, state: State<'m, 'a, I>, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Gather(lookups) => match lookups.gather(pager)? {
-                Gathered::Next(lookup) => Transition::Done(lookup),
-                Gathered::Again => Transition::Next(State::Gather(lookups)),
-                Gathered::Wait(io) => Transition::Wait(State::Gather(lookups), io),
-                Gathered::Large => Transition::Next(State::Loading(lookups)),
-            },
+            State::Gather(lookups) => {
+                if let Some(lookup) = lookups.take_ready() {
+                    return Ok(Transition::Done(Some(lookup)));
+                }
+                match lookups.gather(pager)? {
+                    Gathered::Ready | Gathered::Again => Transition::Next(State::Gather(lookups)),
+                    Gathered::Wait(io) => Transition::Wait(State::Gather(lookups), io),
+                    Gathered::Large => Transition::Next(State::Loading(lookups)),
+                    Gathered::Over => Transition::Done(None),
+                }
+            }
             State::Loading(lookups) => match lookups.first_large(pager) {
                 None => Transition::Next(State::Gather(lookups)),
                 Some(Err(error)) => Transition::Done(lookups.take_large(Err(error))),

@@ -29,8 +29,8 @@ use yieldb_core::{Buffer, Completion, Error as IoFailure, File, SharedBuffer};
 
 use crate::page_format::{INTERIOR, kind_of, stamp_of};
 use crate::{PageId, PageRef, PageSize};
-use frames::{DIRTY, PINS, RESIDENT};
 pub use frames::prefetch_front;
+use frames::{DIRTY, PINS, RESIDENT};
 pub use in_flight::{Joined, PendingRead};
 pub(crate) use pool::check_limit;
 pub use pool::{FramePool, PagePin, PinnedPage};
@@ -261,51 +261,21 @@ pub struct Resident<'a> {
 }
 
 impl<'a> Resident<'a> {
+    /// Finds out where a page is, if it is in memory. Nothing of it is looked at.
+    #[inline(always)]
+    pub fn locate(&self, page: PageRef) -> Option<Located<'_, 'a>> {
+        let frame = self.table.get(page.page())?;
+        Some(Located { resident: self, page, frame })
+    }
+
     /// The bytes of a page, if it is in memory.
     ///
     /// # Errors
     ///
-    /// [`IoFailure::Rejected`] if the page in memory is not the one that is asked for: the
-    /// reference is damaged.
+    /// As [`Located::bytes`].
     #[inline]
     pub fn page(&self, page: PageRef) -> Result<Option<&[u8]>, IoFailure> {
-        self.warm(page, clock::HOT)
-    }
-
-    /// The same for a page that is not going to be needed again soon, as in a scan: it stays for
-    /// one round of the clock.
-    ///
-    /// # Errors
-    ///
-    /// As [`Resident::page`].
-    #[inline]
-    pub fn passing_page(&self, page: PageRef) -> Result<Option<&[u8]>, IoFailure> {
-        self.warm(page, clock::COOL)
-    }
-
-    /// Has a look at a page soon be quicker: its first lines are on their way into the processor's
-    /// caches if it is in memory. Never waits; for many lookups side by side.
-    #[inline]
-    pub fn prefetch(&self, page: PageRef) {
-        if let Some(frame) = self.table.get(page.page()) {
-            self.pool.frames.prefetch(frame);
-        }
-    }
-
-    #[inline(always)]
-    fn warm(&self, page: PageRef, heat: u8) -> Result<Option<&[u8]>, IoFailure> {
-        let Some(frame) = self.table.get(page.page()) else { return Ok(None) };
-        let meta = &self.pool.frames.meta[frame as usize];
-        let bytes = self.pool.frames.bytes(frame);
-        // The page's own stamp counts: the frame's name changes when the frame is used again.
-        if !page.matches(stamp_of(bytes)) {
-            return Err(other_version(page));
-        }
-        if meta.heat.load(Ordering::Relaxed) < heat {
-            meta.heat.store(heat, Ordering::Relaxed);
-        }
-        self.guard.count_hit();
-        Ok(Some(bytes))
+        self.locate(page).map(Located::bytes).transpose()
     }
 
     /// Is there a page with this number in memory? Does not count as a use of it.
@@ -314,21 +284,80 @@ impl<'a> Resident<'a> {
         self.table.get(page.page()).is_some()
     }
 
-    /// A page in memory, pinned for as long as the cache is borrowed. `None` if it is not there, or
-    /// on its way out.
-    #[inline]
-    pub fn pin(&self, page: PageRef) -> Option<PagePin<'a>> {
-        self.pool.pin(self.table.get(page.page())?)
-    }
-
-    /// A page in memory, pinned. `None` if it is not there, or on its way out.
-    pub fn pin_owned(&self, page: PageRef) -> Option<PinnedPage> {
-        Some(self.pin(page)?.with(self.pool.clone()))
-    }
-
     /// The length of a page.
     pub fn page_size(&self) -> PageSize {
         self.pool.page_size()
+    }
+}
+
+/// Where a page is in memory, for as long as the look at it lasts.
+#[derive(Clone, Copy)]
+pub struct Located<'r, 'a> {
+    resident: &'r Resident<'a>,
+    page: PageRef,
+    frame: u32,
+}
+
+impl<'r, 'a> Located<'r, 'a> {
+    /// The page that was asked for.
+    pub fn page(self) -> PageRef {
+        self.page
+    }
+
+    /// Has a look at the page soon be quicker: its first lines are on their way into the
+    /// processor's caches. Never waits; for many lookups side by side.
+    #[inline]
+    pub fn prefetch(self) {
+        self.resident.pool.frames.prefetch(self.frame);
+    }
+
+    /// The bytes of the page.
+    ///
+    /// # Errors
+    ///
+    /// [`IoFailure::Rejected`] if the page in memory is not the one that is asked for: the
+    /// reference is damaged.
+    #[inline(always)]
+    pub fn bytes(self) -> Result<&'r [u8], IoFailure> {
+        self.warm(clock::HOT)
+    }
+
+    /// The same for a page that is not going to be needed again soon, as in a scan: it stays for
+    /// one round of the clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Located::bytes`].
+    #[inline(always)]
+    pub fn passing_bytes(self) -> Result<&'r [u8], IoFailure> {
+        self.warm(clock::COOL)
+    }
+
+    #[inline(always)]
+    fn warm(self, heat: u8) -> Result<&'r [u8], IoFailure> {
+        let frames = &self.resident.pool.frames;
+        let bytes = frames.bytes(self.frame);
+        // The page's own stamp counts: the frame's name changes when the frame is used again.
+        if !self.page.matches(stamp_of(bytes)) {
+            return Err(other_version(self.page));
+        }
+        let meta = &frames.meta[self.frame as usize];
+        if meta.heat.load(Ordering::Relaxed) < heat {
+            meta.heat.store(heat, Ordering::Relaxed);
+        }
+        self.resident.guard.count_hit();
+        Ok(bytes)
+    }
+
+    /// The page, pinned for as long as the cache is borrowed. `None` if it is on its way out.
+    #[inline]
+    pub fn pin(self) -> Option<PagePin<'a>> {
+        self.resident.pool.pin(self.frame)
+    }
+
+    /// The page, pinned, and the cache with it. `None` if it is on its way out.
+    pub fn pin_owned(self) -> Option<PinnedPage> {
+        Some(self.pin()?.with(self.resident.pool.clone()))
     }
 }
 
@@ -336,6 +365,12 @@ impl<'a> Resident<'a> {
 fn other_version(page: PageRef) -> IoFailure {
     let what = "its stamp is not the one that the page above it names";
     IoFailure::Rejected { number: page.page().as_u64(), what }
+}
+
+impl std::fmt::Debug for Located<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} in frame {}", self.page, self.frame)
+    }
 }
 
 impl std::fmt::Debug for Resident<'_> {

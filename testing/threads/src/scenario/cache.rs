@@ -28,7 +28,7 @@ pub fn looks() {
                 let number = thread_rng().gen_range(0..there);
                 let resident = world.cache.resident();
                 let found = resident.page(name(number, 1)).expect("the page is what it says");
-                let pin = resident.pin(name(number, 1));
+                let pin = resident.locate(name(number, 1)).and_then(|page| page.pin());
                 if let Some(bytes) = found {
                     assert_page(bytes, number, 1);
                     thread::yield_now();
