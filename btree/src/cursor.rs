@@ -62,7 +62,7 @@ enum Place {
 #[derive(Debug)]
 struct Held {
     page: HeldPage,
-    /// Its entries that are in the range.
+    /// Entries that are known to be in the range: all of those where the cursor goes.
     entries: Range<usize>,
 }
 
@@ -83,9 +83,15 @@ impl Direction {
     /// The index beside another one; in front of 0 there is one that nothing has.
     #[inline]
     pub fn beside(self, index: usize) -> usize {
+        self.ahead(index, 1)
+    }
+
+    /// The index so far ahead of another one; it may be one that nothing has.
+    #[inline]
+    fn ahead(self, index: usize, distance: usize) -> usize {
         match self {
-            Direction::Next => index + 1,
-            Direction::Previous => index.wrapping_sub(1),
+            Direction::Next => index + distance,
+            Direction::Previous => index.wrapping_sub(distance),
         }
     }
 
@@ -108,8 +114,8 @@ pub(crate) struct Arrival {
 
 #[derive(Debug)]
 enum Destination {
-    /// On the entry at this index of the same leaf.
-    Within(usize),
+    /// On the entry at this index of the same leaf, where these are known to be in the range.
+    Within(usize, Range<usize>),
     /// On an entry of another leaf.
     Into(Held, usize),
     /// Behind the last entry, or in front of the first.
@@ -197,12 +203,12 @@ impl<'a> Cursor<'a> {
         self.stored().map(|value| value.value_len())
     }
 
-    /// How many entries of the range there are from the one that the cursor is on to the last one
-    /// of its leaf, where the cursor goes; 0 if it is on none.
+    /// How many entries of the range there are from the one that the cursor came to with
+    /// [`Cursor::next_key`] to the last one of its leaf, where the cursor goes; 0 if it is on none.
     pub(crate) fn count_to_end_of_leaf(&mut self) -> u64 {
         let Place::On(held, index) = &self.place else { return 0 };
-        let (from, last) = (*index, held.entries.end - 1);
-        self.arrive(Arrival { place: Destination::Within(last), large: None }, None);
+        let (from, last, entries) = (*index, held.entries.end - 1, held.entries.clone());
+        self.arrive(Arrival { place: Destination::Within(last, entries), large: None }, None);
         (last - from + 1) as u64
     }
 
@@ -252,7 +258,7 @@ impl<'a> Cursor<'a> {
             return false;
         }
         *index = next;
-        leaf.prefetch(next + AHEAD);
+        leaf.prefetch(direction.ahead(next, AHEAD));
         leaf.replace_suffix(next, &mut self.key);
         self.loaded = None;
         true
@@ -263,12 +269,18 @@ impl<'a> Cursor<'a> {
         if let Place::On(held, index) = &self.place {
             let next = direction.beside(*index);
             let leaf = self.leaf(held);
-            if held.entries.contains(&next) {
-                let large = leaf.value(next).large();
-                return Ok(Walk::Found(Arrival { place: Destination::Within(next), large }));
-            }
             if next < leaf.count() {
-                return Ok(Walk::Found(Arrival::beyond(direction)));
+                let is_known = held.entries.contains(&next);
+                let known = || held.entries.clone();
+                let entries = if is_known { known() } else { self.range.indexes_in(&leaf) };
+                if !entries.contains(&next) {
+                    return Ok(Walk::Found(Arrival::beyond(direction)));
+                }
+                let large = leaf.value(next).large();
+                return Ok(Walk::Found(Arrival {
+                    place: Destination::Within(next, entries),
+                    large,
+                }));
             }
         }
         self.enter_leaf(pager, direction)
@@ -289,14 +301,6 @@ impl<'a> Cursor<'a> {
         let Some((leaf, index)) = found else {
             return Ok(Walk::Found(Arrival::beyond(direction)));
         };
-        if matches!(self.place, Place::On(..)) {
-            // So no damage makes a scan go in circles.
-            let order = leaf.view.key(index).cmp_slice(&self.key);
-            if order != direction.order() {
-                let what = "its keys are not behind those of the leaf before it";
-                return Err(error::corrupt(leaf.page, what));
-            }
-        }
         let page = match leaf.at {
             Located::Private(_) => HeldPage::Private(leaf.page),
             Located::Resident(page) => match page.pin_owned() {
@@ -304,11 +308,15 @@ impl<'a> Cursor<'a> {
                 None => return Ok(Walk::Missing(leaf.page)),
             },
         };
+        leaf.prefetch_beside(&pages, direction);
         self.ahead.entered(pager, &pages, &leaf.path, direction);
-        let entries = self.range.indexes_in(&leaf.view);
+        let entries = match direction {
+            Direction::Next => index..self.range.end_in(&leaf.view),
+            Direction::Previous => self.range.start_in(&leaf.view)..index + 1,
+        };
         Ok(Walk::Found(if entries.contains(&index) {
-            for ahead in 0..AHEAD {
-                leaf.view.prefetch(index + ahead);
+            for distance in 0..AHEAD {
+                leaf.view.prefetch(direction.ahead(index, distance));
             }
             let large = leaf.view.value(index).large();
             Arrival { place: Destination::Into(Held { page, entries }, index), large }
@@ -327,7 +335,7 @@ impl<'a> Cursor<'a> {
         let (target, open) = match (&self.place, direction) {
             (Place::On(..), _) => {
                 let leaf = descend_beside(pages, root, &self.key, direction)?;
-                return Ok(at_the_near_end(leaf, direction));
+                return at_the_near_end(leaf, &self.key, direction);
             }
             (Place::After, Direction::Next) | (Place::Before, Direction::Previous) => {
                 return Ok(Walk::Found(None));
@@ -369,8 +377,11 @@ impl<'a> Cursor<'a> {
     /// Moves to where [`Cursor::advance`] found that the move ends.
     pub(crate) fn arrive(&mut self, arrival: Arrival, loaded: Option<Vec<u8>>) {
         match (arrival.place, &mut self.place) {
-            (Destination::Within(to), Place::On(_, index)) => *index = to,
-            (Destination::Within(_), _) => unreachable!("it is on an entry of the leaf"),
+            (Destination::Within(to, entries), Place::On(held, index)) => {
+                held.entries = entries;
+                *index = to;
+            }
+            (Destination::Within(..), _) => unreachable!("it is on an entry of the leaf"),
             (Destination::Into(held, index), place) => *place = Place::On(held, index),
             (Destination::Beyond(Direction::Next), place) => *place = Place::After,
             (Destination::Beyond(Direction::Previous), place) => *place = Place::Before,
@@ -422,24 +433,36 @@ fn locate<'p>(
         return Ok(Walk::Found(Some((leaf, index))));
     }
     // All of this leaf is on the wrong side of the target.
-    Ok(at_the_near_end(go_beside(pages, leaf.path, direction)?, direction))
+    match target {
+        Target::First | Target::Last => unreachable!("no leaf is empty"),
+        Target::Key(key) | Target::Below(key) => {
+            at_the_near_end(go_beside(pages, leaf.path, direction)?, key, direction)
+        }
+    }
 }
 
-/// The entry of a leaf that a move in this direction comes to first.
+/// The entry of the leaf beside that of `key` that a move in this direction comes to first.
+///
+/// It must be behind the key, so that no damage makes a scan go in circles or leave its range.
 fn at_the_near_end<'p, 'a>(
     leaf: Walk<Option<Leaf<'p, 'a>>>,
+    key: &[u8],
     direction: Direction,
-) -> Walk<Option<(Leaf<'p, 'a>, usize)>> {
-    match leaf {
-        Walk::Missing(page) => Walk::Missing(page),
-        Walk::Found(leaf) => Walk::Found(leaf.map(|leaf| {
-            let index = match direction {
-                Direction::Next => 0,
-                Direction::Previous => leaf.view.count() - 1,
-            };
-            (leaf, index)
-        })),
+) -> Result<Walk<Option<(Leaf<'p, 'a>, usize)>>> {
+    let leaf = match leaf {
+        Walk::Missing(page) => return Ok(Walk::Missing(page)),
+        Walk::Found(None) => return Ok(Walk::Found(None)),
+        Walk::Found(Some(leaf)) => leaf,
+    };
+    let index = match direction {
+        Direction::Next => 0,
+        Direction::Previous => leaf.view.count() - 1,
+    };
+    if leaf.view.key(index).cmp_slice(key) != direction.order() {
+        let what = "its keys are not behind those of the leaf before it";
+        return Err(error::corrupt(leaf.page, what));
     }
+    Ok(Walk::Found(Some((leaf, index))))
 }
 
 /// The entry of a leaf that is next to `target` in this direction.

@@ -40,6 +40,21 @@ pub(crate) struct Leaf<'p, 'a> {
     pub path: Path<'p>,
 }
 
+impl Leaf<'_, '_> {
+    /// Asks the processor for the front of the leaf beside this one, if that is in memory and below
+    /// the same parent.
+    pub fn prefetch_beside(&self, pages: &Pages<'_>, direction: Direction) {
+        let Some((parent, index)) = self.path.last() else { return };
+        let view = InteriorView::new(parent.bytes);
+        let beside = direction.beside(*index);
+        if beside <= view.count()
+            && let Some(page) = pages.locate(PageRef::from_u64(view.child(beside)))
+        {
+            page.prefetch();
+        }
+    }
+}
+
 /// Walks to a leaf; `None` if the tree has no pages.
 pub(crate) fn descend<'p, 'a>(
     pages: &'p Pages<'a>,

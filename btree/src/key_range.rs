@@ -111,17 +111,25 @@ impl KeyRange {
 
     /// The entries of a leaf that are in the range.
     pub(crate) fn indexes_in(&self, leaf: &LeafView<'_>) -> Range<usize> {
-        let start = match &self.start {
+        self.start_in(leaf)..self.end_in(leaf)
+    }
+
+    /// The first entry of a leaf that is not in front of the range.
+    pub(crate) fn start_in(&self, leaf: &LeafView<'_>) -> usize {
+        match &self.start {
             Bound::Unbounded => 0,
             Bound::Included(key) => leaf.find(key).unwrap_or_else(|at| at),
             Bound::Excluded(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
-        };
-        let end = match &self.end {
+        }
+    }
+
+    /// The first entry of a leaf that is behind the range.
+    pub(crate) fn end_in(&self, leaf: &LeafView<'_>) -> usize {
+        match &self.end {
             Bound::Unbounded => leaf.count(),
             Bound::Included(key) => leaf.find(key).map_or_else(|at| at, |at| at + 1),
             Bound::Excluded(key) => leaf.find(key).unwrap_or_else(|at| at),
-        };
-        start..end
+        }
     }
 
     pub(crate) fn is_above_start(&self, key: &[u8]) -> bool {

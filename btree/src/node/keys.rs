@@ -104,8 +104,13 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn copy_suffix(&self, index: usize, out: &mut Vec<u8>) {
         let (len, rest) = self.suffix(index);
-        out.extend_from_slice(&self.head(index).to_be_bytes()[..len.min(HEAD_LEN)]);
-        out.extend_from_slice(rest);
+        let head = self.head(index).to_be_bytes();
+        if len < HEAD_LEN {
+            out.extend_from_slice(&head[..len]);
+        } else {
+            out.extend_from_slice(&head);
+            out.extend_from_slice(rest);
+        }
     }
 
     /// Asks the processor for the record at `index`, value and all if it is short.
