@@ -64,6 +64,9 @@ struct Held {
     page: HeldPage,
     /// Entries that are known to be in the range: all of those where the cursor goes.
     entries: Range<usize>,
+    /// Where the value of the entry that the cursor is on is in the page, or what stands in its
+    /// place; and whether it is large.
+    value: (Range<usize>, bool),
 }
 
 #[derive(Debug)]
@@ -186,9 +189,10 @@ impl<'a> Cursor<'a> {
     /// The entry that the cursor is on; `None` if it is on none, or on one with a large value
     /// that was not read.
     pub fn entry(&self) -> Option<Entry<'_>> {
-        let value = match (self.stored()?, &self.loaded) {
-            (Stored::Here(bytes), _) => bytes,
-            (Stored::Large(_), loaded) => loaded.as_deref()?,
+        let Place::On(held, _) = &self.place else { return None };
+        let value = match &held.value {
+            (range, false) => &held.page.bytes(self.reader)[range.clone()],
+            (_, true) => self.loaded.as_deref()?,
         };
         Some(Entry { key: &self.key, value })
     }
@@ -254,9 +258,11 @@ impl<'a> Cursor<'a> {
             return false;
         }
         let leaf = LeafView::new(held.page.bytes(self.reader));
-        if leaf.is_large(next) {
+        let value = leaf.value_place(next);
+        if value.1 {
             return false;
         }
+        held.value = value;
         *index = next;
         leaf.prefetch(direction.ahead(next, AHEAD));
         leaf.replace_suffix(next, &mut self.key);
@@ -319,7 +325,8 @@ impl<'a> Cursor<'a> {
                 leaf.view.prefetch(direction.ahead(index, distance));
             }
             let large = leaf.view.value(index).large();
-            Arrival { place: Destination::Into(Held { page, entries }, index), large }
+            let held = Held { page, entries, value: leaf.view.value_place(index) };
+            Arrival { place: Destination::Into(held, index), large }
         } else {
             Arrival::beyond(direction)
         }))
@@ -386,8 +393,9 @@ impl<'a> Cursor<'a> {
             (Destination::Beyond(Direction::Next), place) => *place = Place::After,
             (Destination::Beyond(Direction::Previous), place) => *place = Place::Before,
         }
-        if let Place::On(held, index) = &self.place {
+        if let Place::On(held, index) = &mut self.place {
             let leaf = LeafView::new(held.page.bytes(self.reader));
+            held.value = leaf.value_place(*index);
             self.key.clear();
             self.key.extend_from_slice(leaf.prefix());
             leaf.replace_suffix(*index, &mut self.key);

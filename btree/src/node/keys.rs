@@ -105,6 +105,7 @@ impl<'a> Keys<'a> {
     pub fn copy_suffix(&self, index: usize, out: &mut Vec<u8>) {
         let (len, rest) = self.suffix(index);
         let head = self.head(index).to_be_bytes();
+        out.reserve(len);
         if len < HEAD_LEN {
             out.extend_from_slice(&head[..len]);
         } else {

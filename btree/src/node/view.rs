@@ -11,8 +11,8 @@ use super::key::KeyRef;
 use super::keys::Keys;
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, prefix, prefix_len, u16_at,
-    u32_at, u64_at,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, garbage, heap_start, prefix, prefix_len, u32_at,
+    u64_at,
 };
 use super::stored::{LargeValue, Stored};
 
@@ -91,12 +91,6 @@ impl<'a> LeafView<'a> {
     pub fn replace_suffix(&self, index: usize, key: &mut Vec<u8>) {
         key.truncate(prefix_len(self.keys.page));
         self.keys.copy_suffix(index, key);
-    }
-
-    /// Is the value at `index` large?
-    #[inline]
-    pub fn is_large(&self, index: usize) -> bool {
-        u16_at(self.keys.page, self.keys.slot(index)) & LARGE != 0
     }
 
     /// Asks the processor for the record at `index`, if there is one.
