@@ -1,7 +1,6 @@
 //! The sorted keys of a node of either kind.
 
 use std::cmp::Ordering;
-use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use yieldb_pager::prefetch_front;
@@ -10,7 +9,7 @@ use super::key::KeyRef;
 use super::layout::{HEAD_LEN, LARGE, head_of, prefix, prefix_len, rest_of, u16_at, u32_at};
 
 /// So many heads are counted rather than searched.
-const COUNTED: usize = 16;
+const BLOCK: usize = 16;
 
 /// The sorted keys of a node.
 #[derive(Clone, Copy)]
@@ -134,25 +133,19 @@ impl<'a> Keys<'a> {
 
 /// How many of the ascending heads are less than `head`.
 ///
-/// The last ones are counted rather than searched, several at a time, and a half is chosen without
-/// a branch: that takes no guess of the processor's.
+/// Those of the one block that matters are counted, several at a time, and it is found without a
+/// branch: that takes no guess of the processor's.
 #[inline]
 fn count_below(heads: &[[u8; HEAD_LEN]], head: u32) -> usize {
     let is_below = |stored: &[u8; HEAD_LEN]| u32::from_le_bytes(*stored) < head;
-    // It is `first` at least, and `left` more at most.
-    let (mut first, mut left) = (0, heads.len());
-    while left > COUNTED {
-        let half = left / 2;
-        first += select_unpredictable(is_below(&heads[first + half - 1]), half, 0);
-        left -= half;
-    }
-    first = first.min(heads.len().saturating_sub(COUNTED));
     let count = |heads: &[[u8; HEAD_LEN]]| -> u32 {
         heads.iter().map(|stored| u32::from(is_below(stored))).sum()
     };
-    let below = match heads[first..].first_chunk::<COUNTED>() {
-        Some(heads) => count(heads),
-        None => count(heads),
+    let (blocks, rest) = heads.as_chunks::<BLOCK>();
+    let before = blocks.partition_point(|block| is_below(&block[BLOCK - 1]));
+    let among = match blocks.get(before) {
+        Some(block) => count(block),
+        None => count(rest),
     };
-    first + below as usize
+    BLOCK * before + among as usize
 }
