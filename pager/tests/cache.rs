@@ -236,6 +236,32 @@ fn prefetched_pages_are_the_first_to_go() {
     (2..300).filter_map(|number| resident.locate(name(number))).for_each(Located::prefetch);
 }
 
+#[test]
+fn what_long_scans_have_passed_makes_room_for_what_they_read_next() {
+    let world = World::new(&MemoryDisk::new(), 128);
+    let used = 2..2 + world.cache.frame_count() as u64 - 40;
+    for number in used.clone() {
+        read(&world, number);
+        assert!(world.cache.resident().page(name(number)).unwrap().is_some());
+    }
+    let evictions = world.cache.stats().evictions;
+    for first in [200, 216, 232].into_iter().cycle().take(30) {
+        assert_eq!(world.cache.prefetch(&*world.file, &names(first..first + 16)), 16);
+        world.backend.driver.quiesce();
+        // One that others have used stays, however often it is passed.
+        for number in (first..first + 16).chain([2]) {
+            let passing = world.cache.resident();
+            assert!(passing.passing_page(name(number)).unwrap().is_some());
+            passing.pin_owned(name(number)).unwrap().pass();
+        }
+    }
+    assert!(world.cache.stats().evictions - evictions > 400);
+    let resident = world.cache.resident();
+    assert!(used.clone().all(|number| resident.contains(name(number))));
+    drop(resident);
+    world.cache.assert_idle();
+}
+
 /// Readers who come and go, each in his own way, in two files with one small memory.
 #[test]
 fn threads_share_two_files_in_one_memory() {

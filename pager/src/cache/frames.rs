@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 
 use yieldb_core::buffer::Home;
 use yieldb_core::sync::Arc;
-use yieldb_core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use yieldb_core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use yieldb_core::{Arena, Buffer, Result, SharedBuffer};
 
 /// The frame is no page's any more, and is free when its last pin is gone.
@@ -78,6 +78,8 @@ pub(super) struct FrameMeta {
     pub state: AtomicU32,
     /// How often the page was used of late, 0 to 3.
     pub heat: AtomicU8,
+    /// Is the frame among those that were passed?
+    pub is_passed: AtomicBool,
     /// Which file the page is of.
     pub owner: AtomicU16,
     /// The name of the page in the frame.
@@ -162,7 +164,7 @@ pub(super) unsafe trait Zero {}
 
 // SAFETY: zero is an integer.
 unsafe impl Zero for AtomicU16 {}
-// SAFETY: it consists of integers.
+// SAFETY: zero is an integer, and a boolean.
 unsafe impl Zero for FrameMeta {}
 
 /// Zeroes that the operating system provides page by page as they are touched.

@@ -81,6 +81,8 @@ pub(super) struct Slow {
     retired: VecDeque<(u64, u32)>,
     /// The frame that is next looked at for eviction.
     pub hand: u32,
+    /// Frames whose pages long scans have passed, in this order. A page that was used since stays.
+    pub passed: VecDeque<u32>,
     /// The tables of the files.
     files: Vec<Option<Arc<Table>>>,
     /// The memory of all of them, in bytes.
@@ -114,6 +116,7 @@ impl FramePool {
             discarded: Vec::new(),
             retired: VecDeque::new(),
             hand: 0,
+            passed: VecDeque::new(),
             files: Vec::new(),
             tables_len: 0,
             idle: Vec::new(),
@@ -544,6 +547,13 @@ impl std::fmt::Debug for PagePin<'_> {
 pub struct PinnedPage {
     pool: Arc<FramePool>,
     frame: u32,
+}
+
+impl PinnedPage {
+    /// Gives up the page behind a long scan, which nobody is going to need again soon.
+    pub fn pass(self) {
+        self.pool.pass(self.frame);
+    }
 }
 
 impl Deref for PinnedPage {
