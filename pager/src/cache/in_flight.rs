@@ -18,7 +18,7 @@ use yieldb_core::{
 };
 
 use super::clock::Need;
-use super::frames::{LOADING, PINS, RESIDENT};
+use super::frames::{LOADING, PINS, RESIDENT, prefetch_lines};
 use super::stats::Counters;
 use super::{Cache, PinnedPage, other_version};
 use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
@@ -41,23 +41,24 @@ pub(super) struct Read {
 pub(super) enum End {
     /// The read itself. The one who waits for it holds it, so does the driver.
     Read(WeakCompletion),
-    /// For a page that was prefetched, perhaps with others: the one to be told.
-    Signal(Completion),
+    /// For a page that was prefetched, perhaps with others: the one to be told, once somebody wants
+    /// the page.
+    Signal(Option<Completion>),
 }
 
 impl Read {
     /// The end of the read.
-    pub fn completion(&self) -> Completion {
+    pub fn completion(&mut self) -> Completion {
         // A read that nobody holds any more has been finished, but for its last lines.
         self.end.completion().unwrap_or_else(Completion::new_yield)
     }
 }
 
 impl End {
-    fn completion(&self) -> Option<Completion> {
+    fn completion(&mut self) -> Option<Completion> {
         match self {
             End::Read(completion) => completion.upgrade(),
-            End::Signal(signal) => Some(signal.clone()),
+            End::Signal(signal) => Some(signal.get_or_insert_with(Completion::signal).clone()),
         }
     }
 }
@@ -154,7 +155,7 @@ impl Cache {
             Counters::count(&self.pool.counters.joined_hits);
             return Ok(Joined::Hit(page));
         }
-        if let Some(read) = slow.in_flight.get(&(self.owner, name.page())) {
+        if let Some(read) = slow.in_flight.get_mut(&(self.owner, name.page())) {
             let Some(completion) = read.end.completion().filter(|_| read.name == name) else {
                 return Ok(Joined::Later(read.completion()));
             };
@@ -231,6 +232,7 @@ impl Cache {
         let End::Signal(signal) = end else { return };
         slow.prefetching -= 1;
         drop(slow);
+        let Some(signal) = signal else { return };
         match verdict {
             Ok(len) => signal.succeed(*len),
             Err(error) => signal.fail(error.clone()),
@@ -287,7 +289,11 @@ impl Sink for Cache {
         }
         let mut verdict = result.clone();
         let page_len = self.page_len();
-        for (index, (page, buffer)) in run.pages().zip(buffers.drain(..)).enumerate() {
+        let mut rest = run.pages().zip(buffers.drain(..)).enumerate().peekable();
+        while let Some((index, (page, buffer))) = rest.next() {
+            if let Some((_, (_, next))) = rest.peek() {
+                prefetch_lines(next);
+            }
             verdict = result.clone().and_then(|len| {
                 let len = len.saturating_sub(index * page_len).min(page_len);
                 let name =
@@ -297,6 +303,7 @@ impl Sink for Cache {
             buffer.into_token();
             self.conclude(page, &verdict);
         }
+        drop(rest);
         self.recycle(buffers);
         self.pool.wake_waiters();
         verdict

@@ -193,7 +193,7 @@ impl Cache {
     /// has given it back.
     pub fn forget(&self, id: PageId) -> Option<Completion> {
         let mut slow = self.pool.slow();
-        if let Some(read) = slow.in_flight.get(&(self.owner, id)) {
+        if let Some(read) = slow.in_flight.get_mut(&(self.owner, id)) {
             return Some(read.completion());
         }
         self.expel(&mut slow, id);

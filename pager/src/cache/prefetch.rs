@@ -82,7 +82,7 @@ impl Cache {
                 buffers.extend(first);
             }
             buffers.push(self.pool.frames.lend_exclusively(frame, self.pool.clone()));
-            let end = End::Signal(Completion::signal());
+            let end = End::Signal(None);
             slow.in_flight.insert((self.owner, name.page()), Read { name, frame, end });
             slow.prefetching += 1;
             run.count += 1;
