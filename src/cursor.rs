@@ -10,7 +10,7 @@ use crate::op::{Held, Op};
 /// A position in a range of entries, in key order. A new one is on both ends at once.
 ///
 /// It keeps one page in memory. From the second leaf on, leaves ahead are read together, more of
-/// them the longer the scan goes on, up to 1 MiB.
+/// them the longer the scan goes on, up to 1 MiB or an eighth of the cache.
 #[derive(Debug)]
 pub struct Cursor<'a> {
     cursor: btree::Cursor<'a>,
@@ -31,6 +31,7 @@ impl<'a> Cursor<'a> {
     /// `None` behind the last one.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Op<'_, Next<'_, 'a>> {
+        self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
         Op::new(self.cursor.next(), pager, driving)
     }
@@ -38,12 +39,14 @@ impl<'a> Cursor<'a> {
     /// Moves to the entry before, from a new cursor to the last one; the output is the entry, or
     /// `None` in front of the first one.
     pub fn previous(&mut self) -> Op<'_, Next<'_, 'a>> {
+        self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
         Op::new(self.cursor.previous(), pager, driving)
     }
 
     /// Moves like [`Cursor::next`] without reading a large value; the output is the entry's key.
     pub fn next_key(&mut self) -> Op<'_, NextKey<'_, 'a>> {
+        self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
         Op::new(self.cursor.next_key(), pager, driving)
     }
@@ -51,8 +54,17 @@ impl<'a> Cursor<'a> {
     /// Moves like [`Cursor::previous`] without reading a large value; the output is the entry's
     /// key.
     pub fn previous_key(&mut self) -> Op<'_, NextKey<'_, 'a>> {
+        self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
         Op::new(self.cursor.previous_key(), pager, driving)
+    }
+
+    /// Sends out reads ahead that the last move has begun.
+    #[inline]
+    fn send_reads(&mut self) {
+        if self.cursor.take_begun_reads() {
+            self.driving.send();
+        }
     }
 
     /// Goes to the place in front of the first entry whose key is `key` or greater, within the

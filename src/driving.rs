@@ -133,6 +133,12 @@ impl Driving {
         self.engine.visitors.load(Ordering::SeqCst) > 0
     }
 
+    /// Sends out what was submitted, and no more.
+    #[cold]
+    pub fn send(&self) {
+        self.backend.driver.submit();
+    }
+
     /// Sends out what was submitted, and does then what was left for the time that it takes.
     ///
     /// # Errors

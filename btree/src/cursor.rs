@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 
-use yieldb_core::{StateMachine, is_planted};
+use yieldb_core::{StateMachine, is_planted, reached};
 use yieldb_pager::{PageRef, Pager, PinnedPage, Root, page_format};
 
 use crate::descend::{Leaf, Target, descend, descend_beside, go_beside};
 use crate::node::{LargeValue, LeafView, Stored};
 use crate::ops::next::{Next, NextKey, next, next_key};
 use crate::pages::{Located, Pages, Reader, Walk};
-use crate::read_ahead::ReadAhead;
+use crate::read_ahead::{Names, ReadAhead};
 use crate::{KeyRange, Result, error};
 
 /// How many entries ahead of the cursor are asked for from memory.
@@ -41,6 +41,8 @@ pub struct Cursor<'a> {
     /// The page fetched last: it stays until the walk has seen it.
     pin: Option<PinnedPage>,
     ahead: ReadAhead,
+    /// Were reads begun that may not have been sent out yet?
+    has_begun_reads: bool,
 }
 
 /// Where a cursor is.
@@ -154,7 +156,15 @@ impl<'a> Cursor<'a> {
             loaded: None,
             pin: None,
             ahead: ReadAhead::default(),
+            has_begun_reads: false,
         }
+    }
+
+    /// Did the last moves begin reads ahead that nobody waits for yet? Whoever drives sends them
+    /// out then, so that they are done beside what is done with the entries.
+    #[inline]
+    pub fn take_begun_reads(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun_reads)
     }
 
     /// Moves to the next entry, or from a new cursor to the first one of the range.
@@ -295,12 +305,30 @@ impl<'a> Cursor<'a> {
     /// The same for a move to another leaf.
     fn enter_leaf(&mut self, pager: &Pager, direction: Direction) -> Result<Walk<Arrival>> {
         let pages = Pages { private: self.reader.private, resident: pager.resident()? };
+        let mut names = Names::new();
+        let arrival = self.look_beside(pager, &pages, direction, &mut names);
+        drop(pages);
+        if !names.is_empty() {
+            reached!(ReadAhead);
+            self.has_begun_reads |= pager.prefetch(&names) > 0;
+        }
+        arrival
+    }
+
+    /// The same, and what is to be read ahead then.
+    fn look_beside(
+        &mut self,
+        pager: &Pager,
+        pages: &Pages<'_>,
+        direction: Direction,
+        names: &mut Names,
+    ) -> Result<Walk<Arrival>> {
         if is_planted!(CursorBeforePage)
             && let Place::On(..) = self.place
         {
             self.place = Place::New;
         }
-        let found = match self.find_leaf(&pages, direction)? {
+        let found = match self.find_leaf(pages, direction)? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(found) => found,
         };
@@ -314,8 +342,8 @@ impl<'a> Cursor<'a> {
                 None => return Ok(Walk::Missing(leaf.page)),
             },
         };
-        leaf.prefetch_beside(&pages, direction);
-        self.ahead.entered(pager, &pages, &leaf.path, direction);
+        leaf.prefetch_beside(pages, direction);
+        self.ahead.entered(pager, pages, &leaf.path, direction, names);
         let entries = match direction {
             Direction::Next => index..self.range.end_in(&leaf.view),
             Direction::Previous => self.range.start_in(&leaf.view)..index + 1,
@@ -389,7 +417,14 @@ impl<'a> Cursor<'a> {
                 *index = to;
             }
             (Destination::Within(..), _) => unreachable!("it is on an entry of the leaf"),
-            (Destination::Into(held, index), place) => *place = Place::On(held, index),
+            (Destination::Into(held, index), place) => {
+                let left = std::mem::replace(place, Place::On(held, index));
+                if let Place::On(Held { page: HeldPage::Pinned(page), .. }, _) = left
+                    && self.ahead.is_long()
+                {
+                    page.pass();
+                }
+            }
             (Destination::Beyond(Direction::Next), place) => *place = Place::After,
             (Destination::Beyond(Direction::Previous), place) => *place = Place::Before,
         }

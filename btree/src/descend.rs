@@ -82,9 +82,37 @@ pub(crate) fn descend_beside<'p, 'a>(
 /// Walks to the leaf beside the one at the end of a path; `None` if there is none.
 pub(crate) fn go_beside<'p, 'a>(
     pages: &'p Pages<'a>,
-    mut path: Path<'p>,
+    path: Path<'p>,
     direction: Direction,
 ) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
+    match extend_beside(pages, path, direction)? {
+        Walk::Missing(page) => Ok(Walk::Missing(page)),
+        Walk::Found(None) => Ok(Walk::Found(None)),
+        Walk::Found(Some((path, page))) => arrive(pages, path, page),
+    }
+}
+
+/// Walks to the parent of leaves beside the one at the end of a path, and to the leaf below it that
+/// is next, without looking at that; `None` if there is none.
+pub(crate) fn go_beside_parent<'p>(
+    pages: &'p Pages<'_>,
+    mut path: Path<'p>,
+    direction: Direction,
+) -> Result<Walk<Option<Path<'p>>>> {
+    path.pop();
+    Ok(match extend_beside(pages, path, direction)? {
+        Walk::Missing(page) => Walk::Missing(page),
+        Walk::Found(beside) => Walk::Found(beside.map(|(path, _)| path)),
+    })
+}
+
+/// Replaces the end of a path by the way to the leaf beside that; `None` if there is none. The leaf
+/// is not looked at.
+fn extend_beside<'p>(
+    pages: &'p Pages<'_>,
+    mut path: Path<'p>,
+    direction: Direction,
+) -> Result<Walk<Option<(Path<'p>, PageRef)>>> {
     while let Some((seen, index)) = path.pop() {
         let view = InteriorView::new(seen.bytes);
         let target = match direction {
@@ -95,7 +123,10 @@ pub(crate) fn go_beside<'p, 'a>(
         if beside <= view.count() {
             path.push((seen, beside));
             let page = PageRef::from_u64(view.child(beside));
-            return go_down(pages, path, page, view.level() - 1, target);
+            return Ok(match extend(pages, path, page, view.level() - 1, target)? {
+                Walk::Missing(page) => Walk::Missing(page),
+                Walk::Found(found) => Walk::Found(Some(found)),
+            });
         }
     }
     Ok(Walk::Found(None))
@@ -109,10 +140,18 @@ fn go_down<'p, 'a>(
     level: u8,
     target: Target<'_>,
 ) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
-    let (path, page) = match extend(pages, path, page, level, target)? {
-        Walk::Missing(page) => return Ok(Walk::Missing(page)),
-        Walk::Found(found) => found,
-    };
+    match extend(pages, path, page, level, target)? {
+        Walk::Missing(page) => Ok(Walk::Missing(page)),
+        Walk::Found((path, page)) => arrive(pages, path, page),
+    }
+}
+
+/// The last step of a walk: into the leaf to which `path` leads.
+fn arrive<'p, 'a>(
+    pages: &'p Pages<'a>,
+    path: Path<'p>,
+    page: PageRef,
+) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     let Some(at) = pages.locate(page) else { return Ok(Walk::Missing(page)) };
     at.prefetch();
     let view = leaf(at.passing_bytes()?, page)?;

@@ -1,86 +1,130 @@
 //! Reading the leaves ahead of a scan before it comes to them.
+//!
+//! ```text
+//!                the scan            asked for: `left` of them, up to `window`
+//!   leaves   ........|#######################|. . . . . . . .
+//!   parents  |   resident   |   resident     |  asked for    |
+//! ```
+//!
+//! The window is filled again when a part of it is used up, so that what is in flight never runs
+//! dry. It goes over from one parent to the next: the parent behind the last one whose leaves are
+//! asked for is asked for itself, and is there when its leaves are due.
 
 use smallvec::SmallVec;
-use yieldb_core::reached;
 use yieldb_pager::{PageRef, Pager};
 
 use crate::cursor::Direction;
-use crate::descend::Path;
+use crate::descend::{Path, go_beside_parent};
 use crate::node::InteriorView;
-use crate::pages::Pages;
+use crate::pages::{Pages, Walk};
 
 /// How much is read ahead at most, in bytes.
 const MAX_LEN: usize = 1 << 20;
 
+/// Which part of the cache that may be at most.
+const CACHE_SHARE: usize = 8;
+
+/// Pages to be asked for.
+pub(crate) type Names = SmallVec<[PageRef; 64]>;
+
 /// How far ahead of a scan leaves are read: not at all on the first leaf, so that a short range
-/// costs only what it needs; then twice as far each time the scan comes near the end of what was
-/// asked for.
+/// costs only what it needs; then twice as far each time the scan has used up a half of what was
+/// asked for. As far as it goes, it is filled again when a quarter is used up.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    /// How many leaves are asked for at a time; 0 on the first leaf.
+    /// How many leaves are to be ahead of the scan; 0 on the first leaf.
     window: usize,
     /// How many leaves were asked for that the scan has not entered.
     left: usize,
+    /// Has the window its full length?
+    is_long: bool,
     direction: Option<Direction>,
 }
 
 impl ReadAhead {
-    /// The scan has entered the leaf at the end of `path`.
-    ///
-    /// Asks for leaves below the same parent. When those end, the next parent is asked for with
-    /// them, and its leaves follow when the scan gets there.
-    pub fn entered(
+    /// The scan has entered the leaf at the end of `path`. Adds to `names` what is to be asked for
+    /// when the pages are not looked at any more: until then no frame is free that had another
+    /// page.
+    pub fn entered<'p>(
         &mut self,
         pager: &Pager,
-        pages: &Pages<'_>,
-        path: &Path<'_>,
+        pages: &'p Pages<'_>,
+        path: &Path<'p>,
         direction: Direction,
+        names: &mut Names,
     ) {
         if self.direction != Some(direction) {
             *self = ReadAhead { direction: Some(direction), ..ReadAhead::default() };
             return;
         }
         self.left = self.left.saturating_sub(1);
-        if self.left > self.window / 2 {
+        let enough = if self.is_long { self.window - self.window / 4 } else { self.window / 2 };
+        if self.left > enough {
             return;
         }
-        let most = (MAX_LEN / pager.page_size().bytes()).max(1);
+        let share = pager.cache().frame_count() / CACHE_SHARE;
+        let most = (MAX_LEN / pager.page_size().bytes()).min(share).max(2);
         self.window = (self.window * 2).clamp(2, most);
-        let mut names: SmallVec<[PageRef; 64]> = SmallVec::new();
-        let mut above = path.iter().rev();
-        if let Some((parent, index)) = above.next() {
-            let beside = beside(&InteriorView::new(parent.bytes), *index, direction);
-            names.extend(beside.skip(self.left).take(self.window - self.left));
-        }
-        self.left += names.len();
-        if self.left < self.window
-            && let Some((grandparent, index)) = above.next()
-        {
-            names.extend(beside(&InteriorView::new(grandparent.bytes), *index, direction).next());
-        }
+        self.is_long = self.window == most;
+        self.fill(pages, path, direction, names);
         names.retain(|page| !pages.is_resident(*page));
-        if !names.is_empty() {
-            reached!(ReadAhead);
-            pager.prefetch(&names);
+    }
+
+    /// Is the scan a long one, whose leaves nobody is going to need again soon?
+    pub fn is_long(&self) -> bool {
+        self.is_long
+    }
+
+    /// Adds the leaves that the window lacks, and the next parent if it is missing.
+    fn fill<'p>(
+        &mut self,
+        pages: &'p Pages<'_>,
+        path: &Path<'p>,
+        direction: Direction,
+        names: &mut Names,
+    ) {
+        let Some((_, index)) = path.last() else { return };
+        let (mut path, mut next) = (path.clone(), direction.beside(*index));
+        let mut skipped = self.left;
+        while let Some((parent, _)) = path.last() {
+            let children = children(&InteriorView::new(parent.bytes), next, direction);
+            let count = children.len();
+            let before = names.len();
+            // The window may have become shorter, with the cache.
+            let lacking = self.window.saturating_sub(self.left);
+            names.extend(children.skip(skipped).take(lacking));
+            self.left += names.len() - before;
+            skipped = skipped.saturating_sub(count);
+            // What is wrong with a page shows when it is used.
+            match go_beside_parent(pages, path, direction) {
+                Ok(Walk::Missing(parent)) => {
+                    names.push(parent);
+                    break;
+                }
+                Ok(Walk::Found(Some(beside))) if self.left < self.window => path = beside,
+                Ok(Walk::Found(_)) | Err(_) => break,
+            }
+            next = path.last().map_or(0, |(_, index)| *index);
         }
     }
 }
 
-/// The children of a node behind the one at `index`, nearest first.
-fn beside<'p>(
+/// The children of a node from the one at `next` on, if there is one.
+fn children<'p>(
     view: &InteriorView<'p>,
-    index: usize,
+    next: usize,
     direction: Direction,
-) -> impl Iterator<Item = PageRef> + use<'p> {
+) -> impl ExactSizeIterator<Item = PageRef> + use<'p> {
     let view = *view;
     let count = match direction {
-        Direction::Next => view.count() - index,
-        Direction::Previous => index,
+        Direction::Next => (view.count() + 1).saturating_sub(next),
+        // In front of the first child there is an index that nothing has.
+        Direction::Previous => next.wrapping_add(1),
     };
-    (1..=count).map(move |distance| {
+    (0..count).map(move |distance| {
         let child = match direction {
-            Direction::Next => index + distance,
-            Direction::Previous => index - distance,
+            Direction::Next => next + distance,
+            Direction::Previous => next - distance,
         };
         PageRef::from_u64(view.child(child))
     })

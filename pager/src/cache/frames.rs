@@ -52,6 +52,11 @@ pub fn prefetch_front(bytes: &[u8]) {
     }
 }
 
+/// The same for all lines of a page.
+pub(super) fn prefetch_whole(page: &[u8]) {
+    page.chunks(LINE_LEN).for_each(|line| prefetch_line(line.as_ptr()));
+}
+
 #[inline]
 fn prefetch_line(line: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -18,7 +18,7 @@ use yieldb_core::{
 };
 
 use super::clock::Need;
-use super::frames::{LOADING, PINS, RESIDENT, prefetch_lines};
+use super::frames::{LOADING, PINS, RESIDENT, prefetch_whole};
 use super::stats::Counters;
 use super::{Cache, PinnedPage, other_version};
 use crate::page_format::{SPACE_BITS, SPACE_INDEX, VALUE, kind_of};
@@ -292,7 +292,7 @@ impl Sink for Cache {
         let mut rest = run.pages().zip(buffers.drain(..)).enumerate().peekable();
         while let Some((index, (page, buffer))) = rest.next() {
             if let Some((_, (_, next))) = rest.peek() {
-                prefetch_lines(next);
+                prefetch_whole(next);
             }
             verdict = result.clone().and_then(|len| {
                 let len = len.saturating_sub(index * page_len).min(page_len);
