@@ -35,6 +35,9 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
     /// its [value](crate::Lookup::value).
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Op<'_, Next<'_, 'a, I>> {
+        if self.lookups.take_begun_reads() {
+            self.driving.send();
+        }
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
         Op::new(self.lookups.next(), pager, driving)
     }

@@ -47,6 +47,8 @@ pub struct MultiGet<'a, I: Iterator> {
     /// The read of the first of them, once it was begun.
     loading: Option<Box<Load>>,
     arrivals: Arrivals,
+    /// Were reads begun that may not have been sent out yet?
+    has_begun_reads: bool,
 }
 
 /// The read of a large value.
@@ -103,6 +105,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
             large: VecDeque::new(),
             loading: None,
             arrivals: Arrivals::new(),
+            has_begun_reads: false,
         }
     }
 
@@ -117,20 +120,32 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         self.reading.len()
     }
 
+    /// Were reads begun that nobody waits for yet? Whoever drives sends them out then, so that they
+    /// are done beside what is done with the lookups.
+    #[inline]
+    pub fn take_begun_reads(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun_reads)
+    }
+
     /// Takes what is to be given out next.
     #[inline]
     pub(crate) fn take_ready(&mut self) -> Option<Lookup<'a, I::Item>> {
         self.ready.pop()
     }
 
-    /// Goes on with what has come, and takes more keys.
+    /// Goes on with what has come, and takes more keys: in the place of those that have come at
+    /// once, so that as many reads as possible are in flight while others are given out.
     pub(crate) fn gather(&mut self, pager: &Pager) -> Result<Gathered> {
         // A small cache must keep frames for others, and for the pages above the leaves.
         let depth = self.depth.min(pager.cache().frame_count() / 4).max(1);
         // They keep what has come until it has been seen.
-        let _pins = self.harvest();
+        let pins = self.harvest();
+        let mut has_come = !pins.is_empty();
         let mut lack = None;
-        while self.ready.is_empty() && lack.is_none() && self.reading.len() < depth {
+        while (self.ready.is_empty() || std::mem::take(&mut has_come))
+            && lack.is_none()
+            && self.reading.len() < depth
+        {
             let group = self.next_group((depth - self.reading.len()).min(TOGETHER));
             if group.is_empty() {
                 break;
@@ -175,8 +190,11 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
 
     /// The next keys, `count` of them if there are so many: first those that go on.
     fn next_group(&mut self, count: usize) -> Vec<Lookup<'a, I::Item>> {
-        // The memory of the last one.
-        let mut group = std::mem::take(&mut self.ready);
+        let mut group = Vec::new();
+        if self.ready.is_empty() {
+            // The memory of the last one.
+            std::mem::swap(&mut group, &mut self.ready);
+        }
         let again = self.short.len().saturating_sub(count);
         group.extend(self.short.drain(again..).map(|(index, key)| Lookup::new(index, key)));
         while group.len() < count {
@@ -217,7 +235,11 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
                 }
             }
         }
-        self.ready = group;
+        if self.ready.is_empty() {
+            self.ready = group;
+        } else {
+            self.ready.append(&mut group);
+        }
         Ok(self.read(pager, missing))
     }
 
@@ -240,6 +262,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
                     // One that is over already is not watched: it is looked at before a wait.
                     let _watched = self.arrivals.watch(&io);
                     self.reading.push(Reading { index, key, read });
+                    self.has_begun_reads = true;
                 }
                 // In memory by now: look again.
                 Ok(Joined::Hit(_)) => self.short.push((index, key)),
