@@ -102,6 +102,30 @@ enum Memory {
     Write(SharedBuffers),
 }
 
+/// A read into one piece of memory, which a request owns.
+pub(super) struct Read {
+    fd: RawFd,
+    start: *mut u8,
+    len: usize,
+    offset: u64,
+}
+
+impl Read {
+    /// Performs it on this thread. Returns the kernel's result: a count, or an error below zero.
+    ///
+    /// The request is where it was until the result is taken.
+    pub fn perform(self) -> i32 {
+        let Read { fd, start, len, offset } = self;
+        // SAFETY: 1. the request owns the memory and the file, and stays in its place until it has
+        // the result. 2. It was taken out of the queue, so that the kernel has it only once.
+        let count = unsafe { libc::pread(fd, start.cast(), len, offset as libc::off_t) };
+        match count {
+            0.. => count as i32,
+            _ => -std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
 /// A path as the kernel and as an error want it.
 pub(super) struct Name {
     path: PathBuf,
@@ -229,6 +253,20 @@ impl InFlight {
                 opcode::Fsync::new(types::Fd(directory.as_raw_fd())).build()
             }
         }
+    }
+
+    /// The request as one that any thread can perform, if it is a read into one buffer.
+    pub fn as_read(&mut self) -> Option<Read> {
+        let Work::Move(Move { file, offset, transfer, buffers: Memory::Read(buffers), .. }) =
+            &mut self.work
+        else {
+            return None;
+        };
+        let done = transfer.done();
+        let [buffer] = &mut buffers[..] else { return None };
+        let (start, len) = tail_mut(buffer, done);
+        let offset = *offset + done as u64;
+        Some(Read { fd: file.raw_fd(), start, len: len as usize, offset })
     }
 
     /// What the request is called, and where it stands, for the hook.

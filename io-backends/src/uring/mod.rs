@@ -1,9 +1,10 @@
 //! The io_uring back-end: one ring, any number of threads.
 //!
-//! Requests go into the submission queue under a short mutex, and into a list beside it when it is
-//! full; they are handed to the kernel together, by whoever drives. Completions are taken out under
-//! another one, and finished where no lock is held, so that sinks and wakers may submit. See
-//! `lead` for who waits, and `in_flight` for what the kernel works on.
+//! Requests go into a list under a short mutex, and from there through the submission queue to the
+//! kernel together, by whoever drives. One who waits for a read that is still in the list performs
+//! it himself. Completions are taken out under another mutex, and finished where no lock is held,
+//! so that sinks and wakers may submit. See `lead` for who waits, and `in_flight` for what the
+//! kernel works on.
 #![allow(unsafe_code)]
 
 mod in_flight;
@@ -34,7 +35,7 @@ use crate::os_file::{OsFile, random};
 use crate::request::{Medium, failure};
 use crate::sync_method::MethodChoice;
 use crate::transfer::{RawHook, TransferKind};
-use in_flight::{InFlight, Iovec, Name, Next, Over, Work};
+use in_flight::{InFlight, Iovec, Name, Next, Over, Read, Work};
 use lead::{Kernel, Lead};
 
 /// The token of the poll on the wake event.
@@ -121,8 +122,29 @@ struct Queue {
     /// The pieces of memory that each request is about; used again by the next with its token.
     iovecs: Vec<Vec<Iovec>>,
     free: Vec<u32>,
-    /// Entries that found no room in the submission queue.
+    /// Entries on their way into the submission queue. Whoever waits for a read may take it out
+    /// again.
     backlog: VecDeque<squeue::Entry>,
+}
+
+impl Queue {
+    /// Takes out the read that `until` is the end of, which stays in its place until it has a
+    /// result; `None` if there is no such read that can be performed at one go, or the kernel has
+    /// it.
+    fn take_read(&mut self, until: &Completion) -> Option<(u64, Read)> {
+        let is_wanted = |entry: &squeue::Entry| {
+            let request = self.requests.get(entry.get_user_data() as usize);
+            request.is_some_and(|request| {
+                request.as_ref().is_some_and(|request| request.completion.id() == until.id())
+            })
+        };
+        // It is the last one, unless others have been submitted since.
+        let place = self.backlog.iter().rposition(is_wanted)?;
+        let token = self.backlog[place].get_user_data();
+        let read = self.requests[token as usize].as_mut()?.as_read()?;
+        self.backlog.remove(place);
+        Some((token, read))
+    }
 }
 
 impl Ring {
@@ -149,19 +171,7 @@ impl Ring {
         let iovecs = &mut queue.iovecs[token as usize];
         let entry = request.entry(iovecs).user_data(u64::from(token));
         queue.requests[token as usize] = Some(request);
-        self.push(queue, entry);
-    }
-
-    fn push(&self, queue: &mut Queue, entry: squeue::Entry) {
-        // SAFETY: the submission queue is touched only with the queue's mutex held.
-        let mut submission = unsafe { self.uring.submission_shared() };
-        // SAFETY: what the entry points to is owned by the request with its token, or beside it in
-        // `iovecs`. They stay there until the kernel's last completion for it; a poll points to
-        // nothing.
-        let pushed = queue.backlog.is_empty() && unsafe { submission.push(&entry) }.is_ok();
-        if !pushed {
-            queue.backlog.push_back(entry);
-        }
+        queue.backlog.push_back(entry);
     }
 
     /// Hands to the kernel what is queued.
@@ -174,7 +184,9 @@ impl Ring {
             // SAFETY: the submission queue is touched only with the queue's mutex held.
             let mut submission = unsafe { self.uring.submission_shared() };
             while let Some(entry) = queue.backlog.pop_front() {
-                // SAFETY: as in `push`.
+                // SAFETY: what the entry points to is owned by the request with its token, or is
+                // beside it in `iovecs`. They stay there until the kernel's last completion for it;
+                // a poll points to nothing.
                 if unsafe { submission.push(&entry) }.is_err() {
                     queue.backlog.push_front(entry);
                     break;
@@ -194,6 +206,18 @@ impl Ring {
                 Err(_) => return,
             }
         }
+    }
+
+    /// Performs the read that this thread is going to wait for, if it has not been handed to the
+    /// kernel: nobody has to reap it then, and to wake this thread. Whoever else waits drives
+    /// himself meanwhile.
+    fn read_own(&self, until: &Completion) -> bool {
+        let mut queue = self.queue();
+        let Some((token, read)) = queue.take_read(until) else { return false };
+        drop(queue);
+        self.submit();
+        self.take_results(&[(token, read.perform())]);
+        true
     }
 
     fn take_results(&self, results: &[(u64, i32)]) -> usize {
@@ -256,7 +280,7 @@ impl Ring {
     fn arm_wake_event(&self, queue: &mut Queue) {
         let fd = types::Fd(self.wake_event.as_raw_fd());
         let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE);
-        self.push(queue, poll);
+        queue.backlog.push_back(poll);
     }
 
     /// Makes the user's event readable, if he has asked for it.
@@ -357,7 +381,7 @@ impl Canceller for Ring {
         });
         if let Some(token) = token {
             let cancel = opcode::AsyncCancel::new(token as u64).build().user_data(CANCEL);
-            self.push(&mut queue, cancel);
+            queue.backlog.push_back(cancel);
             drop(queue);
             self.submit();
         }
@@ -434,6 +458,9 @@ impl Driver for Handle {
     }
 
     fn wait(&self, until: &Completion) {
+        if self.0.home.is_here() && self.0.read_own(until) {
+            return;
+        }
         self.0.submit();
         if self.0.home.is_here() {
             lead::drive(&self.0, &self.0.lead, until);
