@@ -251,8 +251,9 @@ fn what_long_scans_have_passed_makes_room_for_what_they_read_next() {
         // One that others have used stays, however often it is passed.
         for number in (first..first + 16).chain([2]) {
             let passing = world.cache.resident();
-            assert!(passing.passing_page(name(number)).unwrap().is_some());
-            passing.pin_owned(name(number)).unwrap().pass();
+            let page = passing.locate(name(number)).expect("it is in memory");
+            assert!(page.passing_bytes().is_ok());
+            page.pin_owned().expect("it stays").pass();
         }
     }
     assert!(world.cache.stats().evictions - evictions > 400);
