@@ -6,7 +6,7 @@ use std::ops::{Bound, Range};
 use yieldb_core::{StateMachine, is_planted, reached};
 use yieldb_pager::{PageRef, Pager, PinnedPage, Root, page_format};
 
-use crate::descend::{Leaf, Target, descend, descend_beside, go_beside};
+use crate::descend::{Leaf, Route, Target, descend, go_beside, prefetch_beside};
 use crate::node::{LargeValue, LeafView, Stored};
 use crate::ops::next::{Next, NextKey, next, next_key};
 use crate::pages::{Located, Pages, Reader, Walk};
@@ -34,6 +34,10 @@ pub struct Cursor<'a> {
     reader: Reader<'a>,
     range: KeyRange,
     place: Place,
+    /// The way to the leaf that the cursor is on, if it is on an entry.
+    route: Route,
+    /// The way to the leaf that a move under way comes to.
+    next_route: Route,
     /// The key of the entry that the cursor is on.
     key: Vec<u8>,
     /// The value of the entry, if it is large and was loaded.
@@ -152,6 +156,8 @@ impl<'a> Cursor<'a> {
             reader,
             range,
             place: Place::New,
+            route: Route::default(),
+            next_route: Route::default(),
             key: Vec::new(),
             loaded: None,
             pin: None,
@@ -328,7 +334,8 @@ impl<'a> Cursor<'a> {
         {
             self.place = Place::New;
         }
-        let found = match self.find_leaf(pages, direction)? {
+        let mut route = std::mem::take(&mut self.next_route);
+        let found = match self.find_leaf(pages, direction, &mut route)? {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(found) => found,
         };
@@ -342,8 +349,9 @@ impl<'a> Cursor<'a> {
                 None => return Ok(Walk::Missing(leaf.page)),
             },
         };
-        leaf.prefetch_beside(pages, direction);
-        self.ahead.entered(pager, pages, &leaf.path, direction, names);
+        prefetch_beside(pages, &route, direction);
+        self.ahead.entered(pager, pages, &route, direction, names);
+        self.next_route = route;
         let entries = match direction {
             Direction::Next => index..self.range.end_in(&leaf.view),
             Direction::Previous => self.range.start_in(&leaf.view)..index + 1,
@@ -365,11 +373,13 @@ impl<'a> Cursor<'a> {
         &self,
         pages: &'p Pages<'_>,
         direction: Direction,
+        route: &mut Route,
     ) -> Result<Walk<Option<(Leaf<'p, 'p>, usize)>>> {
         let root = self.reader.root()?;
         let (target, open) = match (&self.place, direction) {
             (Place::On(..), _) => {
-                let leaf = descend_beside(pages, root, &self.key, direction)?;
+                route.copy_from(&self.route);
+                let leaf = go_beside(pages, route, direction)?;
                 return at_the_near_end(leaf, &self.key, direction);
             }
             (Place::After, Direction::Next) | (Place::Before, Direction::Previous) => {
@@ -386,7 +396,7 @@ impl<'a> Cursor<'a> {
                 Bound::Excluded(key) => (Target::Below(key), true),
             },
         };
-        locate(pages, root, target, open, direction)
+        locate(pages, root, target, open, direction, route)
     }
 
     /// Where a cursor that is on no entry goes from to the next one.
@@ -418,6 +428,7 @@ impl<'a> Cursor<'a> {
             }
             (Destination::Within(..), _) => unreachable!("it is on an entry of the leaf"),
             (Destination::Into(held, index), place) => {
+                std::mem::swap(&mut self.route, &mut self.next_route);
                 let left = std::mem::replace(place, Place::On(held, index));
                 if let Place::On(Held { page: HeldPage::Pinned(page), .. }, _) = left
                     && self.ahead.is_long()
@@ -466,8 +477,9 @@ fn locate<'p>(
     target: Target<'_>,
     open: bool,
     direction: Direction,
+    route: &mut Route,
 ) -> Result<Walk<Option<(Leaf<'p, 'p>, usize)>>> {
-    let leaf = match descend(pages, root, target)? {
+    let leaf = match descend(pages, root, target, route)? {
         Walk::Missing(page) => return Ok(Walk::Missing(page)),
         Walk::Found(None) => return Ok(Walk::Found(None)),
         Walk::Found(Some(leaf)) => leaf,
@@ -479,7 +491,7 @@ fn locate<'p>(
     match target {
         Target::First | Target::Last => unreachable!("no leaf is empty"),
         Target::Key(key) | Target::Below(key) => {
-            at_the_near_end(go_beside(pages, leaf.path, direction)?, key, direction)
+            at_the_near_end(go_beside(pages, route, direction)?, key, direction)
         }
     }
 }

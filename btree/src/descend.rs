@@ -8,16 +8,23 @@ use crate::node::{InteriorView, LeafView};
 use crate::pages::{Located, Pages, Walk, interior, leaf, resident_or_return};
 use crate::{Result, error};
 
-/// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
-/// found again; its bytes stay.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen<'p> {
-    pub name: PageRef,
-    pub bytes: &'p [u8],
-}
+/// The interior nodes above a leaf by their names, the root first, and in each the index of the
+/// child below. Whoever goes on along it looks for them in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Route(SmallVec<[(PageRef, usize); 8]>);
 
-/// The interior nodes above a leaf, the root first, and in each the index of the child below.
-pub(crate) type Path<'p> = SmallVec<[(Seen<'p>, usize); 8]>;
+impl Route {
+    /// The parent of the leaf, and the leaf's index in it; `None` where the leaf is the root.
+    pub fn parent(&self) -> Option<(PageRef, usize)> {
+        self.0.last().copied()
+    }
+
+    /// Makes this the same as another one.
+    pub fn copy_from(&mut self, other: &Route) {
+        self.0.clear();
+        self.0.extend_from_slice(&other.0);
+    }
+}
 
 /// Which leaf a walk is to end at.
 #[derive(Clone, Copy, Debug)]
@@ -32,152 +39,125 @@ pub(crate) enum Target<'k> {
     Below(&'k [u8]),
 }
 
-/// A leaf, and the way to it.
+/// A leaf that a walk came to.
 pub(crate) struct Leaf<'p, 'a> {
     pub page: PageRef,
     pub at: Located<'p, 'a>,
     pub view: LeafView<'p>,
-    pub path: Path<'p>,
 }
 
-impl Leaf<'_, '_> {
-    /// Asks the processor for the front of the leaf beside this one, if that is in memory and below
-    /// the same parent.
-    pub fn prefetch_beside(&self, pages: &Pages<'_>, direction: Direction) {
-        let Some((parent, index)) = self.path.last() else { return };
-        let view = InteriorView::new(parent.bytes);
-        let beside = direction.beside(*index);
-        if beside <= view.count()
-            && let Some(page) = pages.locate(PageRef::from_u64(view.child(beside)))
-        {
-            page.prefetch();
-        }
-    }
-}
-
-/// Walks to a leaf; `None` if the tree has no pages.
+/// Walks to a leaf, and makes `route` the way to it; `None` if the tree has no pages.
 pub(crate) fn descend<'p, 'a>(
     pages: &'p Pages<'a>,
     root: Root,
     target: Target<'_>,
+    route: &mut Route,
 ) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
+    route.0.clear();
     let Some(page) = root.page else { return Ok(Walk::Found(None)) };
-    go_down(pages, Path::new(), page, root.level, target)
-}
-
-/// Walks to the leaf beside the one where `key` is, or would be; `None` if there is none.
-pub(crate) fn descend_beside<'p, 'a>(
-    pages: &'p Pages<'a>,
-    root: Root,
-    key: &[u8],
-    direction: Direction,
-) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
-    let Some(page) = root.page else { return Ok(Walk::Found(None)) };
-    match extend(pages, Path::new(), page, root.level, Target::Key(key))? {
+    match extend(pages, route, page, root.level, target)? {
         Walk::Missing(page) => Ok(Walk::Missing(page)),
-        Walk::Found((path, _)) => go_beside(pages, path, direction),
+        Walk::Found(page) => arrive(pages, page),
     }
 }
 
-/// Walks to the leaf beside the one at the end of a path; `None` if there is none.
+/// Walks to the leaf beside the one at the end of `route`, which ends there then; `None` if there
+/// is none.
 pub(crate) fn go_beside<'p, 'a>(
     pages: &'p Pages<'a>,
-    path: Path<'p>,
+    route: &mut Route,
     direction: Direction,
 ) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
-    match extend_beside(pages, path, direction)? {
+    match turn_beside(pages, route, 1, direction)? {
         Walk::Missing(page) => Ok(Walk::Missing(page)),
         Walk::Found(None) => Ok(Walk::Found(None)),
-        Walk::Found(Some((path, page))) => arrive(pages, path, page),
+        Walk::Found(Some(page)) => arrive(pages, page),
     }
 }
 
-/// Walks to the parent of leaves beside the one at the end of a path, and to the leaf below it that
-/// is next, without looking at that; `None` if there is none.
-pub(crate) fn go_beside_parent<'p>(
-    pages: &'p Pages<'_>,
-    mut path: Path<'p>,
+/// Walks to the next leaf that has another parent than the one at the end of `route`, without
+/// looking at it. `false` if there is none.
+pub(crate) fn go_beside_parent(
+    pages: &Pages<'_>,
+    route: &mut Route,
     direction: Direction,
-) -> Result<Walk<Option<Path<'p>>>> {
-    path.pop();
-    Ok(match extend_beside(pages, path, direction)? {
+) -> Result<Walk<bool>> {
+    route.0.pop();
+    Ok(match turn_beside(pages, route, 2, direction)? {
         Walk::Missing(page) => Walk::Missing(page),
-        Walk::Found(beside) => Walk::Found(beside.map(|(path, _)| path)),
+        Walk::Found(beside) => Walk::Found(beside.is_some()),
     })
 }
 
-/// Replaces the end of a path by the way to the leaf beside that; `None` if there is none. The leaf
-/// is not looked at.
-fn extend_beside<'p>(
-    pages: &'p Pages<'_>,
-    mut path: Path<'p>,
+/// Asks the processor for the front of the leaf beside the one at the end of `route`, if that is in
+/// memory and below the same parent.
+pub(crate) fn prefetch_beside(pages: &Pages<'_>, route: &Route, direction: Direction) {
+    let Some((parent, index)) = route.parent() else { return };
+    let Ok(Some(bytes)) = pages.page(parent) else { return };
+    let (view, beside) = (InteriorView::new(bytes), direction.beside(index));
+    if beside <= view.count()
+        && let Some(page) = pages.locate(PageRef::from_u64(view.child(beside)))
+    {
+        page.prefetch();
+    }
+}
+
+/// Turns a route to the leaf beside the end of it, whose last node is on `level`; `None` if there
+/// is none. The leaf is not looked at.
+fn turn_beside(
+    pages: &Pages<'_>,
+    route: &mut Route,
+    level: u8,
     direction: Direction,
-) -> Result<Walk<Option<(Path<'p>, PageRef)>>> {
-    while let Some((seen, index)) = path.pop() {
-        let view = InteriorView::new(seen.bytes);
-        let target = match direction {
-            Direction::Next => Target::First,
-            Direction::Previous => Target::Last,
-        };
+) -> Result<Walk<Option<PageRef>>> {
+    let mut level = level;
+    while let Some((name, index)) = route.0.pop() {
+        let view = interior(resident_or_return!(pages, name), name, level)?;
         let beside = direction.beside(index);
         if beside <= view.count() {
-            path.push((seen, beside));
+            route.0.push((name, beside));
             let page = PageRef::from_u64(view.child(beside));
-            return Ok(match extend(pages, path, page, view.level() - 1, target)? {
+            let target = match direction {
+                Direction::Next => Target::First,
+                Direction::Previous => Target::Last,
+            };
+            return Ok(match extend(pages, route, page, level - 1, target)? {
                 Walk::Missing(page) => Walk::Missing(page),
-                Walk::Found(found) => Walk::Found(Some(found)),
+                Walk::Found(page) => Walk::Found(Some(page)),
             });
         }
+        level += 1;
     }
     Ok(Walk::Found(None))
 }
 
-/// Walks from a page on `level`, to which `path` leads, to a leaf.
-fn go_down<'p, 'a>(
-    pages: &'p Pages<'a>,
-    path: Path<'p>,
-    page: PageRef,
+/// Goes on with a route from a page on `level` to the last interior node. Returns the leaf below
+/// it, which is not looked at.
+fn extend(
+    pages: &Pages<'_>,
+    route: &mut Route,
+    mut page: PageRef,
     level: u8,
     target: Target<'_>,
-) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
-    match extend(pages, path, page, level, target)? {
-        Walk::Missing(page) => Ok(Walk::Missing(page)),
-        Walk::Found((path, page)) => arrive(pages, path, page),
+) -> Result<Walk<PageRef>> {
+    for level in (1..=level).rev() {
+        let view = interior(resident_or_return!(pages, page), page, level)?;
+        let index = child_index(&view, target);
+        route.0.push((page, index));
+        page = PageRef::from_u64(view.child(index));
     }
+    Ok(Walk::Found(page))
 }
 
-/// The last step of a walk: into the leaf to which `path` leads.
-fn arrive<'p, 'a>(
-    pages: &'p Pages<'a>,
-    path: Path<'p>,
-    page: PageRef,
-) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
+/// The last step of a walk: into a leaf.
+fn arrive<'p, 'a>(pages: &'p Pages<'a>, page: PageRef) -> Result<Walk<Option<Leaf<'p, 'a>>>> {
     let Some(at) = pages.locate(page) else { return Ok(Walk::Missing(page)) };
     at.prefetch();
     let view = leaf(at.passing_bytes()?, page)?;
     if view.count() == 0 {
         return Err(error::corrupt(page, "a leaf without entries"));
     }
-    Ok(Walk::Found(Some(Leaf { page, at, view, path })))
-}
-
-/// Goes on with a path from a page on `level` to the last interior node. The leaf below it is not
-/// looked at.
-fn extend<'p>(
-    pages: &'p Pages<'_>,
-    mut path: Path<'p>,
-    mut page: PageRef,
-    level: u8,
-    target: Target<'_>,
-) -> Result<Walk<(Path<'p>, PageRef)>> {
-    for level in (1..=level).rev() {
-        let bytes = resident_or_return!(pages, page);
-        let view = interior(bytes, page, level)?;
-        let index = child_index(&view, target);
-        path.push((Seen { name: page, bytes }, index));
-        page = PageRef::from_u64(view.child(index));
-    }
-    Ok(Walk::Found((path, page)))
+    Ok(Walk::Found(Some(Leaf { page, at, view })))
 }
 
 /// Walks to the leaf where a key is, or would be, without the separators: the way of a lookup.

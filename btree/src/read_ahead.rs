@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use yieldb_pager::{PageRef, Pager};
 
 use crate::cursor::Direction;
-use crate::descend::{Path, go_beside_parent};
+use crate::descend::{Route, go_beside_parent};
 use crate::node::InteriorView;
 use crate::pages::{Pages, Walk};
 
@@ -42,14 +42,14 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// The scan has entered the leaf at the end of `path`. Adds to `names` what is to be asked for
+    /// The scan has entered the leaf at the end of `route`. Adds to `names` what is to be asked for
     /// when the pages are not looked at any more: until then no frame is free that had another
     /// page.
-    pub fn entered<'p>(
+    pub fn entered(
         &mut self,
         pager: &Pager,
-        pages: &'p Pages<'_>,
-        path: &Path<'p>,
+        pages: &Pages<'_>,
+        route: &Route,
         direction: Direction,
         names: &mut Names,
     ) {
@@ -66,7 +66,7 @@ impl ReadAhead {
         let most = (MAX_LEN / pager.page_size().bytes()).min(share).max(2);
         self.window = (self.window * 2).clamp(2, most);
         self.is_long = self.window == most;
-        self.fill(pages, path, direction, names);
+        self.fill(pages, route, direction, names);
         names.retain(|page| !pages.is_resident(*page));
     }
 
@@ -76,18 +76,21 @@ impl ReadAhead {
     }
 
     /// Adds the leaves that the window lacks, and the next parent if it is missing.
-    fn fill<'p>(
+    fn fill(
         &mut self,
-        pages: &'p Pages<'_>,
-        path: &Path<'p>,
+        pages: &Pages<'_>,
+        route: &Route,
         direction: Direction,
         names: &mut Names,
     ) {
-        let Some((_, index)) = path.last() else { return };
-        let (mut path, mut next) = (path.clone(), direction.beside(*index));
-        let mut skipped = self.left;
-        while let Some((parent, _)) = path.last() {
-            let children = children(&InteriorView::new(parent.bytes), next, direction);
+        let mut along = Route::default();
+        along.copy_from(route);
+        let (mut skipped, mut is_first) = (self.left, true);
+        while let Some((parent, index)) = along.parent() {
+            let Ok(Some(bytes)) = pages.page(parent) else { return };
+            // The one that the scan is on, or the first one below another parent.
+            let next = if is_first { direction.beside(index) } else { index };
+            let children = children(&InteriorView::new(bytes), next, direction);
             let count = children.len();
             let before = names.len();
             // The window may have become shorter, with the cache.
@@ -96,15 +99,14 @@ impl ReadAhead {
             self.left += names.len() - before;
             skipped = skipped.saturating_sub(count);
             // What is wrong with a page shows when it is used.
-            match go_beside_parent(pages, path, direction) {
+            match go_beside_parent(pages, &mut along, direction) {
                 Ok(Walk::Missing(parent)) => {
                     names.push(parent);
-                    break;
+                    return;
                 }
-                Ok(Walk::Found(Some(beside))) if self.left < self.window => path = beside,
-                Ok(Walk::Found(_)) | Err(_) => break,
+                Ok(Walk::Found(true)) if self.left < self.window => is_first = false,
+                Ok(Walk::Found(_)) | Err(_) => return,
             }
-            next = path.last().map_or(0, |(_, index)| *index);
         }
     }
 }

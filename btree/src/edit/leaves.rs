@@ -7,10 +7,9 @@ use yieldb_core::reached;
 use yieldb_pager::{PageRef, Root};
 
 use super::plan::{ChildEdit, InPlace, Planner};
-use super::{Target, parents::is_sparse};
+use super::{Path, Seen, Target, parents::is_sparse};
 use crate::Result;
 use crate::balance::{Bias, divide_leaf, halve_leaf};
-use crate::descend::{Path, Seen};
 use crate::error::corrupt;
 use crate::node::{
     InteriorView, KeyRef, LeafEntry, Stored, build_leaf, edit, leaf_len, shortest_separator,

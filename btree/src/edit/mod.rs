@@ -24,12 +24,12 @@ mod plan;
 
 use std::ops::Bound;
 
+use smallvec::SmallVec;
 use yieldb_core::{is_planted, reached};
 use yieldb_pager::{PageRef, Pager, Root, WriteSet, prefetch_front};
 
 use crate::Result;
 use crate::balance::Bias;
-use crate::descend::{Path, Seen};
 use crate::node::{LeafView, Stored};
 use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
 use plan::Planner;
@@ -111,6 +111,17 @@ pub(crate) fn change(
         Walk::Found(Some(plan)) => Tried::Made(plan.apply(set, change)),
     })
 }
+
+/// A page as it was seen in memory. It may be evicted while the guard is held, so that it is not
+/// found again; its bytes stay.
+#[derive(Clone, Copy)]
+struct Seen<'p> {
+    pub name: PageRef,
+    pub bytes: &'p [u8],
+}
+
+/// The interior nodes above a leaf, the root first, and in each the index of the child below.
+type Path<'p> = SmallVec<[(Seen<'p>, usize); 8]>;
 
 /// The leaf that a change is about, and the way to it.
 struct Target<'p> {

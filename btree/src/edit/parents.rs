@@ -5,9 +5,9 @@ use yieldb_core::reached;
 use yieldb_pager::PageRef;
 
 use super::plan::{ChildEdit, InPlace, Planner};
+use super::{Path, Seen};
 use crate::Result;
 use crate::balance::{Bias, divide_interior};
-use crate::descend::{Path, Seen};
 use crate::error::corrupt;
 use crate::node::{InteriorList, InteriorView, build_interior, edit, interior_len};
 use crate::pages::{Node, Walk, node, resident_or_return};

@@ -5,8 +5,7 @@ use yieldb_pager::page_format::{self, stamp_of};
 use yieldb_pager::write_set::{Fresh, Reserve};
 use yieldb_pager::{PageId, PageRef, Root, Stamp, WriteSet};
 
-use super::{Change, Edited, most_pages};
-use crate::descend::Seen;
+use super::{Change, Edited, Seen, most_pages};
 use crate::node::{KeyRef, LargeValue, LeafEntry, build_interior, build_leaf, edit};
 use crate::pages::Pages;
 
