@@ -76,13 +76,7 @@ impl ReadAhead {
     }
 
     /// Adds the leaves that the window lacks, and the next parent if it is missing.
-    fn fill(
-        &mut self,
-        pages: &Pages<'_>,
-        route: &Route,
-        direction: Direction,
-        names: &mut Names,
-    ) {
+    fn fill(&mut self, pages: &Pages<'_>, route: &Route, direction: Direction, names: &mut Names) {
         let mut along = Route::default();
         along.copy_from(route);
         let (mut skipped, mut is_first) = (self.left, true);
