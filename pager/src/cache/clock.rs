@@ -64,8 +64,10 @@ impl FramePool {
             if meta.state.load(Ordering::SeqCst) != RESIDENT {
                 continue;
             }
-            if !self.is_cold(frame) {
-                meta.heat.fetch_sub(1, Ordering::Relaxed);
+            let heat = meta.heat.load(Ordering::Relaxed);
+            if heat != COLD {
+                // Not taken off: a scan may have made it cold meanwhile.
+                meta.heat.store(heat - 1, Ordering::Relaxed);
                 continue;
             }
             evicted += usize::from(self.evict_frame(slow, frame));
