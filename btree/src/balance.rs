@@ -54,6 +54,14 @@ fn divide(
     let mut parts = Vec::new();
     let mut from = 0;
     while !fits(from, count) {
+        if bias == Bias::Even {
+            // Nearly always both halves fit.
+            let cut = even_cut(from, count, weight).clamp(from + least, count - between - least);
+            if fits(from, cut) && fits(cut + between, count) {
+                parts.extend([cut - from, count - cut - between]);
+                return parts;
+            }
+        }
         // The cut: `least..=greatest` for the part on the left to fit, and `lowest` for the right.
         let greatest = last_true(from + least, count - between - least, &|to| fits(from, to));
         let lowest = first_true(from + least, greatest, &|to| fits(to + between, count));
