@@ -248,8 +248,8 @@ impl WriteTransaction {
     }
 
     /// Begins to fill an empty tree from entries in any order. That is the quickest way to store
-    /// many: each page is written once, and full. Nothing changes before the load is finished;
-    /// dropping it leaves the transaction as it was.
+    /// many: each page is written once, nine tenths full. Nothing changes before the load is
+    /// finished; dropping it leaves the transaction as it was.
     ///
     /// # Errors
     ///
