@@ -111,7 +111,7 @@ impl Specimen {
         images.pop();
         let image = disk.image("db").unwrap();
         let count = image.len() / PAGE;
-        assert!((60..=64).contains(&count), "the specimen has {count} pages");
+        assert!((56..=64).contains(&count), "the specimen has {count} pages");
         learn(image, images)
     }
 
