@@ -424,6 +424,7 @@ impl<'a> Cursor<'a> {
         match (arrival.place, &mut self.place) {
             (Destination::Within(to, entries), Place::On(held, index)) => {
                 held.entries = entries;
+                held.value = LeafView::new(held.page.bytes(self.reader)).value_place(to);
                 *index = to;
             }
             (Destination::Within(..), _) => unreachable!("it is on an entry of the leaf"),
@@ -439,9 +440,8 @@ impl<'a> Cursor<'a> {
             (Destination::Beyond(Direction::Next), place) => *place = Place::After,
             (Destination::Beyond(Direction::Previous), place) => *place = Place::Before,
         }
-        if let Place::On(held, index) = &mut self.place {
+        if let Place::On(held, index) = &self.place {
             let leaf = LeafView::new(held.page.bytes(self.reader));
-            held.value = leaf.value_place(*index);
             self.key.clear();
             self.key.extend_from_slice(leaf.prefix());
             leaf.replace_suffix(*index, &mut self.key);

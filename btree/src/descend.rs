@@ -107,10 +107,9 @@ pub(crate) fn prefetch_beside(pages: &Pages<'_>, route: &Route, direction: Direc
 fn turn_beside(
     pages: &Pages<'_>,
     route: &mut Route,
-    level: u8,
+    mut level: u8,
     direction: Direction,
 ) -> Result<Walk<Option<PageRef>>> {
-    let mut level = level;
     while let Some((name, index)) = route.0.pop() {
         let view = interior(resident_or_return!(pages, name), name, level)?;
         let beside = direction.beside(index);
