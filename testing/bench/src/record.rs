@@ -24,7 +24,7 @@ pub struct Description {
     pub machine: Machine,
     /// The day it began.
     pub date: String,
-    /// The commit of this project.
+    /// The commit of this project when it began; each line has its own.
     pub commit: String,
     /// The version of each package that is measured.
     pub versions: BTreeMap<String, String>,
@@ -47,6 +47,9 @@ pub struct Line {
     pub date: String,
     /// The short name of the machine.
     pub machine: String,
+    /// The commit of this project.
+    #[serde(default)]
+    pub commit: String,
     /// How many threads of others ran when the round began.
     #[serde(default)]
     pub others: u64,
@@ -72,6 +75,7 @@ impl Line {
             round,
             date: String::new(),
             machine: String::new(),
+            commit: String::new(),
             others: 0,
             measure: Measure::of(measure, value, unit),
         }
@@ -87,6 +91,8 @@ pub struct Record {
     pub description: Description,
     /// What was measured.
     pub lines: Vec<Line>,
+    /// The commit that is measured now.
+    commit: String,
 }
 
 impl Record {
@@ -99,7 +105,8 @@ impl Record {
             lines.push(serde_json::from_str(line)?);
         }
         let description = serde_json::from_str(&described)?;
-        Ok(Record { directory: directory.to_path_buf(), description, lines })
+        let directory = directory.to_path_buf();
+        Ok(Record { directory, description, lines, commit: machine::commit() })
     }
 
     /// Reads the record in `directory`, or begins it. Without a directory it is the last one of
@@ -133,7 +140,8 @@ impl Record {
             finished: false,
         };
         fs::create_dir_all(&directory)?;
-        let record = Record { directory, description, lines: Vec::new() };
+        let commit = machine::commit();
+        let record = Record { directory, description, lines: Vec::new(), commit };
         record.describe()?;
         Ok(record)
     }
@@ -172,6 +180,7 @@ impl Record {
                 round,
                 date: date.clone(),
                 machine: machine.clone(),
+                commit: self.commit.clone(),
                 others,
                 measure,
             };
