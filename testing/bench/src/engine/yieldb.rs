@@ -6,18 +6,24 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt};
 use yieldb::{
-    Batch, Choice, Completion, Database, DriverMode, IOCompletions, IOResult, KeyRange, MAIN, Op,
-    Options, Snapshot, WriteTransaction,
+    Batch, Choice, Completion, Database, DriverMode, ErrorKind, IOCompletions, IOResult, KeyRange,
+    MAIN, Op, Options, Snapshot, WriteTransaction,
 };
 use yieldb_core::StateTransition;
 
 use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
 use crate::Failure;
 use crate::entries::Key;
+
+/// How long the kernel may take to end the last I/O of a process that was killed: until then the file
+/// is locked.
+const LOCKED: Duration = Duration::from_secs(1);
 
 /// A way to drive operations.
 pub trait Way: Sync + 'static {
@@ -202,8 +208,16 @@ impl<W: Way> Engine for Yieldb<W> {
     type Session<'e> = YieldbSession<'e, W>;
 
     fn open(directory: &Path, settings: &Settings) -> Result<Self, Failure> {
-        let options = W::options().cache_bytes(settings.cache_bytes);
-        let database = options.open(directory.join("bench.db")).wait()?;
+        let begun = Instant::now();
+        let database = loop {
+            let options = W::options().cache_bytes(settings.cache_bytes);
+            match options.open(directory.join("bench.db")).wait() {
+                Err(error) if error.kind() == ErrorKind::Locked && begun.elapsed() < LOCKED => {
+                    thread::yield_now();
+                }
+                opened => break opened?,
+            }
+        };
         let durability = match settings.durability {
             Durability::Durable => yieldb::Durability::Sync,
             Durability::Relaxed => yieldb::Durability::Relaxed,
