@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use yieldb_core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, thread};
-use yieldb_core::{Completion, Driver};
+use yieldb_core::{Completion, CompletionKind, Driver};
 use yieldb_io_backends::Backend;
 use yieldb_pager::Pager;
 
@@ -22,6 +22,8 @@ use crate::Result;
 const SLOW_YIELD: Duration = Duration::from_millis(1);
 /// How long nobody looks then.
 const REST: Duration = Duration::from_millis(100);
+/// The part of its patience that a thread has for what another one is about to do.
+const TURN_SHARE: u32 = 5;
 
 /// Who turns the driver when an operation is awaited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +42,10 @@ pub(crate) struct Driving {
     mode: DriverMode,
     /// How long a thread that waits looks for the end of a request before it sleeps.
     patience: Duration,
-    /// Does a thread look already?
+    /// Does a thread look for the ends of requests already?
     is_looked_for: AtomicBool,
+    /// Does a thread look already for what another one is about to do?
+    is_expected: AtomicBool,
     /// Nobody looks before this time of the clock, in nanoseconds: others wanted the processor.
     looks_again: AtomicU64,
     engine: Arc<Engine>,
@@ -100,6 +104,7 @@ impl Driving {
             mode,
             patience,
             is_looked_for: AtomicBool::new(false),
+            is_expected: AtomicBool::new(false),
             looks_again: AtomicU64::new(0),
             engine: Arc::default(),
             threads: Mutex::new(false),
@@ -194,21 +199,38 @@ impl Driving {
     /// Looks again and again whether `io`, or anything else, is finished, and lets others have the
     /// processor in between. `false` if it may be long until then, or another thread looks.
     ///
+    /// Where no request is under way, or another thread looks for its end, `io` may be what a
+    /// thread is about to do, as giving back the writer's turn. That is soon, or not soon at all.
+    ///
     /// Others may keep the processor for as long as a few milliseconds, where one who was asleep
     /// gets it at once. If they do, nobody looks for a while.
     fn look_for(&self, io: &Completion) -> bool {
         let (driver, clock) = (&*self.backend.driver, &*self.backend.io);
-        if self.patience.is_zero() || !driver.works_by_itself() || driver.in_flight() == 0 {
+        if self.patience.is_zero() || !driver.works_by_itself() {
             return false;
         }
+        let now = clock.now();
+        if now < Duration::from_nanos(self.looks_again.load(Ordering::Relaxed)) {
+            return false;
+        }
+        if driver.in_flight() > 0 && !self.is_looked_for.swap(true, Ordering::SeqCst) {
+            let is_news = self.look(now + self.patience, || driver.poll() > 0 || io.finished());
+            self.is_looked_for.store(false, Ordering::SeqCst);
+            return is_news;
+        }
+        if io.kind() != CompletionKind::Signal || self.is_expected.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        let is_news = self.look(now + self.patience / TURN_SHARE, || io.finished());
+        self.is_expected.store(false, Ordering::SeqCst);
+        is_news
+    }
+
+    /// Looks for news until it is too late, or others keep the processor.
+    fn look(&self, until: Duration, is_news: impl Fn() -> bool) -> bool {
+        let clock = &*self.backend.io;
         let mut now = clock.now();
-        if now < Duration::from_nanos(self.looks_again.load(Ordering::Relaxed))
-            || self.is_looked_for.swap(true, Ordering::SeqCst)
-        {
-            return false;
-        }
-        let until = now + self.patience;
-        let is_news = loop {
+        loop {
             thread::yield_now();
             let before = std::mem::replace(&mut now, clock.now());
             let is_slow = now - before > SLOW_YIELD;
@@ -216,15 +238,13 @@ impl Driving {
                 let again = (now + REST).as_nanos() as u64;
                 self.looks_again.store(again, Ordering::Relaxed);
             }
-            if driver.poll() > 0 || io.finished() {
-                break true;
+            if is_news() {
+                return true;
             }
             if is_slow || now >= until {
-                break false;
+                return false;
             }
-        };
-        self.is_looked_for.store(false, Ordering::SeqCst);
-        is_news
+        }
     }
 
     /// Sees to it that somebody drives what was submitted.

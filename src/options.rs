@@ -188,9 +188,10 @@ impl Options {
     ///
     /// While it looks, it yields the processor to whatever else could run, and is not idle. That is
     /// quicker by what it takes to sleep and to be woken: about a quarter of the time of a durable
-    /// write on a virtual machine's disk. One thread of a database looks at a time, and only with
-    /// io_uring; those that drive operations which are awaited sleep at once. Where others keep the
-    /// processor for more than a millisecond, nobody looks for the next 100.
+    /// write on a virtual machine's disk. One thread of a database looks at a time, and one more,
+    /// for a fifth of that, where it waits for what another thread is about to do: the writer's
+    /// turn. Only with io_uring; those that drive operations which are awaited sleep at once. Where
+    /// others keep the processor for more than a millisecond, nobody looks for the next 100.
     pub fn patience(mut self, patience: Duration) -> Options {
         self.patience = patience;
         self

@@ -5,9 +5,10 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use yieldb::{Backend, DriverMode, MAIN, MemoryDisk, Options};
+use yieldb::{Backend, Database, DriverMode, MAIN, MemoryDisk, Options};
 use yieldb_core::{Clock, Completion, Driver, IO, OpenOptions, Result};
 
 /// A driver whose requests seem to come to their ends by themselves, or do not.
@@ -114,14 +115,7 @@ fn commit(
     works_by_itself: bool,
     is_slow: bool,
 ) -> (usize, usize) {
-    let backend = MemoryDisk::new().yielding(1);
-    let io = Arc::new(Ticking { io: backend.io.clone(), tick, ticks: AtomicU32::new(0) });
-    let (looks, sleeps) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let driver = backend.driver.clone();
-    let watched = Arc::new(Watched { driver, works_by_itself, is_slow, looks, sleeps });
-    let backend = Backend { io, driver: watched.clone(), ..backend };
-    let options = Options::new().backend(backend).driver(DriverMode::Manual).patience(patience);
-    let database = options.open("a").wait().unwrap();
+    let (database, _, watched) = open(tick, patience, works_by_itself, is_slow);
     for number in 0..20 {
         let mut transaction = database.begin().wait().unwrap();
         transaction.put(MAIN, [number], "").wait().unwrap();
@@ -129,6 +123,22 @@ fn commit(
     }
     database.close().wait().unwrap();
     (watched.looks.load(Ordering::SeqCst), watched.sleeps.load(Ordering::SeqCst))
+}
+
+fn open(
+    tick: Duration,
+    patience: Duration,
+    works_by_itself: bool,
+    is_slow: bool,
+) -> (Database, Arc<Ticking>, Arc<Watched>) {
+    let backend = MemoryDisk::new().yielding(1);
+    let io = Arc::new(Ticking { io: backend.io.clone(), tick, ticks: AtomicU32::new(0) });
+    let (looks, sleeps) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let driver = backend.driver.clone();
+    let watched = Arc::new(Watched { driver, works_by_itself, is_slow, looks, sleeps });
+    let backend = Backend { io: io.clone(), driver: watched.clone(), ..backend };
+    let options = Options::new().backend(backend).driver(DriverMode::Manual).patience(patience);
+    (options.open("a").wait().unwrap(), io, watched)
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -162,4 +172,23 @@ fn it_sleeps_at_once_without_patience_and_where_looking_is_working() {
         assert_eq!(looks, 0);
         assert!(sleeps > 40, "{sleeps}");
     }
+}
+
+#[test]
+fn who_waits_for_the_turn_looks_whether_it_is_given_back() {
+    let (database, clock, watched) = open(Duration::from_micros(1), LONG, true, false);
+    let turn = database.begin().wait().unwrap();
+    let sleeps = || watched.sleeps.load(Ordering::SeqCst);
+    let ticks = || clock.ticks.load(Ordering::SeqCst);
+    let (slept, ticked) = (sleeps(), ticks());
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| drop(database.begin().wait().unwrap()));
+        // Only who looks asks for the time.
+        while ticks() < ticked + 100 && sleeps() == slept {
+            thread::yield_now();
+        }
+        drop(turn);
+        waits.join().unwrap();
+    });
+    assert_eq!(sleeps(), slept);
 }
