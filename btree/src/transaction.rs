@@ -89,7 +89,7 @@ pub(crate) enum HandOver {
 impl Transaction {
     /// A transaction on the newest version, for the one who has the turn.
     pub fn new(pager: Arc<Pager>, turn: WriterTurn) -> Transaction {
-        let base = (*pager.applied()).clone();
+        let base = pager.applied();
         let set = pager.begin_write_set();
         let (catalogue, trees) = (base.catalogue, TreeSet::new(base.trees.clone()));
         let (saved, recorder) = (Vec::new(), Recorder::default());

@@ -23,7 +23,7 @@ use crate::space::Space;
 use crate::space::map::{MapShape, encode_page};
 use crate::superblock::{LogUse, Superblock, reserved_page_count};
 use crate::trees::Trees;
-use crate::version::RootSet;
+use crate::version::{Newest, RootSet, let_go};
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
 use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
@@ -50,8 +50,10 @@ pub(crate) struct Ledger {
     /// The newest stamp that was given out.
     stamp: Stamp,
     /// The newest acknowledged version, and behind it those that are applied and not acknowledged.
-    /// Each has a pin.
+    /// Each has a pin, until nobody holds it any more.
     versions: VecDeque<Arc<RootSet>>,
+    /// The first of them again, for those who begin to read.
+    newest: Arc<Newest>,
     /// The durable checkpoint. Its moment is pinned.
     durable: Superblock,
     /// The moment of the version that a checkpoint is being made of. It is pinned.
@@ -112,7 +114,7 @@ pub struct SpaceUse {
     pub held: u64,
     /// How many of the used ones hold the newest checkpoint's space map.
     pub map: u64,
-    /// How many pins there are: those of snapshots, and that of the durable checkpoint.
+    /// How many versions are held: those that there are snapshots of, and the durable checkpoint.
     pub pins: usize,
     /// The oldest moment that is pinned: the newest version's, if nobody holds an older one.
     pub oldest_pin: Stamp,
@@ -134,18 +136,19 @@ impl Ledger {
         reuse.pin(durable.moment, Holder::Readers);
         let map: Vec<PageId> = map.iter().map(|page| page.page()).collect();
         let image = space.without(map.iter().map(|page| PageRun::from(*page)));
-        let newest = RootSet {
+        let newest = Arc::new(RootSet {
             version: durable.version,
             moment: durable.moment,
             catalogue: durable.catalogue,
             trees: Trees::new(durable.next_tree),
-        };
+        });
         Ledger {
             space,
             image,
             reuse,
             stamp: Stamp::new(session, 0),
-            versions: VecDeque::from([Arc::new(newest)]),
+            newest: Arc::new(Newest::new(newest.clone())),
+            versions: VecDeque::from([newest]),
             map,
             durable,
             planned: None,
@@ -161,6 +164,11 @@ impl Ledger {
     /// The newest acknowledged version: what readers get.
     pub fn newest(&self) -> &Arc<RootSet> {
         self.versions.front().expect("there is a version")
+    }
+
+    /// Where readers find it.
+    pub fn newest_for_readers(&self) -> &Arc<Newest> {
+        &self.newest
     }
 
     /// The newest version that was applied: what the writer goes on from.
@@ -180,16 +188,13 @@ impl Ledger {
     /// Notes what the catalogue of the only version says.
     pub fn learn_trees(&mut self, trees: Trees) {
         assert_eq!(self.versions.len(), 1, "trees are learned before anything is committed");
-        let learned = RootSet { trees, ..(**self.newest()).clone() };
-        self.versions = VecDeque::from([Arc::new(learned)]);
+        let learned = Arc::new(RootSet { trees, ..(**self.newest()).clone() });
+        // The pin is the new one's from now on.
+        drop(self.newest.replace(learned.clone()));
+        self.versions = VecDeque::from([learned]);
     }
 
-    /// Counts one more pin of readers on a version's moment.
-    pub fn pin(&mut self, moment: Stamp) {
-        self.reuse.pin(moment, Holder::Readers);
-    }
-
-    /// Counts one pin of readers on it less.
+    /// Ends the pin of a version that nobody holds any more.
     pub fn unpin(&mut self, moment: Stamp, cache: &Cache) {
         self.unpin_for(moment, Holder::Readers, cache);
     }
@@ -431,9 +436,16 @@ impl Ledger {
         while let Some(next) = self.relaxed.pop_front_if(|next| *next <= version + 1) {
             version = version.max(next);
         }
+        let mut before = SmallVec::<[Arc<RootSet>; 2]>::new();
         while self.newest().version < version && self.versions.len() > 1 {
-            let before = self.versions.pop_front().expect("there are two");
-            self.unpin(before.moment, cache);
+            before.extend(self.versions.pop_front());
+        }
+        if before.is_empty() {
+            return;
+        }
+        drop(self.newest.replace(self.newest().clone()));
+        for roots in before.into_iter().filter_map(let_go) {
+            self.unpin(roots.moment, cache);
         }
     }
 
@@ -453,13 +465,15 @@ impl Ledger {
     /// What is known of the pages in use.
     pub fn space_use(&self) -> SpaceUse {
         let (pages, used) = (self.space.page_count(), self.space.used_count());
+        // Readers come to the newest version alone; it is held twice without them.
+        let is_read = Arc::strong_count(self.newest()) > 2;
         SpaceUse {
             pages,
             used,
             free: pages - used,
             held: self.reuse.held_count(),
             map: self.map.len() as u64,
-            pins: self.reuse.pin_count() - self.versions.len(),
+            pins: self.reuse.pin_count() - self.versions.len() + usize::from(is_read),
             oldest_pin: self.reuse.oldest().unwrap_or(self.durable.moment),
         }
     }

@@ -20,7 +20,7 @@ use crate::ops::turn::Machines;
 use crate::pacing::Pace;
 use crate::superblock::Superblock;
 use crate::trees::Trees;
-use crate::version::{RootSet, VersionPin};
+use crate::version::{Newest, RootSet, VersionPin};
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterQueue;
 use crate::{Error, PageId, PageRef, PageRun, PageSize, Result, Stamp};
@@ -50,6 +50,7 @@ pub struct Pager {
     superblocks: Arc<BufferPool>,
     pub(crate) queue: Arc<WriterQueue>,
     ledger: Mutex<Ledger>,
+    newest: Arc<Newest>,
     pub(crate) machines: Machines,
     pub(crate) log: LogWriter,
     /// What the log has that the checkpoint does not, until it is made again.
@@ -84,6 +85,7 @@ impl Pager {
             cleaner,
             superblocks: parts.superblocks,
             queue: Arc::default(),
+            newest: parts.ledger.newest_for_readers().clone(),
             ledger: Mutex::new(parts.ledger),
             machines: Machines::default(),
             log: parts.log,
@@ -147,20 +149,12 @@ impl Pager {
 
     /// The newest acknowledged version, pinned.
     pub fn newest(self: &Arc<Self>) -> VersionPin {
-        let mut ledger = self.ledger();
-        let roots = ledger.newest().clone();
-        if is_planted!(PinBehindVersion) {
-            drop(ledger);
-            ledger = self.ledger();
-        }
-        ledger.pin(roots.moment);
-        drop(ledger);
-        VersionPin::new(self.clone(), roots)
+        VersionPin::new(self.clone(), self.newest.get())
     }
 
     /// The newest version that was applied, for the one who has the writer's turn.
-    pub fn applied(&self) -> Arc<RootSet> {
-        self.ledger().applied().clone()
+    pub fn applied(&self) -> RootSet {
+        (**self.ledger().applied()).clone()
     }
 
     /// Notes what the catalogue of the newest version says.
@@ -170,12 +164,7 @@ impl Pager {
         self.ledger().learn_trees(trees);
     }
 
-    /// Counts one more pin on `moment`.
-    pub(crate) fn pin_moment(&self, moment: Stamp) {
-        self.ledger().pin(moment);
-    }
-
-    /// Counts one pin on `moment` less; pages that only it held are free then.
+    /// Ends the pin of a version that nobody holds any more: pages that only it had are free then.
     pub(crate) fn unpin_moment(&self, moment: Stamp) {
         self.with_ledger(|ledger| ledger.unpin(moment, &self.cache));
     }

@@ -1,6 +1,11 @@
 //! Versions: what a commit makes, and what a snapshot holds on to.
+//!
+//! Who holds a version has counted himself on its [`RootSet`], and nothing else: the version's
+//! moment is pinned once, when it is applied, until nobody holds it any more. So a snapshot begins
+//! and ends without the ledger, unless it was the last one of a version that is not the newest.
 
-use std::sync::Arc;
+use yieldb_core::is_planted;
+use yieldb_core::sync::{Arc, Mutex, PoisonError, thread};
 
 use crate::{Pager, Root, Stamp, Trees};
 
@@ -24,23 +29,52 @@ impl RootSet {
     }
 }
 
+/// Takes back the hold on a version; the version, if nobody holds it any more.
+pub(crate) fn let_go(held: Arc<RootSet>) -> Option<RootSet> {
+    if is_planted!(LastHolderUnnoticed) && Arc::strong_count(&held) > 1 {
+        thread::yield_now();
+        return None;
+    }
+    Arc::into_inner(held)
+}
+
+/// The newest acknowledged version, where those who begin to read find it.
+#[derive(Debug)]
+pub(crate) struct Newest(Mutex<Arc<RootSet>>);
+
+impl Newest {
+    pub fn new(roots: Arc<RootSet>) -> Newest {
+        Newest(Mutex::new(roots))
+    }
+
+    pub fn get(&self) -> Arc<RootSet> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another one in its place, which it gives back.
+    pub fn replace(&self, roots: Arc<RootSet>) -> Arc<RootSet> {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), roots)
+    }
+}
+
 /// Holds on to one version: none of its pages' numbers is used again as long as this exists.
 ///
-/// Cheap to clone: one more count on the pin.
+/// Cheap to clone: one more count on the version.
+#[derive(Clone)]
 pub struct VersionPin {
     pager: Arc<Pager>,
-    roots: Arc<RootSet>,
+    /// `None` while it is dropped.
+    roots: Option<Arc<RootSet>>,
 }
 
 impl VersionPin {
-    /// Takes over one count on the pin of `roots.moment`.
     pub(crate) fn new(pager: Arc<Pager>, roots: Arc<RootSet>) -> VersionPin {
-        VersionPin { pager, roots }
+        VersionPin { pager, roots: Some(roots) }
     }
 
     /// The version's trees.
     pub fn roots(&self) -> &RootSet {
-        &self.roots
+        self.roots.as_ref().expect("it is not dropped yet")
     }
 
     /// The pager that has the version's pages.
@@ -49,21 +83,16 @@ impl VersionPin {
     }
 }
 
-impl Clone for VersionPin {
-    fn clone(&self) -> Self {
-        self.pager.pin_moment(self.roots.moment);
-        VersionPin { pager: self.pager.clone(), roots: self.roots.clone() }
-    }
-}
-
 impl Drop for VersionPin {
     fn drop(&mut self) {
-        self.pager.unpin_moment(self.roots.moment);
+        if let Some(roots) = self.roots.take().and_then(let_go) {
+            self.pager.unpin_moment(roots.moment);
+        }
     }
 }
 
 impl std::fmt::Debug for VersionPin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pin of version {}", self.roots.version)
+        write!(f, "pin of version {}", self.roots().version)
     }
 }

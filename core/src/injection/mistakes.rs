@@ -182,8 +182,8 @@ named! {
         EpochNotAwaited = "epoch-not-awaited",
         /// Who waits for a frame says so after the last look for one.
         WaitNotAnnounced = "wait-not-announced",
-        /// The newest version is looked up first, and pinned then.
-        PinBehindVersion = "pin-behind-version",
+        /// Who lets go of a version looks first whether others hold it, and lets go then.
+        LastHolderUnnoticed = "last-holder-unnoticed",
         /// News for the checkpoint that come while it is stepped are lost.
         TurnNotWanted = "turn-not-wanted",
         /// The turn is given to the next writer though somebody else took it a moment ago.

@@ -21,8 +21,8 @@ use super::{Durability, Engine, Promise, Reader, Session, Settings, Writer};
 use crate::Failure;
 use crate::entries::Key;
 
-/// How long the kernel may take to end the last I/O of a process that was killed: until then the file
-/// is locked.
+/// How long the kernel may take to end the last I/O of a process that was killed: until then the
+/// file is locked.
 const LOCKED: Duration = Duration::from_secs(1);
 
 /// A way to drive operations.
