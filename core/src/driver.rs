@@ -8,7 +8,7 @@ use crate::{Completion, Result};
 /// unable to wait, by construction.
 pub trait Driver: Send + Sync {
     /// Submits what is queued and finishes what is done, without waiting. Returns how many
-    /// completions it finished.
+    /// completions it finished; there may be more, unless that is 0.
     ///
     /// A back-end without a kernel to work for it (pread) performs queued requests here; it
     /// returns after a bounded number.

@@ -353,6 +353,14 @@ fn the_event_is_readable_when_there_is_something_to_do(#[case] kind: Kind) {
         assert!(is_readable(fd, Duration::from_secs(20)), "nothing to reap and nothing to submit");
         bench.backend.driver.poll();
     }
+    // Also when there are many at a time.
+    let reads: Vec<Completion> = (0..40).map(|_| bench.read_completion(1)).collect();
+    reads.iter().for_each(|read| file.read(0, read.clone()));
+    while !reads.iter().all(Completion::finished) {
+        assert!(is_readable(fd, Duration::from_secs(20)), "nothing to reap, and some are left");
+        thread::sleep(Duration::from_millis(5));
+        bench.backend.driver.poll();
+    }
 }
 
 fn is_readable(fd: std::os::fd::RawFd, timeout: Duration) -> bool {
