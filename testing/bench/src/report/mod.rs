@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::record::Record;
 use figures::Figures;
 
-/// Writes the report of a record into its directory.
+/// Writes the report of a record into its directory, and prints what of the targets is reached.
 pub fn report(directory: &Path) -> Result<(), Failure> {
     let record = Record::read(directory)?;
     let figures = Figures::new(&record.lines);
@@ -24,5 +24,6 @@ pub fn report(directory: &Path) -> Result<(), Failure> {
         plot::draw(&path, workload, &figures)?;
         println!("{}", path.display());
     }
+    println!("{}", judgement::section(&figures));
     Ok(())
 }
