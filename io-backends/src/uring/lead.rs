@@ -33,8 +33,8 @@ const WOKEN: u8 = 4;
 
 /// What threads wait for: a ring.
 pub trait Kernel: Send + Sync {
-    /// Finishes some of what is done. Returns how many requests that were: 0 when there are no more,
-    /// or another thread is at it.
+    /// Finishes some of what is done. Returns how many requests that were: 0 when there are no
+    /// more, or another thread is at it.
     fn reap(&self) -> usize;
 
     /// Waits until there is something to reap, or there was a kick. One thread at a time.
