@@ -339,7 +339,9 @@ impl Kernel for Ring {
             }
             let is_news = results.iter().any(|(token, _)| *token != WAKE);
             finished += self.take_results(&results);
-            if !is_news || finished > 0 {
+            // Whoever has the event is told of what comes, and not of what is left.
+            let is_enough = finished > 0 && !self.event_wanted.load(Ordering::SeqCst);
+            if !is_news || is_enough {
                 return finished;
             }
         }
@@ -453,15 +455,7 @@ impl Driver for Handle {
             let _read = rustix::io::read(&self.0.event, &mut counter).is_ok();
         }
         self.0.submit();
-        let mut finished = self.0.reap();
-        // Whoever has the event is told of what comes, and not of what is left.
-        while self.0.event_wanted.load(Ordering::Relaxed) {
-            match self.0.reap() {
-                0 => break,
-                more => finished += more,
-            }
-        }
-        finished
+        self.0.reap()
     }
 
     fn submit(&self) {
