@@ -205,34 +205,33 @@ impl Driving {
     /// Others may keep the processor for as long as a few milliseconds, where one who was asleep
     /// gets it at once. If they do, nobody looks for a while.
     fn look_for(&self, io: &Completion) -> bool {
-        let (driver, clock) = (&*self.backend.driver, &*self.backend.io);
+        let driver = &*self.backend.driver;
         if self.patience.is_zero() || !driver.works_by_itself() {
             return false;
         }
-        let now = clock.now();
+        let now = self.backend.io.now();
         if now < Duration::from_nanos(self.looks_again.load(Ordering::Relaxed)) {
             return false;
         }
         if driver.in_flight() > 0 && !self.is_looked_for.swap(true, Ordering::SeqCst) {
-            let is_news = self.look(now + self.patience, || driver.poll() > 0 || io.finished());
+            let is_news = self.look(now, self.patience, || driver.poll() > 0 || io.finished());
             self.is_looked_for.store(false, Ordering::SeqCst);
             return is_news;
         }
         if io.kind() != CompletionKind::Signal || self.is_expected.swap(true, Ordering::SeqCst) {
             return false;
         }
-        let is_news = self.look(now + self.patience / TURN_SHARE, || io.finished());
+        let is_news = self.look(now, self.patience / TURN_SHARE, || io.finished());
         self.is_expected.store(false, Ordering::SeqCst);
         is_news
     }
 
-    /// Looks for news until it is too late, or others keep the processor.
-    fn look(&self, until: Duration, is_news: impl Fn() -> bool) -> bool {
-        let clock = &*self.backend.io;
-        let mut now = clock.now();
+    /// Looks for news, from now on and for so long, unless others keep the processor.
+    fn look(&self, mut now: Duration, patience: Duration, is_news: impl Fn() -> bool) -> bool {
+        let until = now + patience;
         loop {
             thread::yield_now();
-            let before = std::mem::replace(&mut now, clock.now());
+            let before = std::mem::replace(&mut now, self.backend.io.now());
             let is_slow = now - before > SLOW_YIELD;
             if is_slow {
                 let again = (now + REST).as_nanos() as u64;

@@ -6,6 +6,7 @@
 //!   table.md     and *.svg: the report
 //! ```
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -91,11 +92,15 @@ pub struct Record {
     pub description: Description,
     /// What was measured.
     pub lines: Vec<Line>,
-    /// The commit that is measured now.
-    commit: String,
+    /// The commit that is measured now, asked for when something is.
+    commit: LazyCell<String>,
 }
 
 impl Record {
+    fn new(directory: PathBuf, description: Description, lines: Vec<Line>) -> Record {
+        Record { directory, description, lines, commit: LazyCell::new(machine::commit) }
+    }
+
     /// Reads a record.
     pub fn read(directory: &Path) -> Result<Record, Failure> {
         let described = fs::read_to_string(directory.join("record.json"))
@@ -105,8 +110,7 @@ impl Record {
             lines.push(serde_json::from_str(line)?);
         }
         let description = serde_json::from_str(&described)?;
-        let directory = directory.to_path_buf();
-        Ok(Record { directory, description, lines, commit: machine::commit() })
+        Ok(Record::new(directory.to_path_buf(), description, lines))
     }
 
     /// Reads the record in `directory`, or begins it. Without a directory it is the last one of
@@ -140,8 +144,7 @@ impl Record {
             finished: false,
         };
         fs::create_dir_all(&directory)?;
-        let commit = machine::commit();
-        let record = Record { directory, description, lines: Vec::new(), commit };
+        let record = Record::new(directory, description, Vec::new());
         record.describe()?;
         Ok(record)
     }
