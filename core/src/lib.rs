@@ -10,6 +10,7 @@
 //!   the engine is written, and the one loop that runs them all;
 //! - [`IO`], [`File`], [`Driver`]: the contract between the engine and what performs its I/O;
 //! - [`Buffer`], [`SharedBuffer`], [`Arena`], [`BufferPool`]: memory that may be lent to a kernel;
+//! - [`Lanes`], [`Tally`]: what keeps threads from meeting at a cache line;
 //! - [`Error`], [`IoError`]: what went wrong, with file, offset and length;
 //! - [`sync`]: where locks, atomics and threads come from.
 //!
@@ -28,6 +29,7 @@ mod file;
 pub mod injection;
 mod io;
 mod io_result;
+mod lanes;
 mod planted;
 mod slots;
 mod state_machine;
@@ -43,5 +45,6 @@ pub use error::{Error, IoError, Operation, Result};
 pub use file::{DurableWrites, File, LockKind, SyncMethod};
 pub use io::{Create, IO, OpenOptions};
 pub use io_result::{IOCompletions, IOResult};
+pub use lanes::{Lanes, Tally};
 #[doc(hidden)]
 pub use state_machine::{MAX_TRANSITIONS_PER_STEP, StateMachine, StateTransition, Transition};
