@@ -17,13 +17,14 @@ use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
 
 use crate::cache::Cache;
 use crate::dirty::Dirty;
+use crate::newest::Newest;
 use crate::ops::checkpoint::Ticket;
 use crate::reuse::{Fate, Holder, Reuse};
 use crate::space::Space;
 use crate::space::map::{MapShape, encode_page};
 use crate::superblock::{LogUse, Superblock, reserved_page_count};
 use crate::trees::Trees;
-use crate::version::{Newest, RootSet, let_go};
+use crate::version::{RootSet, let_go};
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterTurn;
 use crate::{Error, PageId, PageRef, PageRun, Result, Stamp, page_format};
@@ -190,7 +191,7 @@ impl Ledger {
         assert_eq!(self.versions.len(), 1, "trees are learned before anything is committed");
         let learned = Arc::new(RootSet { trees, ..(**self.newest()).clone() });
         // The pin is the new one's from now on.
-        drop(self.newest.replace(learned.clone()));
+        self.newest.replace(learned.clone());
         self.versions = VecDeque::from([learned]);
     }
 
@@ -443,7 +444,7 @@ impl Ledger {
         if before.is_empty() {
             return;
         }
-        drop(self.newest.replace(self.newest().clone()));
+        self.newest.replace(self.newest().clone());
         for roots in before.into_iter().filter_map(let_go) {
             self.unpin(roots.moment, cache);
         }
@@ -465,15 +466,13 @@ impl Ledger {
     /// What is known of the pages in use.
     pub fn space_use(&self) -> SpaceUse {
         let (pages, used) = (self.space.page_count(), self.space.used_count());
-        // Readers come to the newest version alone; it is held twice without them.
-        let is_read = Arc::strong_count(self.newest()) > 2;
         SpaceUse {
             pages,
             used,
             free: pages - used,
             held: self.reuse.held_count(),
             map: self.map.len() as u64,
-            pins: self.reuse.pin_count() - self.versions.len() + usize::from(is_read),
+            pins: self.reuse.pin_count() - self.versions.len() + usize::from(self.newest.is_read()),
             oldest_pin: self.reuse.oldest().unwrap_or(self.durable.moment),
         }
     }

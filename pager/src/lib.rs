@@ -19,6 +19,7 @@ mod durability;
 mod error;
 mod ledger;
 pub mod log;
+mod newest;
 pub mod ops;
 mod pacing;
 pub mod page_format;

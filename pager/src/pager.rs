@@ -9,18 +9,19 @@ use yieldb_core::sync::atomic::AtomicBool;
 use yieldb_core::sync::{Arc, IS_CHECKED, Mutex, MutexGuard, OnceLock, PoisonError};
 use yieldb_core::{
     BufferPool, Buffers, Completion, CompletionGroup, CompletionKind, Error as IoFailure, File, IO,
-    SharedBuffers, Sink, is_planted, reached,
+    SharedBuffers, Sink, Tally, is_planted, reached,
 };
 
 use crate::cache::{Cache, Joined, Resident};
 use crate::ledger::{Ledger, SpaceUse};
 use crate::log::writer::{LogStats, LogWriter};
+use crate::newest::Newest;
 use crate::ops::read_log::LogReader;
 use crate::ops::turn::Machines;
 use crate::pacing::Pace;
 use crate::superblock::Superblock;
 use crate::trees::Trees;
-use crate::version::{Newest, RootSet, VersionPin};
+use crate::version::{RootSet, VersionPin};
 use crate::write_set::WriteSet;
 use crate::writer_queue::WriterQueue;
 use crate::{Error, PageId, PageRef, PageRun, PageSize, Result, Stamp};
@@ -147,9 +148,15 @@ impl Pager {
         self.read_only
     }
 
-    /// The newest acknowledged version, pinned.
+    /// The newest acknowledged version, pinned. Who does that all the time has a [`Tally`] of the
+    /// pager, and uses [`VersionPin::newest`].
     pub fn newest(self: &Arc<Self>) -> VersionPin {
-        VersionPin::new(self.clone(), self.newest.get())
+        VersionPin::newest(Tally::new(self.clone()))
+    }
+
+    /// Where those who begin to read find it.
+    pub(crate) fn newest_for_readers(&self) -> &Newest {
+        &self.newest
     }
 
     /// The newest version that was applied, for the one who has the writer's turn.

@@ -3,9 +3,12 @@
 //! Who holds a version has counted himself on its [`RootSet`], and nothing else: the version's
 //! moment is pinned once, when it is applied, until nobody holds it any more. So a snapshot begins
 //! and ends without the ledger, unless it was the last one of a version that is not the newest.
+//!
+//! Snapshots count on a [`Tally`] of the version, of which each lane of threads has one
+//! ([`Newest`](crate::newest::Newest)), and the tally counts on the version.
 
-use yieldb_core::is_planted;
-use yieldb_core::sync::{Arc, Mutex, PoisonError, thread};
+use yieldb_core::sync::{Arc, thread};
+use yieldb_core::{Tally, is_planted};
 
 use crate::{Pager, Root, Stamp, Trees};
 
@@ -38,38 +41,21 @@ pub(crate) fn let_go(held: Arc<RootSet>) -> Option<RootSet> {
     Arc::into_inner(held)
 }
 
-/// The newest acknowledged version, where those who begin to read find it.
-#[derive(Debug)]
-pub(crate) struct Newest(Mutex<Arc<RootSet>>);
-
-impl Newest {
-    pub fn new(roots: Arc<RootSet>) -> Newest {
-        Newest(Mutex::new(roots))
-    }
-
-    pub fn get(&self) -> Arc<RootSet> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts another one in its place, which it gives back.
-    pub fn replace(&self, roots: Arc<RootSet>) -> Arc<RootSet> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), roots)
-    }
-}
-
 /// Holds on to one version: none of its pages' numbers is used again as long as this exists.
 ///
-/// Cheap to clone: one more count on the version.
+/// Cheap to clone: one more count on a tally of the version, and on one of the pager.
 #[derive(Clone)]
 pub struct VersionPin {
-    pager: Arc<Pager>,
+    pager: Tally<Pager>,
     /// `None` while it is dropped.
-    roots: Option<Arc<RootSet>>,
+    roots: Option<Tally<RootSet>>,
 }
 
 impl VersionPin {
-    pub(crate) fn new(pager: Arc<Pager>, roots: Arc<RootSet>) -> VersionPin {
-        VersionPin { pager, roots: Some(roots) }
+    /// Pins the newest acknowledged version.
+    pub fn newest(pager: Tally<Pager>) -> VersionPin {
+        let roots = Some(pager.newest_for_readers().get());
+        VersionPin { pager, roots }
     }
 
     /// The version's trees.
@@ -85,7 +71,8 @@ impl VersionPin {
 
 impl Drop for VersionPin {
     fn drop(&mut self) {
-        if let Some(roots) = self.roots.take().and_then(let_go) {
+        let last = self.roots.take().and_then(Tally::into_inner);
+        if let Some(roots) = last.and_then(let_go) {
             self.pager.unpin_moment(roots.moment);
         }
     }

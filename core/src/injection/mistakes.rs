@@ -184,6 +184,11 @@ named! {
         WaitNotAnnounced = "wait-not-announced",
         /// Who lets go of a version looks first whether others hold it, and lets go then.
         LastHolderUnnoticed = "last-holder-unnoticed",
+        /// Who begins to read leaves a version to others of its lane when it may be the newest no
+        /// longer.
+        OldVersionLeft = "old-version-left",
+        /// Some who begin to read get the next version while others still get the one before.
+        OldBesideNew = "old-beside-new",
         /// News for the checkpoint that come while it is stepped are lost.
         TurnNotWanted = "turn-not-wanted",
         /// The turn is given to the next writer though somebody else took it a moment ago.

@@ -17,6 +17,8 @@ const PLANTED: &[(Mistake, &str, usize)] = &[
     (Mistake::EpochNotAwaited, "evicted_pages_stay_while_looked_at", 4_000),
     (Mistake::WaitNotAnnounced, "who_waits_for_a_frame_gets_one", 600_000),
     (Mistake::LastHolderUnnoticed, "a_snapshot_is_one_version", 100_000),
+    (Mistake::OldVersionLeft, "a_snapshot_is_one_version", 100_000),
+    (Mistake::OldBesideNew, "a_snapshot_is_one_version", 100_000),
     (Mistake::TurnNotWanted, "no_turn_is_lost", 20_000),
     (Mistake::UnchangedNotAwaited, "commits_share_the_log", 100_000),
     (Mistake::AppliedIsAcknowledged, "what_readers_see_stays", 20_000),
