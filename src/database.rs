@@ -7,11 +7,11 @@ use std::sync::Arc;
 use yieldb_btree as btree;
 use yieldb_btree::Batch;
 use yieldb_btree::ops::write::{Write, write};
-use yieldb_core::Completion;
+use yieldb_core::{Completion, Lanes, Tally};
 use yieldb_pager::cache::CacheStats;
 use yieldb_pager::log::writer::LogStats;
 use yieldb_pager::superblock::FORMAT_VERSION;
-use yieldb_pager::{Durability, Pager, SpaceUse};
+use yieldb_pager::{Durability, Pager, SpaceUse, VersionPin};
 
 use crate::driving::Driving;
 use crate::make_durable::{MakeDurable, Place, make_durable};
@@ -30,6 +30,14 @@ use crate::{Options, Result};
 pub struct Database {
     pager: Arc<Pager>,
     driving: Arc<Driving>,
+    /// The same for snapshots, of which threads may take one for each lookup.
+    lanes: Arc<Lanes<Lane>>,
+}
+
+/// What the snapshots of a lane's threads keep, and count on.
+struct Lane {
+    pager: Tally<Pager>,
+    driving: Tally<Driving>,
 }
 
 /// What is known of an open database.
@@ -86,7 +94,9 @@ pub struct Metrics {
 impl Database {
     pub(crate) fn new(pager: Arc<Pager>, driving: Arc<Driving>) -> Database {
         driving.attach(&pager);
-        Database { pager, driving }
+        let lane =
+            || Lane { pager: Tally::new(pager.clone()), driving: Tally::new(driving.clone()) };
+        Database { lanes: Arc::new(Lanes::new(lane)), pager, driving }
     }
 
     /// Opens the database in the file at `path` with the usual [`Options`]; a missing one is
@@ -95,10 +105,12 @@ impl Database {
         Options::new().open(path)
     }
 
-    /// The newest acknowledged version. Never waits; costs a count on a pin. As long as it exists,
-    /// pages that only it can reach are not used again.
+    /// The newest acknowledged version. Never waits; costs a lock and three counts, which threads
+    /// do not meet at. As long as it exists, pages that only it can reach are not used again.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(btree::Snapshot::newest(&self.pager), self.driving.clone())
+        let Lane { pager, driving } = self.lanes.own();
+        let pin = VersionPin::newest(pager.clone());
+        Snapshot::new(btree::Snapshot::new(pin), driving.clone())
     }
 
     /// Waits for the writer's turn and begins a transaction. Turns come in order. Reads and writes

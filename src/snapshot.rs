@@ -1,14 +1,12 @@
 //! One version of a database.
 
-use std::sync::Arc;
-
 use yieldb_btree as btree;
 use yieldb_btree::ops::check::{Check, CheckProgress};
 use yieldb_btree::ops::count::Count;
 use yieldb_btree::ops::edge::Edge;
 use yieldb_btree::ops::get::Get;
 use yieldb_btree::ops::stats::{Stats, StatsProgress};
-use yieldb_core::{StateMachine, StateTransition};
+use yieldb_core::{StateMachine, StateTransition, Tally};
 use yieldb_pager::{Pager, Tree};
 
 use crate::cursor::Cursor;
@@ -23,11 +21,11 @@ use crate::{Error, KeyRange, Result};
 #[derive(Clone)]
 pub struct Snapshot {
     snapshot: btree::Snapshot,
-    driving: Arc<Driving>,
+    driving: Tally<Driving>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(snapshot: btree::Snapshot, driving: Arc<Driving>) -> Snapshot {
+    pub(crate) fn new(snapshot: btree::Snapshot, driving: Tally<Driving>) -> Snapshot {
         Snapshot { snapshot, driving }
     }
 

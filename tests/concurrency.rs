@@ -1,10 +1,11 @@
 //! Many readers beside a writer, with a cache that holds a fraction of the data: pages come and go
 //! under everybody's feet.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use yieldb::{Choice, Database, KeyRange, MAIN, Options, WriteTransaction};
+use yieldb::{Choice, Database, KeyRange, MAIN, MemoryDisk, Options, WriteTransaction};
 
 const COUNT: u64 = 4_000;
 
@@ -119,4 +120,46 @@ fn readers_see_one_version_each_beside_a_writer() {
     let rounds = std::env::var("ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
     run(Choice::Auto, rounds);
     run(Choice::Pread, rounds);
+}
+
+/// Whoever has read once, and sleeps then, holds nothing: what commits replace is free, and so is
+/// what a snapshot held as soon as that is dropped, wherever it was taken.
+#[test]
+fn threads_that_sleep_hold_no_version() {
+    let database = Options::new().backend(MemoryDisk::new().immediate()).open("db").wait().unwrap();
+    let replace = |round| {
+        write(&database, round);
+        database.checkpoint().wait().unwrap();
+    };
+    let held = || {
+        let space = database.info().space;
+        (space.held > 0, space.pins)
+    };
+    replace(1);
+    // More threads than can be told apart, and one that goes on reading what it has seen.
+    let (sleepers, all) = (40, Barrier::new(42));
+    thread::scope(|scope| {
+        for _ in 0..sleepers {
+            scope.spawn(|| {
+                assert!(database.snapshot().get(MAIN, key(0)).wait().unwrap().is_some());
+                all.wait();
+                all.wait();
+            });
+        }
+        scope.spawn(|| {
+            let snapshot = database.snapshot();
+            all.wait();
+            all.wait();
+            assert_eq!(snapshot.version(), 1);
+            drop(snapshot);
+            assert_eq!(held(), (false, 1), "nobody reads");
+        });
+        all.wait();
+        assert_eq!(held(), (false, 2), "one reads the newest version");
+        replace(2);
+        replace(3);
+        assert_eq!(held(), (true, 2), "one reads an older version, and nobody the newest");
+        all.wait();
+    });
+    assert_eq!(held(), (false, 1), "nobody reads");
 }

@@ -216,6 +216,20 @@ fn a_second_writer_is_kept_out_and_readers_share() {
 }
 
 #[test]
+fn the_file_is_kept_until_the_last_snapshot_is_dropped() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let snapshot = database.snapshot();
+        let copy = snapshot.clone();
+        drop((database, snapshot));
+        let second = place.options().open(place.path()).wait();
+        assert_eq!(second.unwrap_err().kind(), yieldb::ErrorKind::Locked, "{name}");
+        drop(copy);
+        place.options().open(place.path()).wait().unwrap();
+    }
+}
+
+#[test]
 fn nothing_that_is_spawned_needs_the_thread_it_was_made_on() {
     fn is_send<T: Send + 'static>(value: T) -> T {
         value

@@ -24,9 +24,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The version that is pinned.
+    pub fn new(pin: VersionPin) -> Snapshot {
+        Snapshot { pin }
+    }
+
     /// The newest acknowledged version.
     pub fn newest(pager: &Arc<Pager>) -> Snapshot {
-        Snapshot { pin: pager.newest() }
+        Snapshot::new(pager.newest())
     }
 
     /// The number of the version: one more with each commit.
