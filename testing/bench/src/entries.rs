@@ -80,11 +80,12 @@ pub fn value<const LEN: usize>(number: u64, edition: u64) -> [u8; LEN] {
     let mut value = [0; LEN];
     let (first, rest) = value.split_at_mut(WORD);
     first.copy_from_slice(&edition.to_le_bytes());
-    let mut word = seed(number, edition);
-    for bytes in rest.chunks_mut(WORD) {
-        bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
-        word = word.wrapping_add(STRIDE);
-    }
+    let seed = seed(number, edition);
+    let word = |index: usize| seed.wrapping_add((index as u64).wrapping_mul(STRIDE)).to_le_bytes();
+    // Whole words apart from the last bytes: that is done many at a time.
+    let (words, last) = rest.as_chunks_mut::<WORD>();
+    words.iter_mut().enumerate().for_each(|(index, bytes)| *bytes = word(index));
+    last.copy_from_slice(&word(words.len())[..last.len()]);
     value
 }
 
