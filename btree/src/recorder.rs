@@ -18,11 +18,16 @@ use crate::transaction::Transaction;
 /// pages that it is written to anyway.
 const MAX_VALUE_LEN: usize = 64 * 1024;
 
-/// The most pages and runs of the version before that a transaction replaces whose record is enough
-/// to make it durable. A range or a tree that goes is a few bytes in a record, and as many reads as
-/// it has pages for whoever replays it: a thousand reads, even one after the other, take about a
-/// tenth of a second. Beyond that it is cheaper to write down what has become of them.
+/// How many pages and runs of the version before a transaction may replace whose record is enough to
+/// make it durable, however short that is. A range or a tree that goes is a few bytes in a record,
+/// and as many reads as it has pages for whoever replays it: a thousand reads, even one after the
+/// other, take about a tenth of a second. Beyond that it is cheaper to write down what has become of
+/// them.
 const MAX_REPLACED: usize = 1024;
+
+/// For so many bytes of its record it may replace one more. Small commits replace as many of a log
+/// that is full of them: then many changes in one may, too.
+const BYTES_FOR_ONE_MORE: usize = 16;
 
 /// The record of a transaction under way.
 #[derive(Default)]
@@ -145,10 +150,11 @@ impl Transaction {
     }
 
     /// Has the transaction done more than a replay should have to do again, whatever its record
-    /// says? It has written out pages before its end, or has replaced more than 1,024 pages and
-    /// large values of the version that it began on.
+    /// says? It has written out pages before its end, or has replaced more pages and large values of
+    /// the version that it began on than 1,024, and one for each 16 bytes of its record.
     pub fn needs_checkpoint(&self) -> bool {
         let set = self.write_set();
-        set.has_spilled() || set.replaced_count() > MAX_REPLACED
+        let most = MAX_REPLACED + self.recorder.bytes.len() / BYTES_FOR_ONE_MORE;
+        set.has_spilled() || set.replaced_count() > most
     }
 }

@@ -212,9 +212,7 @@ pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
     };
     let state = if let Some(making) = pager.log().make(log, pager) {
         State::MakingLog(making)
-    } else if changes.is_none()
-        && let Some(growing) = pager.log().begin_growth(log, pager)
-    {
+    } else if let Some(growing) = pager.log().begin_growth(log, pager) {
         State::GrowingLog(growing)
     } else {
         State::Publish(None)
