@@ -58,12 +58,9 @@ impl Applying {
     pub(crate) fn step(&mut self, change: TreeChange<'_>, pager: &Pager) -> Result<Step<(), ()>> {
         let step = match change {
             TreeChange::Put { tree, key, value } => self.step_put(tree, key, value)?,
-            TreeChange::Delete { tree, key } => match self.transaction.step_delete(tree, key)? {
-                Step::Next(()) => Step::Next(()),
-                Step::Wait((), io) => Step::Wait((), io),
-                Step::Missing(page) => Step::Missing(page),
-                Step::Done(_) => Step::Done(()),
-            },
+            TreeChange::Delete { tree, key } => {
+                self.transaction.step_delete(tree, key)?.map(|_found| ())
+            }
             TreeChange::DeleteRange { tree, start, end } => {
                 self.step_delete_range(tree, start, end)?
             }
@@ -85,11 +82,34 @@ impl Applying {
             }
         };
         if let Step::Done(()) = step {
-            self.progress = Progress::default();
-            self.made_since_look += 1;
-            self.pins.clear();
+            self.end(1);
         }
         Ok(step)
+    }
+
+    /// The same, and with the change some of those behind it, if they are of the same leaf. Done:
+    /// how many are made.
+    pub(crate) fn step_several<'r>(
+        &mut self,
+        change: TreeChange<'r>,
+        behind: &dyn Fn(usize) -> Option<TreeChange<'r>>,
+        pager: &Pager,
+    ) -> Result<Step<(), usize>> {
+        let step = match self.transaction.step_several(change, behind)? {
+            Some(step) => step,
+            None => return Ok(self.step(change, pager)?.map(|()| 1)),
+        };
+        if let Step::Done(made) = step {
+            self.end(made);
+        }
+        Ok(step)
+    }
+
+    /// So many changes are made.
+    fn end(&mut self, made: usize) {
+        self.progress = Progress::default();
+        self.made_since_look += made;
+        self.pins.clear();
     }
 
     fn step_put(&mut self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Step<(), ()>> {

@@ -1,9 +1,7 @@
 //! Changes that are made together.
 
-use std::cmp::Ordering;
-
 use smallvec::SmallVec;
-use yieldb_pager::Tree;
+use yieldb_pager::{Tree, prefetch_front};
 
 use crate::KeyRange;
 use crate::record::TreeChange;
@@ -23,6 +21,12 @@ pub struct Batch {
 
 /// Indexes of changes.
 pub(crate) type Order = SmallVec<[usize; 2]>;
+
+/// How many changes later what is prefetched is needed.
+const PREFETCHED: usize = 8;
+
+/// Where a change is made: the tree, and the head of the key.
+type Place = (Tree, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Change {
@@ -107,21 +111,16 @@ impl Batch {
     /// the removal of a range. Cost: a sort.
     pub(crate) fn order(&self) -> Order {
         let is_range = |index: &usize| matches!(self.changes[*index].kind, Kind::DeleteRange);
-        let heads = self.changes.iter().map(|change| self.head(change));
-        let mut order: SmallVec<[(u64, usize); 2]> = heads.zip(0..).collect();
+        let places = self.changes.iter().map(|change| (change.tree, self.head(change)));
+        let mut order: SmallVec<[(Place, usize); 2]> = places.zip(0..).collect();
         for part in order.split_mut(|(_, index)| is_range(index)) {
-            part.sort_unstable_by(|left, right| self.compare(*left, *right));
+            // Places are at hand; keys are all over memory.
+            part.sort_unstable_by_key(|(place, _)| *place);
+            for alike in part.chunk_by_mut(|left, right| left.0 == right.0) {
+                alike.sort_unstable_by_key(|(_, index)| (self.key(&self.changes[*index]), *index));
+            }
         }
         order.into_iter().map(|(_, index)| index).collect()
-    }
-
-    /// Which of two changes of entries comes first; each with the head of its key.
-    fn compare(&self, left: (u64, usize), right: (u64, usize)) -> Ordering {
-        let (of_left, of_right) = (&self.changes[left.1], &self.changes[right.1]);
-        let by_tree = of_left.tree.cmp(&of_right.tree);
-        let by_head = by_tree.then(left.0.cmp(&right.0));
-        let by_key = by_head.then_with(|| self.key(of_left).cmp(self.key(of_right)));
-        by_key.then(left.1.cmp(&right.1))
     }
 
     /// The first bytes of a change's key as a number that orders as they do.
@@ -141,6 +140,18 @@ impl Batch {
             }
             Kind::DeleteRange => &[],
         }
+    }
+
+    /// The change at a place of its order. Asks the processor for what is needed a few changes later:
+    /// in that order they are all over memory.
+    pub(crate) fn change_in(&self, order: &[usize], at: usize) -> Option<TreeChange<'_>> {
+        if let Some(index) = order.get(at + 2 * PREFETCHED) {
+            prefetch_front(std::slice::from_ref(&self.changes[*index]));
+        }
+        if let Some(index) = order.get(at + PREFETCHED) {
+            prefetch_front(self.key(&self.changes[*index]));
+        }
+        self.change(*order.get(at)?)
     }
 
     /// The change at `index`.

@@ -9,7 +9,7 @@ use yieldb_pager::writer_queue::{Followers, WriterTurn};
 use yieldb_pager::{Durability, PageRef, PageRun, Pager, Root, RootSet, Stamp, Tree, WriteSet};
 
 use crate::cursor::{Cursor, Direction};
-use crate::edit::{self, Change, Edited, Tried};
+use crate::edit::{self, Behind, Change, Edited, Tried};
 use crate::multi_get::MultiGet;
 use crate::node::max_key_len;
 use crate::ops::bulk_load::BulkLoad;
@@ -373,17 +373,31 @@ impl Transaction {
     /// Tries to change a tree: either the change is made, or nothing has changed and the answer
     /// says what stands in its way.
     pub(crate) fn attempt(&mut self, subject: Subject, change: Change<'_>) -> Result<Attempt> {
+        self.attempt_several(subject, change, &|_| None)
+    }
+
+    /// The same, and with the change some of those behind it.
+    pub(crate) fn attempt_several<'k>(
+        &mut self,
+        subject: Subject,
+        change: Change<'k>,
+        behind: Behind<'_, 'k>,
+    ) -> Result<Attempt> {
         if let Change::Put { key, .. } = change {
             self.check_key_len(key.len())?;
         }
         self.used_here();
         let root = self.root(subject)?;
-        for count in [edit::few_pages(root), edit::most_pages(root)] {
+        let few = edit::few_pages(root);
+        let most = edit::most_pages(root);
+        // Of many changes some divide leaves: planning those twice would cost more.
+        let first = if self.set.private_count() > most { most } else { few };
+        for count in [first, most] {
             if let Some(io) = self.set.prepare(&self.pager, count)? {
                 if self.set.ready_count() >= count
                     && is_planted!(LeafBeforeReservation)
                     && let Tried::Made(edited) =
-                        edit::change(&mut self.set, &self.pager, root, change)?
+                        edit::change(&mut self.set, &self.pager, root, change, behind)?
                 {
                     self.set_root(subject, edited.root);
                 }
@@ -392,7 +406,7 @@ impl Transaction {
             if is_planted!(CountBeforePages) {
                 self.set_root(subject, Root { count: root.count + 1, ..root });
             }
-            match edit::change(&mut self.set, &self.pager, root, change)? {
+            match edit::change(&mut self.set, &self.pager, root, change, behind)? {
                 Tried::Missing(page) => return Ok(Attempt::Missing(page)),
                 Tried::TooFew => {}
                 Tried::Made(edited) => {

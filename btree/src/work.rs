@@ -6,6 +6,7 @@
 //!           '------ it is large --> Write, piece by piece ---'
 //! ```
 
+use std::iter;
 use std::ops::Bound;
 
 use yieldb_core::{Completion, is_planted};
@@ -13,7 +14,7 @@ use yieldb_pager::{PageRef, Tree};
 
 use crate::Result;
 use crate::edit::{Change, Edited};
-use crate::node::Stored;
+use crate::node::{Stored, max_entry_len, max_key_len};
 use crate::record::TreeChange;
 use crate::transaction::{Attempt, Subject, Transaction};
 
@@ -28,6 +29,18 @@ pub(crate) enum Step<S, T> {
     Missing(PageRef),
     /// The change is made.
     Done(T),
+}
+
+impl<S, T> Step<S, T> {
+    /// The same step, with another output.
+    pub fn map<U>(self, done: impl FnOnce(T) -> U) -> Step<S, U> {
+        match self {
+            Step::Next(stage) => Step::Next(stage),
+            Step::Wait(stage, io) => Step::Wait(stage, io),
+            Step::Missing(page) => Step::Missing(page),
+            Step::Done(output) => Step::Done(done(output)),
+        }
+    }
 }
 
 /// How far storing an entry is.
@@ -113,6 +126,30 @@ impl Transaction {
         Ok(step)
     }
 
+    /// Tries to make a change of an entry that fits a leaf, and with it some of those behind it that
+    /// are in the same leaf. Done: how many are made. `None`, and nothing was tried, if it is another
+    /// change.
+    pub(crate) fn step_several<'r>(
+        &mut self,
+        first: TreeChange<'r>,
+        behind: &dyn Fn(usize) -> Option<TreeChange<'r>>,
+    ) -> Result<Option<Step<(), usize>>> {
+        let page_len = self.pager().page_size().bytes();
+        let Some((tree, change)) = in_leaf(first, page_len) else { return Ok(None) };
+        let others = |ahead| {
+            let (of, change) = in_leaf(behind(ahead)?, page_len)?;
+            (of == tree).then_some(change)
+        };
+        let attempt = self.attempt_several(Subject::Tree(tree), change, &others)?;
+        if let Attempt::Done(edited) = &attempt {
+            let made = || iter::once(first).chain((0..edited.made - 1).filter_map(behind));
+            if edited.found > 0 || made().any(|change| matches!(change, TreeChange::Put { .. })) {
+                made().for_each(|change| self.recorder.note(change));
+            }
+        }
+        Ok(Some(step_of(attempt, (), |edited| edited.made)))
+    }
+
     /// Removes the entries of a range from one leaf more. Next: there are more leaves; what was
     /// fetched for this one is not needed any more. Done: how many entries were removed.
     pub(crate) fn step_delete_range(
@@ -139,6 +176,20 @@ impl Transaction {
         }
         Ok(Step::Done(progress.found))
     }
+}
+
+/// A change as one of an entry that fits a leaf, and its tree, if it is one.
+fn in_leaf(change: TreeChange<'_>, page_len: usize) -> Option<(Tree, Change<'_>)> {
+    let (tree, key, change) = match change {
+        TreeChange::Put { tree, key, value }
+            if key.len() + value.len() <= max_entry_len(page_len) =>
+        {
+            (tree, key, Change::Put { key, value: Stored::Here(value) })
+        }
+        TreeChange::Delete { tree, key } => (tree, key, Change::Delete { key }),
+        _ => return None,
+    };
+    (key.len() <= max_key_len(page_len)).then_some((tree, change))
 }
 
 /// An attempt as a step: one that has to wait goes on at `stage`.

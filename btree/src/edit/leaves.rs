@@ -76,8 +76,8 @@ impl<'p> Planner<'p> {
         let left_len = leaf.used_len().saturating_sub(entry_len);
         if leaf.count() == 1 || is_sparse(left_len, self.page_len()) && !path.is_empty() {
             let rest = LeafEntry::all(&leaf).enumerate().filter(|(at, _)| *at != index);
-            let rest: Vec<LeafEntry<'p>> = rest.map(|(_, entry)| entry).collect();
-            return self.plan_shrunk(page, path, rest);
+            let rest = rest.map(|(_, entry)| entry).collect();
+            return self.plan_rest(page, path, rest, Bias::Even);
         }
         if self.is_private(page) {
             self.plan.in_place = Some((page.name, InPlace::RemoveEntry(index)));
@@ -107,11 +107,12 @@ impl<'p> Planner<'p> {
         };
         let to = to.max(from);
         if to == leaf.count() {
-            self.plan.rest = right_bound(&path).filter(|bound| match end {
+            let bound = right_bound(&path).filter(|bound| match end {
                 Bound::Unbounded => true,
-                Bound::Included(key) => bound.as_slice() <= key,
-                Bound::Excluded(key) => bound.as_slice() < key,
+                Bound::Included(key) => bound.cmp_slice(key).is_le(),
+                Bound::Excluded(key) => bound.cmp_slice(key).is_lt(),
             });
+            self.plan.rest = bound.map(|bound| bound.to_vec());
         }
         if from == to {
             return Ok(Walk::Found(()));
@@ -122,15 +123,16 @@ impl<'p> Planner<'p> {
         self.plan.dead_values.extend(removed);
         let rest = LeafEntry::all(&leaf).enumerate();
         let rest = rest.filter(|(at, _)| !(from..to).contains(at)).map(|(_, entry)| entry);
-        self.plan_shrunk(page, path, rest.collect())
+        self.plan_rest(page, path, rest.collect(), Bias::Even)
     }
 
-    /// A leaf of which only these entries are left.
-    fn plan_shrunk(
+    /// A leaf that has these entries from now on, few or many.
+    pub fn plan_rest(
         &mut self,
         page: Seen<'p>,
         path: Path<'p>,
-        entries: Vec<LeafEntry<'p>>,
+        entries: Vec<LeafEntry<'_>>,
+        bias: Bias,
     ) -> Result<Walk<()>> {
         if path.is_empty() && entries.is_empty() {
             self.kill(page);
@@ -142,7 +144,7 @@ impl<'p> Planner<'p> {
         {
             return self.plan_merge_leaves(page, path, entries);
         }
-        self.plan_leaves(page, path, &entries, Bias::Even)
+        self.plan_leaves(page, path, &entries, bias)
     }
 
     /// A leaf with these entries, or as many as they need.
@@ -249,7 +251,7 @@ impl<'p> Planner<'p> {
         &mut self,
         page: Seen<'p>,
         path: Path<'p>,
-        own: Vec<LeafEntry<'p>>,
+        own: Vec<LeafEntry<'_>>,
     ) -> Result<Walk<()>> {
         if self.falls_short() {
             return Ok(Walk::Found(()));
@@ -320,9 +322,9 @@ fn check_ascending(page: Seen<'_>, entries: &[LeafEntry<'_>]) -> Result<()> {
 }
 
 /// What separates the leaf at the end of a path from the leaf on its right.
-fn right_bound(path: &Path<'_>) -> Option<Vec<u8>> {
+pub(super) fn right_bound<'p>(path: &Path<'p>) -> Option<KeyRef<'p>> {
     path.iter().rev().find_map(|(page, index)| {
         let view = InteriorView::new(page.bytes);
-        (*index < view.count()).then(|| view.separator(*index).to_vec())
+        (*index < view.count()).then(|| view.separator(*index))
     })
 }

@@ -21,6 +21,7 @@
 mod leaves;
 mod parents;
 mod plan;
+mod several;
 
 use std::ops::Bound;
 
@@ -33,6 +34,7 @@ use crate::balance::Bias;
 use crate::node::{LeafView, Stored};
 use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
 use plan::Planner;
+use several::Several;
 
 /// What is to be changed.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +47,34 @@ pub(crate) enum Change<'k> {
     DeleteRange { start: Bound<&'k [u8]>, end: Bound<&'k [u8]> },
 }
 
+/// What is to be changed behind a change, in order, the first one at 0.
+pub(crate) type Behind<'b, 'k> = &'b dyn Fn(usize) -> Option<Change<'k>>;
+
+/// A change of one entry: what is stored under a key, if anything is.
+#[derive(Clone, Copy)]
+struct OfEntry<'k> {
+    key: &'k [u8],
+    value: Option<Stored<'k>>,
+}
+
+impl<'k> Change<'k> {
+    /// As a change of one entry, if it is one.
+    fn of_entry(self) -> Option<OfEntry<'k>> {
+        match self {
+            Change::Put { key, value } => Some(OfEntry { key, value: Some(value) }),
+            Change::Delete { key } => Some(OfEntry { key, value: None }),
+            Change::DeleteRange { .. } => None,
+        }
+    }
+}
+
 /// What a change came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Edited {
     /// The tree as it is now.
     pub root: Root,
+    /// How many changes are made, with those behind the first one.
+    pub made: usize,
     /// How many entries the change found: those that it replaced or removed.
     pub found: u64,
     /// Where the next leaf of a range begins that entries are removed from; `None` if there are no
@@ -77,20 +102,22 @@ pub(crate) fn most_pages(root: Root) -> usize {
     3 * (usize::from(root.level) + 1) + 1
 }
 
-/// Makes a change, or says what stands in its way and has changed nothing.
+/// Makes a change, or says what stands in its way and has changed nothing. With a change of an entry,
+/// some of those behind it are made that are in the same leaf.
 ///
 /// The write set has [`few_pages`] in reserve at least.
-pub(crate) fn change(
+pub(crate) fn change<'k>(
     set: &mut WriteSet,
     pager: &Pager,
     root: Root,
-    change: Change<'_>,
+    change: Change<'k>,
+    behind: Behind<'_, 'k>,
 ) -> Result<Tried> {
     let mut reserve = set.take_reserve();
     let tried = {
         let pages = Pages { private: Some(set), resident: pager.resident()? };
         let mut planner = Planner::new(set, &pages, &mut reserve, root);
-        match planner.change(change) {
+        match planner.change(change, behind) {
             Ok(Walk::Found(())) if !planner.is_short => Ok(Walk::Found(Some(planner.plan))),
             other => {
                 reached!(PlanPutBack);
@@ -134,7 +161,7 @@ struct Target<'p> {
 }
 
 impl<'p> Planner<'p> {
-    fn change(&mut self, change: Change<'_>) -> Result<Walk<()>> {
+    fn change<'k>(&mut self, change: Change<'k>, behind: Behind<'_, 'k>) -> Result<Walk<()>> {
         let first = match change {
             Change::Put { key, .. } | Change::Delete { key } => key,
             Change::DeleteRange { start: Bound::Included(key) | Bound::Excluded(key), .. } => key,
@@ -150,6 +177,9 @@ impl<'p> Planner<'p> {
             Walk::Missing(page) => return Ok(Walk::Missing(page)),
             Walk::Found(target) => target,
         };
+        if let Some(several) = Several::of(&target, change, &|ahead| behind(ahead)) {
+            return self.plan_several(target, several);
+        }
         match change {
             Change::Put { key, value } => {
                 let found = target.leaf.find(key);

@@ -22,6 +22,7 @@ pub(super) struct Plan {
     /// Large values that are not either.
     pub dead_values: SmallVec<[LargeValue; 1]>,
     pub root: Root,
+    pub made: usize,
     pub found: u64,
     pub rest: Option<Vec<u8>>,
 }
@@ -53,6 +54,7 @@ impl Plan {
             dead: SmallVec::new(),
             dead_values: SmallVec::new(),
             root,
+            made: 1,
             found: 0,
             rest: None,
         }
@@ -72,7 +74,7 @@ impl Plan {
         for value in self.dead_values {
             set.kill_run(value.run, value.birth);
         }
-        Edited { root: self.root, found: self.found, rest: self.rest }
+        Edited { root: self.root, made: self.made, found: self.found, rest: self.rest }
     }
 }
 

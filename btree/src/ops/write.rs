@@ -184,7 +184,8 @@ impl Write<'_> {
                 return Ok(Transition::Next(State::Apply(applying)));
             }
         };
-        let step = match applying.step(change, pager) {
+        let behind = |ahead| changes.behind(next, ahead);
+        let step = match applying.step_several(change, &behind, pager) {
             Ok(step) => step,
             Err(error) => return self.make_alone(applying.transaction, error),
         };
@@ -199,8 +200,8 @@ impl Write<'_> {
                 applying.read_ahead(page, next, AHEAD, pager)?;
                 Transition::Next(State::Fetching(applying, fetch(page)))
             }
-            Step::Done(()) => {
-                applying.position = next;
+            Step::Done(made) => {
+                applying.position = next + (made - 1);
                 Transition::Next(State::Apply(applying))
             }
         })
@@ -232,13 +233,20 @@ impl<'c> Source<'c> {
     fn at(self, position: usize) -> Option<Result<(TreeChange<'c>, usize)>> {
         match self {
             Source::Own(batch, order) => {
-                let change = batch.change(*order.get(position)?)?;
-                Some(Ok((change, position + 1)))
+                Some(Ok((batch.change_in(order, position)?, position + 1)))
             }
             Source::Left(record) => {
                 let mut changes = Changes::from_offset(record, position);
                 Some(changes.next()?.map(|change| (change, changes.offset())))
             }
+        }
+    }
+
+    /// A change behind a position, if it may be made together with the one there: one of the batch.
+    fn behind(self, position: usize, ahead: usize) -> Option<TreeChange<'c>> {
+        match self {
+            Source::Own(batch, order) => batch.change_in(order, position + ahead),
+            Source::Left(_) => None,
         }
     }
 

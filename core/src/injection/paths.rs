@@ -83,6 +83,8 @@ named! {
         LeafSplit = "leaf-split",
         /// A leaf's entries were shared with its neighbour, instead of a split.
         LeafPushedAside = "leaf-pushed-aside",
+        /// Several changes of one leaf were made at once.
+        LeafChangedAtOnce = "leaf-changed-at-once",
         /// Two leaves became one.
         LeavesMerged = "leaves-merged",
         /// Two leaves shared their entries anew.

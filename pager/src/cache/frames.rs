@@ -45,10 +45,10 @@ const PREFETCHED_LINES: usize = 4;
 /// header and the first heads; of a record, all if it is short. Only advice: costs an instruction
 /// a line of 64 bytes, and never waits.
 #[inline]
-pub fn prefetch_front(bytes: &[u8]) {
+pub fn prefetch_front<T>(bytes: &[T]) {
     for line in 0..PREFETCHED_LINES {
         // Advice may be about bytes behind the end.
-        prefetch_line(bytes.as_ptr().wrapping_add(line * LINE_LEN));
+        prefetch_line(bytes.as_ptr().cast::<u8>().wrapping_add(line * LINE_LEN));
     }
 }
 
