@@ -142,8 +142,8 @@ impl Batch {
         }
     }
 
-    /// The change at a place of its order. Asks the processor for what is needed a few changes later:
-    /// in that order they are all over memory.
+    /// The change at a place of its order. Asks the processor for what is needed a few changes
+    /// later: in that order they are all over memory.
     pub(crate) fn change_in(&self, order: &[usize], at: usize) -> Option<TreeChange<'_>> {
         if let Some(index) = order.get(at + 2 * PREFETCHED) {
             prefetch_front(std::slice::from_ref(&self.changes[*index]));

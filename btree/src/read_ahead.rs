@@ -18,7 +18,8 @@ use crate::descend::{Route, go_beside_parent};
 use crate::node::InteriorView;
 use crate::pages::{Pages, Walk};
 
-/// How much is read ahead at most, in bytes.
+/// How much is read ahead at most, in bytes: as much as the device needs, and no more than there is
+/// room for beside the processor. With 2 MiB a scan has fewer pages a second by a quarter.
 const MAX_LEN: usize = 1 << 20;
 
 /// Which part of the cache that may be at most.
@@ -29,7 +30,7 @@ pub(crate) type Names = SmallVec<[PageRef; 64]>;
 
 /// How far ahead of a scan leaves are read: not at all on the first leaf, so that a short range
 /// costs only what it needs; then twice as far each time the scan has used up a half of what was
-/// asked for. As far as it goes, it is filled again when a quarter is used up.
+/// asked for. As far as it goes, it is filled again when a sixteenth is used up: one read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
     /// How many leaves are to be ahead of the scan; 0 on the first leaf.
@@ -58,7 +59,7 @@ impl ReadAhead {
             return;
         }
         self.left = self.left.saturating_sub(1);
-        let enough = if self.is_long { self.window - self.window / 4 } else { self.window / 2 };
+        let enough = if self.is_long { self.window - self.window / 16 } else { self.window / 2 };
         if self.left > enough {
             return;
         }

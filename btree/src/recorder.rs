@@ -18,11 +18,11 @@ use crate::transaction::Transaction;
 /// pages that it is written to anyway.
 const MAX_VALUE_LEN: usize = 64 * 1024;
 
-/// How many pages and runs of the version before a transaction may replace whose record is enough to
-/// make it durable, however short that is. A range or a tree that goes is a few bytes in a record,
-/// and as many reads as it has pages for whoever replays it: a thousand reads, even one after the
-/// other, take about a tenth of a second. Beyond that it is cheaper to write down what has become of
-/// them.
+/// How many pages and runs of the version before a transaction may replace whose record is enough
+/// to make it durable, however short that is. A range or a tree that goes is a few bytes in a
+/// record, and as many reads as it has pages for whoever replays it: a thousand reads, even one
+/// after the other, take about a tenth of a second. Beyond that it is cheaper to write down what
+/// has become of them.
 const MAX_REPLACED: usize = 1024;
 
 /// For so many bytes of its record it may replace one more. Small commits replace as many of a log
@@ -150,8 +150,8 @@ impl Transaction {
     }
 
     /// Has the transaction done more than a replay should have to do again, whatever its record
-    /// says? It has written out pages before its end, or has replaced more pages and large values of
-    /// the version that it began on than 1,024, and one for each 16 bytes of its record.
+    /// says? It has written out pages before its end, or has replaced more pages and large values
+    /// of the version that it began on than 1,024, and one for each 16 bytes of its record.
     pub fn needs_checkpoint(&self) -> bool {
         let set = self.write_set();
         let most = MAX_REPLACED + self.recorder.bytes.len() / BYTES_FOR_ONE_MORE;

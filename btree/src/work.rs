@@ -126,9 +126,9 @@ impl Transaction {
         Ok(step)
     }
 
-    /// Tries to make a change of an entry that fits a leaf, and with it some of those behind it that
-    /// are in the same leaf. Done: how many are made. `None`, and nothing was tried, if it is another
-    /// change.
+    /// Tries to make a change of an entry that fits a leaf, and with it some of those behind it
+    /// that are in the same leaf. Done: how many are made. `None`, and nothing was tried, if it is
+    /// another change.
     pub(crate) fn step_several<'r>(
         &mut self,
         first: TreeChange<'r>,
@@ -187,7 +187,12 @@ fn in_leaf(change: TreeChange<'_>, page_len: usize) -> Option<(Tree, Change<'_>)
             (tree, key, Change::Put { key, value: Stored::Here(value) })
         }
         TreeChange::Delete { tree, key } => (tree, key, Change::Delete { key }),
-        _ => return None,
+        TreeChange::Put { .. }
+        | TreeChange::DeleteRange { .. }
+        | TreeChange::CreateTree { .. }
+        | TreeChange::RenameTree { .. }
+        | TreeChange::DropTree { .. }
+        | TreeChange::PassOver { .. } => return None,
     };
     (key.len() <= max_key_len(page_len)).then_some((tree, change))
 }

@@ -102,8 +102,8 @@ pub(crate) fn most_pages(root: Root) -> usize {
     3 * (usize::from(root.level) + 1) + 1
 }
 
-/// Makes a change, or says what stands in its way and has changed nothing. With a change of an entry,
-/// some of those behind it are made that are in the same leaf.
+/// Makes a change, or says what stands in its way and has changed nothing. With a change of an
+/// entry, some of those behind it are made that are in the same leaf.
 ///
 /// The write set has [`few_pages`] in reserve at least.
 pub(crate) fn change<'k>(

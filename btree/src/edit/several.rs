@@ -99,10 +99,13 @@ fn changes_of<'e>(
     while let Some(OfEntry { key, value }) = next.and_then(Change::of_entry)
         && changes.len() < MOST
     {
-        let is_behind = changes.last().is_none_or(|before| before.key < key);
-        let is_here = bound.is_none_or(|bound| bound.cmp_slice(key).is_gt());
         stored_len += value.map_or(0, |value| key.len() + value.stored_len());
-        if !changes.is_empty() && !(is_behind && is_here && stored_len <= most_stored) {
+        let fits = |before: &OfEntry<'_>| {
+            before.key < key
+                && bound.is_none_or(|bound| bound.cmp_slice(key).is_gt())
+                && stored_len <= most_stored
+        };
+        if !changes.last().is_none_or(fits) {
             break;
         }
         changes.push(OfEntry { key, value });
