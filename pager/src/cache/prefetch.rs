@@ -16,8 +16,8 @@ use super::in_flight::{End, Read, Run};
 use super::{Cache, Slow};
 use crate::PageRef;
 
-/// The longest read that neighbouring pages are merged into, in bytes. Pages of longer ones come all
-/// at once, and are asked for all at once, so that the device has little to do in between: a scan
+/// The longest read that neighbouring pages are merged into, in bytes. Pages of longer ones come
+/// all at once, and are asked for all at once, so that the device has little to do meanwhile: a scan
 /// of a file that is not in memory has 1.1 times the pages a second with this as with 256 KiB.
 const MAX_READ_LEN: usize = 64 * 1024;
 
