@@ -76,6 +76,12 @@ impl Engine {
         self.slot.get()?.pager.upgrade()
     }
 
+    /// May there be anything to turn?
+    #[inline]
+    fn is_active(&self) -> bool {
+        self.slot.get().is_some_and(|attached| attached.activity.load(Ordering::SeqCst) > 0)
+    }
+
     /// Is there work that was left until what is submitted has been sent out?
     fn is_settling(&self) -> bool {
         self.slot.get().is_some_and(|attached| {
@@ -130,6 +136,19 @@ impl Driving {
     #[inline]
     pub fn turn_engine(&self) {
         self.engine.turn(&*self.backend.driver);
+    }
+
+    /// The same for one who drives his own operation, which may not have to wait for anything:
+    /// takes what has come of the engine's I/O. Where nobody waits, nobody else does.
+    #[inline]
+    pub fn turn_in_passing(&self) {
+        if self.engine.is_active() {
+            let driver = &*self.backend.driver;
+            if driver.works_by_itself() && driver.in_flight() > 0 {
+                driver.poll();
+            }
+            self.turn_engine();
+        }
     }
 
     /// May a driver thread be at the engine, although there is nothing left to turn? Then it is

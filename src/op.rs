@@ -94,7 +94,7 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     /// The operation's.
     #[inline]
     pub fn wait(mut self) -> Result<M::Output> {
-        self.driving.turn_engine();
+        self.driving.turn_in_passing();
         match self.machine.step(&self.context) {
             Ok(IOResult::Done(output)) => Ok(output),
             Ok(IOResult::IO(io)) => self.wait_for(io),

@@ -17,8 +17,8 @@ use super::{Cache, Slow};
 use crate::PageRef;
 
 /// The longest read that neighbouring pages are merged into, in bytes. Pages of longer ones come
-/// all at once, and are asked for all at once, so that the device has little to do meanwhile: a scan
-/// of a file that is not in memory has 1.1 times the pages a second with this as with 256 KiB.
+/// all at once, and are asked for all at once, so that the device has little to do meanwhile. A
+/// scan of a file that is not in memory has 1.1 times the pages a second of one with 256 KiB.
 const MAX_READ_LEN: usize = 64 * 1024;
 
 /// How many pages are put in order at a time: only within such a piece are neighbours found.

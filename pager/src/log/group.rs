@@ -53,7 +53,7 @@ const HEADER_CHECKSUM: usize = 60;
 /// The bit of a tag that says that its block is the first one of a group.
 const FIRST_BLOCK: u32 = 1 << 31;
 /// The length that stands in front of each transaction takes so many bytes.
-const LENGTH_LEN: usize = 4;
+pub const LENGTH_LEN: usize = 4;
 
 /// What a group is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

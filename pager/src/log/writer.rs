@@ -190,6 +190,7 @@ impl LogWriter {
         log.ring.grow(blocks);
         log.is_too_short = false;
         log.builder = Builder::new(max_group_blocks(log.ring.ring_blocks()));
+        log.plan_again();
         drop(state);
         self.retry_room();
     }
@@ -265,7 +266,8 @@ impl LogWriter {
         if blocks > longest {
             return Room::Never;
         }
-        // A wrap may waste as much as the longest group has.
+        // A wrap may waste as much as the longest group has. One group more has its block more,
+        // which the first of those that are planned needs not.
         let needed = blocks + longest + LEFT_FOR_NAMES;
         if log.ring.free_blocks() >= log.queued_blocks + needed {
             return Room::Enough;
@@ -310,7 +312,7 @@ impl LogWriter {
         let mut state = self.state();
         let log = state.as_mut().expect("there was room in the log");
         log.push(Queued::Commit { version, record, ticket: None });
-        let is_long = log.queued_blocks >= max_group_blocks(log.ring.ring_blocks());
+        let is_long = log.queued_blocks > max_group_blocks(log.ring.ring_blocks());
         if is_long {
             reached!(RelaxedFillGroup);
         }
@@ -385,6 +387,7 @@ impl LogWriter {
         {
             passed.extend(log.take_queued());
         }
+        log.plan_again();
         log.durable = log.durable.max(version);
         drop(state);
         self.retry_room();

@@ -30,8 +30,13 @@ impl Builder {
 
     /// Does a transaction of `len` bytes fit behind those that are there?
     pub fn would_fit(&self, len: usize) -> bool {
+        self.would_fit_behind(self.payload.len(), len)
+    }
+
+    /// Does it fit behind a payload of so many bytes?
+    pub fn would_fit_behind(&self, payload_len: usize, len: usize) -> bool {
         let most = self.max_blocks as usize * BLOCK_PAYLOAD_LEN - HEADER_LEN;
-        len.saturating_add(LENGTH_LEN) <= most - self.payload.len()
+        len.saturating_add(LENGTH_LEN) <= most - payload_len
     }
 
     /// Puts a transaction behind the others.

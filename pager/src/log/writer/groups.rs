@@ -36,7 +36,11 @@ pub(super) struct Log {
     /// How many commits were under way when a group was durable last, those of that group and those
     /// that nobody had begun yet among them.
     pub under_way: usize,
-    /// How many blocks the queue needs at most.
+    /// The lengths of the payloads of the groups that are to be made of the queue.
+    pub planned: VecDeque<usize>,
+    /// How many blocks those have, and one more each. Where the first of the queue go without a
+    /// group, the others are divided in another way: then there are no more groups and no more
+    /// bytes, but each group, but for one, may have a block that is nearly empty.
     pub queued_blocks: u64,
     pub stats: LogStats,
     /// Who waits for room.
@@ -115,6 +119,7 @@ impl Log {
             owed: 0,
             in_flight: VecDeque::new(),
             under_way: 0,
+            planned: VecDeque::new(),
             queued_blocks: 0,
             stats: LogStats::default(),
             room: None,
@@ -184,6 +189,11 @@ impl Log {
                 self.builder.push(record);
             }
             waiting.extend(self.take_queued());
+        }
+        if self.builder.transactions() > 0 {
+            let planned = self.planned.pop_front().expect("there is a group for what is queued");
+            assert_eq!(planned, self.builder.payload().len(), "another group was planned");
+            self.queued_blocks -= most_blocks(planned);
         }
         let first_version = waiting.iter().find_map(Queued::version);
         let last_version = waiting.iter().rev().find_map(Queued::version);
@@ -264,9 +274,35 @@ impl Log {
     /// Puts something behind all that waits. It may wait.
     pub fn push(&mut self, queued: Queued) {
         if let Queued::Commit { record, .. } = &queued {
-            self.queued_blocks += group::blocks_of_one(record.len());
+            self.plan(record.len());
         }
         self.queue.push_back(queued);
+    }
+
+    /// Adds a record of `len` bytes to the last group that is planned, or plans one more.
+    fn plan(&mut self, len: usize) {
+        let mut payload_len = 0;
+        if let Some(last) = self.planned.back().copied()
+            && self.builder.would_fit_behind(last, len)
+        {
+            self.planned.pop_back();
+            self.queued_blocks -= most_blocks(last);
+            payload_len = last;
+        }
+        payload_len += group::LENGTH_LEN + len;
+        self.planned.push_back(payload_len);
+        self.queued_blocks += most_blocks(payload_len);
+    }
+
+    /// Plans the groups anew, when some of the queue is gone, or groups may be longer.
+    pub fn plan_again(&mut self) {
+        self.planned.clear();
+        self.queued_blocks = 0;
+        for index in 0..self.queue.len() {
+            if let Queued::Commit { record, .. } = &self.queue[index] {
+                self.plan(record.len());
+            }
+        }
     }
 
     /// All that waits is to be written.
@@ -282,6 +318,7 @@ impl Log {
 
     /// All that waits, those in flight first.
     pub fn take_all(&mut self) -> Vec<Queued> {
+        self.planned.clear();
         self.queued_blocks = 0;
         self.owed = 0;
         self.resting.set(0);
@@ -292,9 +329,6 @@ impl Log {
     /// Takes the first of those that wait, which is about to be written or need not be.
     pub fn take_queued(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
-        if let Queued::Commit { record, .. } = &queued {
-            self.queued_blocks -= group::blocks_of_one(record.len());
-        }
         self.owed = self.owed.saturating_sub(1);
         self.resting.set(self.queue.len() - self.owed);
         Some(queued)
@@ -337,6 +371,11 @@ impl Queued {
             }
         }
     }
+}
+
+/// How many blocks are kept for a group that is planned.
+fn most_blocks(payload_len: usize) -> u64 {
+    group::block_count(payload_len) + 1
 }
 
 /// The write of a group for which there are not enough blocks of memory ready.
