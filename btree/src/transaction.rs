@@ -391,7 +391,7 @@ impl Transaction {
         let few = edit::few_pages(root);
         let most = edit::most_pages(root);
         // Of many changes some divide leaves: planning those twice would cost more.
-        let first = if self.set.private_count() > most { most } else { few };
+        let first = if self.set.private_count() > 4 * most { most } else { few };
         for count in [first, most] {
             if let Some(io) = self.set.prepare(&self.pager, count)? {
                 if self.set.ready_count() >= count
