@@ -84,17 +84,13 @@ impl Engine {
 
     /// Is there work that was left until what is submitted has been sent out?
     fn is_settling(&self) -> bool {
-        self.slot.get().is_some_and(|attached| {
-            attached.activity.load(Ordering::SeqCst) > 0
-                && attached.pager.upgrade().is_some_and(|pager| pager.is_settling())
-        })
+        self.is_active() && self.pager().is_some_and(|pager| pager.is_settling())
     }
 
     #[inline]
     fn turn(&self, driver: &dyn Driver) {
-        if let Some(attached) = self.slot.get()
-            && attached.activity.load(Ordering::SeqCst) > 0
-            && let Some(pager) = attached.pager.upgrade()
+        if self.is_active()
+            && let Some(pager) = self.pager()
             && pager.turn()
         {
             // Whoever turned may have nothing of his own to wait for, and others may be asleep.

@@ -387,7 +387,9 @@ impl LogWriter {
         {
             passed.extend(log.take_queued());
         }
-        log.plan_again();
+        if !passed.is_empty() {
+            log.plan_again();
+        }
         log.durable = log.durable.max(version);
         drop(state);
         self.retry_room();
