@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use yieldb_btree as btree;
 use yieldb_btree::Batch;
+use yieldb_btree::ops::compact::{Compact, compact};
 use yieldb_btree::ops::write::{Write, write};
 use yieldb_core::{Completion, Lanes, Tally};
 use yieldb_pager::cache::CacheStats;
@@ -251,6 +252,52 @@ impl Database {
     /// write failed, and the log has everything still; [`crate::ErrorKind::Poisoned`].
     pub fn checkpoint(&self) -> Op<'_, MakeDurable> {
         self.make_durable(Place::File)
+    }
+
+    /// Makes the file as short as its contents allow, while it is used: leaves that are half empty
+    /// become fewer, pages and large values at the end move to the front, and the end is cut off.
+    /// Nothing that anybody reads changes. Leaves are as full afterwards as a bulk load makes them:
+    /// a tenth of each is free for what comes.
+    ///
+    /// It works in transactions of its own, some milliseconds each, between those of others, and
+    /// begins when it is driven first. Each is a version. Dropping the operation leaves the file
+    /// good, and what was done so far; so does a crash.
+    ///
+    /// What open snapshots hold on to stays where it is, and the file is longer by that until it is
+    /// compacted without them.
+    ///
+    /// Cost: every page of the trees is read, and what is packed or moved is written, most of it
+    /// once; values of pages of their own are read only to be moved. The file may become longer
+    /// first, by as much as is written between two checkpoints.
+    ///
+    /// ```
+    /// # fn main() -> yieldb::Result<()> {
+    /// # let database = yieldb::Options::new().backend(yieldb::MemoryDisk::new().immediate())
+    /// #     .open("a").wait()?;
+    /// use yieldb::{Batch, MAIN};
+    ///
+    /// let mut batch = Batch::new();
+    /// for number in 0..10_000_u32 {
+    ///     batch.put(MAIN, number.to_be_bytes(), [7; 100]);
+    /// }
+    /// database.write(&batch).wait()?;
+    /// batch.clear();
+    /// for number in (0..10_000_u32).filter(|number| number % 8 > 0) {
+    ///     batch.delete(MAIN, number.to_be_bytes());
+    /// }
+    /// database.write(&batch).wait()?;
+    /// let compacted = database.compact().wait()?;
+    /// assert!(compacted.pages < compacted.pages_before / 4);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When driven: as [`Database::begin`]; damage; a failed read, write or cut, and what was done
+    /// before stays.
+    pub fn compact(&self) -> Op<'_, Compact> {
+        let machine = compact(self.pager.clone());
+        Op::new(machine, Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }
 
     pub(crate) fn driving(&self) -> &Driving {

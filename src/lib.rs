@@ -51,8 +51,8 @@ pub use snapshot::Snapshot;
 pub use transaction::WriteTransaction;
 pub use value::{ValueReader, ValueWriter};
 pub use yieldb_btree::{
-    Batch, CheckProgress, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange, Lookup,
-    Recovery, RecoveryProgress, Report, Savepoint, Value,
+    Batch, CheckProgress, Compacted, Damage, Decide, Decision, Entry, IfAbsent, IfEqual, KeyRange,
+    Lookup, Recovery, RecoveryProgress, Report, Savepoint, Value,
 };
 pub use yieldb_btree::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};
 pub use yieldb_core::{Completion, Create, DurableWrites, IOCompletions, IOResult, SyncMethod};
@@ -93,6 +93,7 @@ pub mod ops {
     pub use yieldb_btree::ops::bulk_load::{Finish, Push};
     pub use yieldb_btree::ops::check::Check;
     pub use yieldb_btree::ops::commit::Commit;
+    pub use yieldb_btree::ops::compact::Compact;
     pub use yieldb_btree::ops::count::Count;
     pub use yieldb_btree::ops::delete::Delete;
     pub use yieldb_btree::ops::delete_range::DeleteRange;

@@ -39,13 +39,16 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Every key of a snapshot is of the snapshot's round, however its pages are come by.
-fn read(database: &Database, seed: u64, stop: &AtomicBool) -> u64 {
+/// Every key of a snapshot is of one round, however its pages are come by: that of the version,
+/// unless there are versions without changes.
+fn read(database: &Database, seed: u64, is_compacted: bool, stop: &AtomicBool) -> u64 {
     let mut random = seed | 1;
     let mut reads = 0;
     while !stop.load(Ordering::Relaxed) {
         let snapshot = database.snapshot();
-        let round = snapshot.version();
+        let found = snapshot.get(MAIN, key(0)).wait().unwrap().expect("every key is there");
+        let round = round_of(0, &found);
+        assert!(round == snapshot.version() || is_compacted && round < snapshot.version());
         for _ in 0..200 {
             let number = next(&mut random) % COUNT;
             let found =
@@ -79,29 +82,45 @@ fn change(database: &Database, round: u64) -> WriteTransaction {
     transaction
 }
 
-/// One commit of every key. Now and then the work is given up, and done again.
-fn write(database: &Database, round: u64) {
+/// One commit of every key; returns its version. Now and then the work is given up, and done again.
+fn write(database: &Database, round: u64) -> u64 {
     if round.is_multiple_of(4) {
         drop(change(database, round));
     }
-    assert_eq!(change(database, round).commit().wait().unwrap(), round);
+    change(database, round).commit().wait().unwrap()
 }
 
-fn run(choice: Choice, rounds: u64) {
+/// Makes the file shorter, again and again.
+fn compact(database: &Database, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        database.compact().wait().unwrap();
+    }
+}
+
+fn run(choice: Choice, rounds: u64, is_compacted: bool) {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let options = Options::new().io(choice).cache_bytes(96 * 4096);
     let database = options.open(directory.path().join("shared.db")).wait().unwrap();
-    write(&database, 1);
+    assert_eq!(write(&database, 1), 1);
     let stop = AtomicBool::new(false);
     let reads = AtomicU64::new(0);
     thread::scope(|scope| {
         for seed in 0..4 {
             let (database, stop, reads) = (&database, &stop, &reads);
             scope.spawn(move || {
-                reads.fetch_add(read(database, seed * 77 + 5, stop), Ordering::Relaxed);
+                let count = read(database, seed * 77 + 5, is_compacted, stop);
+                reads.fetch_add(count, Ordering::Relaxed);
             });
         }
-        let write_all = || (2..=rounds).for_each(|round| write(&database, round));
+        if is_compacted {
+            scope.spawn(|| compact(&database, &stop));
+        }
+        let write_all = || {
+            for round in 2..=rounds {
+                let version = write(&database, round);
+                assert!(version == round || is_compacted && version > round, "{version} {round}");
+            }
+        };
         let writer = scope.spawn(write_all);
         let written = writer.join();
         stop.store(true, Ordering::Relaxed);
@@ -118,8 +137,15 @@ fn run(choice: Choice, rounds: u64) {
 #[test]
 fn readers_see_one_version_each_beside_a_writer() {
     let rounds = std::env::var("ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
-    run(Choice::Auto, rounds);
-    run(Choice::Pread, rounds);
+    run(Choice::Auto, rounds, false);
+    run(Choice::Pread, rounds, false);
+}
+
+#[test]
+fn readers_see_one_version_each_beside_a_writer_and_a_compaction() {
+    let rounds = std::env::var("ROUNDS").map_or(8, |rounds| rounds.parse().unwrap());
+    run(Choice::Auto, rounds, true);
+    run(Choice::Pread, rounds, true);
 }
 
 /// Whoever has read once, and sleeps then, holds nothing: what commits replace is free, and so is
@@ -128,7 +154,7 @@ fn readers_see_one_version_each_beside_a_writer() {
 fn threads_that_sleep_hold_no_version() {
     let database = Options::new().backend(MemoryDisk::new().immediate()).open("db").wait().unwrap();
     let replace = |round| {
-        write(&database, round);
+        assert_eq!(write(&database, round), round);
         database.checkpoint().wait().unwrap();
     };
     let held = || {

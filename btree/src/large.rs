@@ -7,6 +7,7 @@
 use yieldb_core::Completion;
 use yieldb_pager::{Tree, value_page};
 
+use crate::edit::Part;
 use crate::node::{LargeValue, MAX_VALUE_LEN, max_entry_len, max_key_len};
 use crate::transaction::Transaction;
 use crate::{Error, Result};
@@ -37,6 +38,22 @@ impl Transaction {
         let count = value_page::pages_for(len, self.pager().page_size());
         let (set, pager) = self.write_set_mut();
         Ok(set.begin_run(pager, count)?)
+    }
+
+    /// Takes pages for another copy of a large value, if there is a better place for it when this
+    /// part of the file is to be emptied. One that is not finished is abandoned.
+    ///
+    /// # Errors
+    ///
+    /// The failure of an earlier write: the transaction is doomed.
+    pub(crate) fn begin_copy(&mut self, value: &LargeValue, emptied: Part) -> Result<bool> {
+        let (set, pager) = self.write_set_mut();
+        set.begin_run(pager, value.run.count())?;
+        let is_better = set.run().is_some_and(|(run, _)| emptied.is_better(value.run, run));
+        if !is_better {
+            set.abandon_run();
+        }
+        Ok(is_better)
     }
 
     /// Sees to it that the next pages can be written, those that `len` bytes fill at most;

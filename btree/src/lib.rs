@@ -44,6 +44,7 @@ pub use key_range::KeyRange;
 pub use multi_get::{Lookup, MultiGet};
 pub use ops::bulk_load::BulkLoad;
 pub use ops::check::{CheckProgress, Damage, Report};
+pub use ops::compact::Compacted;
 pub use ops::find_value::ValueReader;
 pub use ops::get::Value;
 pub use ops::stats::{LargeStats, LenStats, LevelStats, StatsProgress, TreeStats};

@@ -389,7 +389,7 @@ impl Transaction {
         self.used_here();
         let root = self.root(subject)?;
         let few = edit::few_pages(root);
-        let most = edit::most_pages(root);
+        let most = edit::most_pages(root, change);
         // Of many changes some divide leaves: planning those twice would cost more.
         let first = if self.set.private_count() > 4 * most { most } else { few };
         for count in [first, most] {
@@ -491,6 +491,14 @@ impl Transaction {
         self.pager.end_log(turn)
     }
 
+    /// Gives the transaction up, and cuts the file: see [`Pager::cut`].
+    pub(crate) fn cut(mut self) -> Arc<Ticket> {
+        self.set.give_up(&self.pager);
+        let turn = self.turn.take().expect("a transaction ends once");
+        turn.used_by_engine();
+        self.pager.cut(turn)
+    }
+
     /// Makes the changes the newest version, which the log has already: see [`Pager::adopt`].
     pub(crate) fn adopt(&mut self, version: u64) -> Result<Option<Completion>> {
         let roots = self.roots();
@@ -513,7 +521,8 @@ impl Transaction {
         RootSet { catalogue: self.catalogue, trees, ..self.base.clone() }
     }
 
-    fn root(&self, subject: Subject) -> Result<Root> {
+    /// Where one of the trees begins.
+    pub(crate) fn root(&self, subject: Subject) -> Result<Root> {
         match subject {
             Subject::Catalogue => Ok(self.catalogue),
             Subject::Tree(tree) => self.trees.root(tree),

@@ -50,6 +50,11 @@ impl TreeSet {
         self.trees.find(name)
     }
 
+    /// The tree with the least number from `number` on.
+    pub fn first_from(&self, number: u32) -> Option<Tree> {
+        self.trees.first_from(number)
+    }
+
     /// All trees, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (Tree, &[u8], Root)> {
         self.trees.iter().map(|(tree, info)| {

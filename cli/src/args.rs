@@ -235,6 +235,11 @@ pub enum Command {
         /// The database
         file: PathBuf,
     },
+    /// Make the file as short as its contents allow, and print how long it was and is
+    Compact {
+        /// The database
+        file: PathBuf,
+    },
     /// Explain one page field by field; exit code 3 if it is damaged; changes nothing
     Page {
         /// The database, or what is left of it
@@ -282,6 +287,7 @@ impl Command {
             | Command::RenameTree { .. }
             | Command::Info { .. }
             | Command::Check { .. }
+            | Command::Compact { .. }
             | Command::Page { .. }
             | Command::Log { .. }
             | Command::Completions { .. }
@@ -316,6 +322,7 @@ impl Command {
             | Command::Info { file }
             | Command::Stats { file }
             | Command::Check { file }
+            | Command::Compact { file }
             | Command::Page { file, .. }
             | Command::Log { file, .. }
             | Command::Shell { file } => file,

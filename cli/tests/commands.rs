@@ -294,3 +294,27 @@ fn reading_changes_nothing() {
     }
     assert!(before == std::fs::read(place.path("some.db")).unwrap());
 }
+
+#[test]
+fn a_file_is_compacted() {
+    let place = Place::new();
+    let line = |number: u32| format!("{number:05}\t{}\n", "value ".repeat(number as usize % 40));
+    let all: String = (0..20_000).map(line).collect();
+    place.ok_with("load some.db --batch 1000", all.as_bytes());
+    let deleted = (0..20_000).filter(|number| number % 10 != 3);
+    let deletes: String = deleted.map(|number| format!("delete {number:05}\n")).collect();
+    place.ok_with("shell some.db", format!("begin\n{deletes}commit\n").as_bytes());
+    let (before, dump) =
+        (place.path("some.db").metadata().unwrap().len(), place.ok("dump some.db"));
+    let told = parse(&place.ok("compact some.db --json"));
+    let now = place.path("some.db").metadata().unwrap().len();
+    assert!(now < before / 2, "{before} {now}");
+    assert_eq!(told["bytes"], json!(now));
+    assert_eq!(place.ok("dump some.db"), dump);
+    place.ok("check some.db");
+    let told = place.ok("compact some.db");
+    assert!(told.starts_with(&format!("{now} bytes before, {now} now")), "{told}");
+    assert_eq!(place.ok("compact some.db --quiet"), "");
+    place.fails("compact some.db --read-only", 2);
+    place.fails("compact other.db", 5);
+}

@@ -290,6 +290,18 @@ impl Pager {
         Some(self.begin_job(Subject::Version(Some(turn)), LogPlan::End, Ticket::default()))
     }
 
+    /// Makes a checkpoint of the newest version, and cuts the file behind its last page in use: on
+    /// behalf of the one who has the writer's turn, so that nobody takes a number meanwhile.
+    pub fn cut(&self, turn: WriterTurn) -> Arc<Ticket> {
+        self.begin_job(Subject::Version(Some(turn)), LogPlan::Keep, Ticket::default())
+    }
+
+    /// Somebody makes the file shorter, until the result is dropped: new pages go where that says.
+    pub fn begin_compaction(self: &Arc<Self>) -> Compaction {
+        self.ledger().begin_compaction();
+        Compaction { pager: self.clone() }
+    }
+
     fn begin_job(&self, subject: Subject, log: LogPlan, ticket: Ticket) -> Arc<Ticket> {
         let ticket = Arc::new(ticket);
         self.machines.push(Job { subject, log, ticket: ticket.clone() });
@@ -337,5 +349,29 @@ impl Pager {
     /// Is a commit or a checkpoint queued or under way?
     pub fn is_busy(&self) -> bool {
         self.activity().load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Somebody makes a file shorter: see [`Pager::begin_compaction`].
+#[derive(Debug)]
+pub struct Compaction {
+    pager: Arc<Pager>,
+}
+
+impl Compaction {
+    /// From now on new pages go behind the first `floor` pages, as far in front as there is room.
+    pub fn fill_from(&self, floor: u64) {
+        self.pager.ledger().set_floor(floor);
+    }
+
+    /// How many pages, from the first one on, are nearly all in use: at most one in 32 is free.
+    pub fn dense_count(&self) -> u64 {
+        self.pager.ledger().dense_count()
+    }
+}
+
+impl Drop for Compaction {
+    fn drop(&mut self) {
+        self.pager.ledger().end_compaction();
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! All of them are pinned, and so is a version that a checkpoint is being made of.
 
+mod compaction;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -75,6 +77,13 @@ pub(crate) struct Ledger {
     awaiting: Vec<(u64, Arc<Ticket>)>,
     /// The newest applied version's pages, until the cache has them.
     settling: Option<Settling>,
+    /// How many pages the file may have that are behind the last one in use, with those in front:
+    /// cutting it failed.
+    uncut: u64,
+    /// How many make the file shorter.
+    compactions: usize,
+    /// Behind how many pages they want new ones, as far in front as can be.
+    floor: u64,
 }
 
 /// A transaction that was applied, and whose pages the cache does not have yet: its turn is not
@@ -159,6 +168,9 @@ impl Ledger {
             relaxed: VecDeque::new(),
             awaiting: Vec::new(),
             settling: None,
+            uncut: 0,
+            compactions: 0,
+            floor: 0,
         }
     }
 
@@ -303,8 +315,7 @@ impl Ledger {
     /// Plans a checkpoint of a version whose pages are those of `image`.
     fn plan_version(&mut self, version: RootSet, mut image: Space, log: Option<LogUse>) -> Plan {
         let page_size = self.durable.page_size;
-        let live = self.live();
-        self.space.begin_stretch(live + spare(live));
+        self.begin_stretch();
         image.trim();
         let mut map = Vec::new();
         // A page of the map may be the one that makes the map longer.

@@ -37,6 +37,7 @@ pub mod write_set;
 pub mod writer_queue;
 
 pub use cache::{FramePool, Located, PagePin, PinnedPage, Resident, prefetch_front};
+pub use commits::Compaction;
 pub use durability::Durability;
 pub use error::{Error, Result};
 pub use ledger::SpaceUse;

@@ -216,7 +216,7 @@ impl Pager {
     }
 
     /// How many pages a transaction may keep in memory before it writes them out.
-    pub(crate) fn private_limit(&self) -> usize {
+    pub fn private_limit(&self) -> usize {
         self.cache.pool().share() / 2
     }
 

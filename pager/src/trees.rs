@@ -89,6 +89,11 @@ impl Trees {
         self.by_name.get(name).copied()
     }
 
+    /// The tree with the least number from `number` on.
+    pub fn first_from(&self, number: u32) -> Option<Tree> {
+        self.by_number.range(Tree(number)..).next().map(|(tree, _)| *tree)
+    }
+
     /// All trees, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (Tree, &TreeInfo)> {
         self.by_name.values().filter_map(|tree| Some((*tree, self.by_number.get(tree)?)))

@@ -16,14 +16,10 @@ use yieldb_pager::page_format::set_name;
 use yieldb_pager::{PageId, PageRef, PageRun, Root, Stamp, WriteSet};
 
 use super::packing::Packing;
+use crate::balance::FREE_PART;
 use crate::node::{
     KeyRef, LargeValue, LeafEntry, Shape, Stored, build_interior, build_leaf, shortest_separator,
 };
-
-/// Which part of a node may stay free: room for the first entries that come later, as much as
-/// PostgreSQL's usual fill factor leaves. Each of 100,000 random puts behind a load of a million
-/// entries of 180 bytes takes 36,000 instructions; 49,000 with a sixteenth, 25,000 with an eighth.
-const FREE_PART: usize = 10;
 
 /// Builds a tree from entries in ascending order.
 #[derive(Debug)]

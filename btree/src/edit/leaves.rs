@@ -288,9 +288,19 @@ impl<'p> Planner<'p> {
         entries: &[LeafEntry<'_>],
         bias: Bias,
     ) -> (SmallVec<[PageRef; 3]>, SmallVec<[Vec<u8>; 2]>) {
+        let parts = divide_leaf(entries, self.page_len(), bias);
+        self.build_leaves(entries, parts)
+    }
+
+    /// Leaves with these parts of the entries, and the separators between them.
+    pub fn build_leaves(
+        &mut self,
+        entries: &[LeafEntry<'_>],
+        parts: Vec<usize>,
+    ) -> (SmallVec<[PageRef; 3]>, SmallVec<[Vec<u8>; 2]>) {
         let (mut children, mut separators) = (SmallVec::new(), SmallVec::new());
         let mut from = 0;
-        for len in divide_leaf(entries, self.page_len(), bias) {
+        for len in parts {
             if from > 0 {
                 separators.push(shortest_separator(&entries[from - 1].key, &entries[from].key));
             }
@@ -313,8 +323,8 @@ struct Shared<'e> {
     cut: usize,
 }
 
-/// Checks that the keys of two neighbouring leaves do not mix.
-fn check_ascending(page: Seen<'_>, entries: &[LeafEntry<'_>]) -> Result<()> {
+/// Checks that the keys of neighbouring leaves do not mix.
+pub(super) fn check_ascending(page: Seen<'_>, entries: &[LeafEntry<'_>]) -> Result<()> {
     if entries.is_sorted_by(|left, right| left.key.cmp_key(&right.key).is_lt()) {
         return Ok(());
     }

@@ -10,6 +10,7 @@
 //! | 2 | 1 | a node that is nearly empty is merged with its neighbour |
 //! | 2 | 2 or 3 | the neighbour is too full for that: their entries are redistributed |
 //! | 2 | 2 | a leaf that is too full shares its entries with a neighbour that has room |
+//! | some | fewer, or as many | leaves are packed, or moved to the front of the file |
 //!
 //! until a node takes its replacement in place, or the root is reached. New nodes are built at
 //! once, in frames of the transaction's reserve, where nobody sees them: a plan that misses a page
@@ -19,6 +20,7 @@
 //! nor fail.
 
 mod leaves;
+mod pack;
 mod parents;
 mod plan;
 mod several;
@@ -27,11 +29,11 @@ use std::ops::Bound;
 
 use smallvec::SmallVec;
 use yieldb_core::{is_planted, reached};
-use yieldb_pager::{PageRef, Pager, Root, WriteSet, prefetch_front};
+use yieldb_pager::{PageRef, PageRun, Pager, Root, WriteSet, prefetch_front};
 
 use crate::Result;
 use crate::balance::Bias;
-use crate::node::{LeafView, Stored};
+use crate::node::{LargeValue, LeafView, Stored};
 use crate::pages::{Pages, Walk, interior, leaf, resident_or_return};
 use plan::Planner;
 use several::Several;
@@ -45,6 +47,32 @@ pub(crate) enum Change<'k> {
     Delete { key: &'k [u8] },
     /// Remove the entries of a range that are in the leaf where the range begins.
     DeleteRange { start: Bound<&'k [u8]>, end: Bound<&'k [u8]> },
+    /// Make fewer leaves of up to `most` neighbours, the first one that with the key; or else move
+    /// those of them, and of the nodes above, that are in a part of the file.
+    Pack { from: &'k [u8], most: usize, emptied: Part },
+}
+
+/// The part of a file that is to be emptied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Part {
+    /// The number of its first page.
+    pub first: u64,
+    /// That behind the last one.
+    pub end: u64,
+}
+
+impl Part {
+    /// Is any of these pages in it?
+    pub fn has(self, pages: impl Into<PageRun>) -> bool {
+        let run = pages.into();
+        run.first().as_u64() < self.end && self.first < run.end()
+    }
+
+    /// Is something that is in it better elsewhere: outside, or at least further in front?
+    pub fn is_better(self, from: impl Into<PageRun>, to: impl Into<PageRun>) -> bool {
+        let (from, to) = (from.into(), to.into());
+        !self.has(to) || to.first() < from.first()
+    }
 }
 
 /// What is to be changed behind a change, in order, the first one at 0.
@@ -63,7 +91,7 @@ impl<'k> Change<'k> {
         match self {
             Change::Put { key, value } => Some(OfEntry { key, value: Some(value) }),
             Change::Delete { key } => Some(OfEntry { key, value: None }),
-            Change::DeleteRange { .. } => None,
+            Change::DeleteRange { .. } | Change::Pack { .. } => None,
         }
     }
 }
@@ -77,9 +105,11 @@ pub(crate) struct Edited {
     pub made: usize,
     /// How many entries the change found: those that it replaced or removed.
     pub found: u64,
-    /// Where the next leaf of a range begins that entries are removed from; `None` if there are no
-    /// more.
+    /// Where the next leaf begins that a range is removed from, or that is to be packed; `None` if
+    /// there are no more.
     pub rest: Option<Vec<u8>>,
+    /// The large values of leaves that were packed that are in the part to be emptied.
+    pub to_move: Vec<(Vec<u8>, LargeValue)>,
 }
 
 /// What trying to make a change comes to.
@@ -98,8 +128,9 @@ pub(crate) fn few_pages(root: Root) -> usize {
 }
 
 /// The most pages that a change of a tree can make: three on each level, and a new root.
-pub(crate) fn most_pages(root: Root) -> usize {
-    3 * (usize::from(root.level) + 1) + 1
+pub(crate) fn most_pages(root: Root, change: Change<'_>) -> usize {
+    let packed = if let Change::Pack { most, .. } = change { most } else { 0 };
+    3 * (usize::from(root.level) + 1) + 1 + packed
 }
 
 /// Makes a change, or says what stands in its way and has changed nothing. With a change of an
@@ -116,7 +147,8 @@ pub(crate) fn change<'k>(
     let mut reserve = set.take_reserve();
     let tried = {
         let pages = Pages { private: Some(set), resident: pager.resident()? };
-        let mut planner = Planner::new(set, &pages, &mut reserve, root);
+        let most = most_pages(root, change);
+        let mut planner = Planner::new(set, &pages, &mut reserve, root, most);
         match planner.change(change, behind) {
             Ok(Walk::Found(())) if !planner.is_short => Ok(Walk::Found(Some(planner.plan))),
             other => {
@@ -163,7 +195,9 @@ struct Target<'p> {
 impl<'p> Planner<'p> {
     fn change<'k>(&mut self, change: Change<'k>, behind: Behind<'_, 'k>) -> Result<Walk<()>> {
         let first = match change {
-            Change::Put { key, .. } | Change::Delete { key } => key,
+            Change::Put { key, .. } | Change::Delete { key } | Change::Pack { from: key, .. } => {
+                key
+            }
             Change::DeleteRange { start: Bound::Included(key) | Bound::Excluded(key), .. } => key,
             Change::DeleteRange { start: Bound::Unbounded, .. } => &[],
         };
@@ -190,6 +224,7 @@ impl<'p> Planner<'p> {
                 Ok(index) => self.plan_delete(target, index),
             },
             Change::DeleteRange { start, end } => self.plan_delete_range(target, start, end),
+            Change::Pack { most, emptied, .. } => self.plan_pack(target, most, emptied),
         }
     }
 

@@ -5,7 +5,7 @@ use yieldb_pager::page_format::{self, stamp_of};
 use yieldb_pager::write_set::{Fresh, Reserve};
 use yieldb_pager::{PageId, PageRef, Root, Stamp, WriteSet};
 
-use super::{Change, Edited, Seen, most_pages};
+use super::{Change, Edited, Seen};
 use crate::node::{KeyRef, LargeValue, LeafEntry, build_interior, build_leaf, edit};
 use crate::pages::Pages;
 
@@ -25,6 +25,7 @@ pub(super) struct Plan {
     pub made: usize,
     pub found: u64,
     pub rest: Option<Vec<u8>>,
+    pub to_move: Vec<(Vec<u8>, LargeValue)>,
 }
 
 /// A change of one private node in place.
@@ -57,6 +58,7 @@ impl Plan {
             made: 1,
             found: 0,
             rest: None,
+            to_move: Vec::new(),
         }
     }
 
@@ -74,7 +76,8 @@ impl Plan {
         for value in self.dead_values {
             set.kill_run(value.run, value.birth);
         }
-        Edited { root: self.root, made: self.made, found: self.found, rest: self.rest }
+        let Plan { root, made, found, rest, to_move, .. } = self;
+        Edited { root, made, found, rest, to_move }
     }
 }
 
@@ -119,6 +122,8 @@ pub(super) struct Planner<'p> {
     /// The tree before the change.
     pub root: Root,
     pub plan: Plan,
+    /// The most pages that the change can make.
+    most: usize,
     /// Was the plan broken off because it needs more pages than are in reserve?
     pub is_short: bool,
 }
@@ -129,14 +134,20 @@ impl<'p> Planner<'p> {
         pages: &'p Pages<'p>,
         reserve: &'p mut Reserve,
         root: Root,
+        most: usize,
     ) -> Planner<'p> {
-        Planner { set, pages, reserve, root, plan: Plan::none(root), is_short: false }
+        Planner { set, pages, reserve, root, plan: Plan::none(root), most, is_short: false }
     }
 
-    /// Is the reserve too small for a change that divides or merges nodes?
+    /// Is the reserve too small for a change that divides, merges or packs nodes?
     pub fn falls_short(&mut self) -> bool {
-        self.is_short = self.reserve.count() < most_pages(self.root);
+        self.is_short = self.reserve.count() < self.most;
         self.is_short
+    }
+
+    /// The number of the next page that is built.
+    pub fn next_number(&self) -> Option<PageId> {
+        self.reserve.next_number()
     }
 
     /// May this page change in place?

@@ -4,6 +4,7 @@ pub mod begin;
 pub mod bulk_load;
 pub mod check;
 pub mod commit;
+pub mod compact;
 pub mod count;
 pub mod delete;
 pub mod delete_range;

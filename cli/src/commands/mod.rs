@@ -1,6 +1,7 @@
 //! The commands, each a function of its arguments.
 
 mod check;
+mod compact;
 mod create;
 mod entries;
 mod generate;
@@ -75,6 +76,7 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Info { file } => info::run(global, file),
         Command::Stats { file } => stats::run(global, file),
         Command::Check { file } => check::run(global, file),
+        Command::Compact { file } => compact::run(global, file),
         Command::Page { file, number, page_size } => page::run(global, file, *number, *page_size),
         Command::Log { file, records } => log::run(global, file, *records),
         Command::Shell { file } => shell::run(global, file),

@@ -38,6 +38,8 @@ named! {
         Poisoned = "poisoned",
         /// The space map that was written had several pages.
         MapOfSeveralPages = "map-of-several-pages",
+        /// The end of a file was cut off that nothing referred to any more.
+        FileCutWhileOpen = "file-cut-while-open",
         /// A commit made the file shorter.
         FileShrank = "file-shrank",
         /// A log was found at opening.
@@ -85,6 +87,12 @@ named! {
         LeafPushedAside = "leaf-pushed-aside",
         /// Several changes of one leaf were made at once.
         LeafChangedAtOnce = "leaf-changed-at-once",
+        /// Some leaves became fewer, to make the file shorter.
+        LeavesPacked = "leaves-packed",
+        /// Pages were moved to the front of the file.
+        PagesMoved = "pages-moved",
+        /// A large value was moved to the front of the file.
+        ValueMoved = "value-moved",
         /// Two leaves became one.
         LeavesMerged = "leaves-merged",
         /// Two leaves shared their entries anew.

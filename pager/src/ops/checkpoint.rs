@@ -32,7 +32,7 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) enum Subject {
     /// Those of the newest version that was applied; with the right to write, if nothing is to be
-    /// applied meanwhile.
+    /// applied meanwhile. Then the file is cut behind its last page in use, too.
     Version(Option<WriterTurn>),
     /// Those of a transaction that is not in the log, and applied when it is durable.
     Transaction(Box<Changes>),
@@ -134,10 +134,13 @@ impl Ticket {
 ///      | '-> GrowingLog ------^^ |         |         |             |               ,---------.
 ///      '-----------------------' v         v         v             v               v         |
 ///                             given up  given up  poisoned    WritingSlot --> WritingSlot    |
-///                                                             (first) |        (second) -> done
-///                                                the log goes on      v              |
-///                                                                   Naming        RemovingLog
-///                                                                     '-> done <-----'
+///                                                             (first) |        (second) -> A |
+///                                                the log goes on      v              |       |
+///                                                                   Naming -> A <- RemovingLog
+///
+///   A, or Publish of a version that is durable:
+///     nobody can take a number, and the file's end is not used: Cutting --> done
+///     '----------------------------------------------------------------------^
 /// ```
 ///
 /// Given up: nothing durable has changed, and the transaction is undone. Poisoned: the new version
@@ -185,6 +188,8 @@ pub(crate) enum State {
     Naming(Flip, Completion),
     /// No slot says any more that there is a log; its file goes.
     RemovingLog(Flip, Completion),
+    /// The version is durable, and the file's end, which nothing refers to, is cut off.
+    Cutting(u64, Completion),
 }
 
 /// What both slots are to say, and the log that begins with that.
@@ -263,6 +268,7 @@ impl StateTransition for Checkpoint {
                     Transition::Next(State::Publish(None))
                 }
             },
+            State::Publish(None) if self.is_durable(pager) => self.cut(pager),
             State::Publish(new_log) => {
                 let (flip, others) = self.publish(pager, new_log)?;
                 Transition::Next(State::Writing(flip, others))
@@ -296,6 +302,14 @@ impl StateTransition for Checkpoint {
                 }
                 self.conclude(pager, flip)?
             }
+            State::Cutting(version, cut) => match cut.get_error() {
+                None => {
+                    pager.ledger().end_cut();
+                    Transition::Done(version)
+                }
+                // The version is durable all the same, and the next open cuts the file.
+                Some(error) => return Err(error.into()),
+            },
         })
     }
 }
@@ -455,8 +469,32 @@ impl Checkpoint {
             set.keep(pager);
             drop(turn);
         }
-        self.turn = None;
-        Ok(Transition::Done(version))
+        Ok(match self.turn {
+            Some(_) => self.cut(pager),
+            None => Transition::Done(version),
+        })
+    }
+
+    /// Is there nothing to be done but to cut the file?
+    fn is_durable(&self, pager: &Pager) -> bool {
+        let ledger = pager.settled();
+        let is_newest = ledger.applied().version == ledger.durable().version;
+        self.turn.is_some() && self.log == LogPlan::Keep && is_newest
+    }
+
+    /// Cuts off the file's end that nothing uses. Nobody else takes a number meanwhile: the turn is
+    /// over with this machine.
+    fn cut(&self, pager: &Pager) -> Transition<Checkpoint> {
+        let (version, cut) = pager.with_ledger(|ledger| {
+            let version = ledger.durable().version;
+            (version, ledger.begin_cut(pager.cache()))
+        });
+        let Some(count) = cut else { return Transition::Done(version) };
+        reached!(FileCutWhileOpen);
+        let io = Completion::truncate();
+        let len = count * pager.page_size().bytes() as u64;
+        pager.file().truncate(len, io.clone());
+        Transition::Wait(State::Cutting(version, io.clone()), io)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Space {
     reached: usize,
     /// The word at which it ends.
     round_end: usize,
+    /// No run is given out in front of this word.
+    floor: usize,
     run_hint: RunHint,
 }
 
@@ -53,9 +55,9 @@ impl Space {
     pub(crate) fn from_words(words: Vec<u64>, page_count: u64) -> Space {
         debug_assert_eq!(words.len() as u64, page_count.div_ceil(64));
         let used_count = words.iter().map(|word| u64::from(word.count_ones())).sum();
-        let (next, stretch, reached, round_end) = (0, 0, 0, 0);
+        let (next, stretch, reached, round_end, floor) = (0, 0, 0, 0, 0);
         let run_hint = RunHint::default();
-        Space { words, page_count, used_count, next, stretch, reached, round_end, run_hint }
+        Space { words, page_count, used_count, next, stretch, reached, round_end, floor, run_hint }
     }
 
     /// Takes the next number of the round that is not used; the lowest one, if none is.
@@ -88,6 +90,23 @@ impl Space {
     pub fn begin_stretch(&mut self, page_count: u64) {
         (self.next, self.stretch) = (self.reached, self.reached);
         self.round_end = (page_count / 64) as usize;
+        self.set_floor(0);
+    }
+
+    /// From now on the lowest numbers behind `page_count` pages are given out, to fill holes there:
+    /// until a stretch [begins](Space::begin_stretch). Up to 63 more may be left out.
+    pub fn fill_from(&mut self, page_count: u64) {
+        let word = page_count.div_ceil(64) as usize;
+        (self.next, self.stretch, self.reached) = (word, word, word);
+        self.round_end = usize::MAX;
+        self.set_floor(word);
+    }
+
+    fn set_floor(&mut self, word: usize) {
+        if self.floor != word {
+            self.floor = word;
+            self.run_hint = RunHint::default();
+        }
     }
 
     /// Takes the lowest `count` numbers in a row that are not used. Cost: a look at each word of
@@ -112,7 +131,7 @@ impl Space {
     /// The first number of the lowest place for `count` pages.
     fn find_run(&self, count: u64) -> u64 {
         let RunHint { count: hinted, word } = self.run_hint;
-        let from = if count >= hinted { word } else { 0 };
+        let from = if count >= hinted { word } else { 0 }.max(self.floor);
         // The numbers from here on up to the one that is looked at are not used.
         let mut first = from as u64 * 64;
         for (index, word) in self.words.iter().enumerate().skip(from) {
@@ -169,6 +188,18 @@ impl Space {
         self.used_count
     }
 
+    /// The most pages, from the first one on, of which at most one in 32 is not used; to 64 pages.
+    pub fn dense_count(&self) -> u64 {
+        let (mut free, mut dense) = (0, 0);
+        for (words, word) in (1..).zip(&self.words) {
+            free += u64::from(word.count_zeros());
+            if free <= 2 * words {
+                dense = 64 * words;
+            }
+        }
+        dense
+    }
+
     /// How many pages the file has, used or not.
     pub fn page_count(&self) -> u64 {
         self.page_count
@@ -218,7 +249,7 @@ impl Space {
         self.next = self.next.min(len);
         self.stretch = self.stretch.min(len);
         self.reached = self.reached.min(len);
-        self.run_hint.word = self.run_hint.word.min(self.words.len());
+        self.run_hint.word = self.run_hint.word.min(len);
     }
 }
 

@@ -67,6 +67,11 @@ impl Reserve {
         Fresh { id, buffer }
     }
 
+    /// The number of the next page; `None` if the reserve is empty.
+    pub fn next_number(&self) -> Option<PageId> {
+        self.numbers.last().copied()
+    }
+
     /// A frame for a page that keeps its number.
     ///
     /// # Panics

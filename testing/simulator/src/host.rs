@@ -56,6 +56,8 @@ pub enum Doing {
     Committing,
     /// Relaxed commits become durable.
     Syncing,
+    /// The file is made shorter.
+    Compacting,
     /// The last checkpoint, and the end of the log.
     Closing,
 }
@@ -69,6 +71,7 @@ impl Doing {
             Doing::Loading => "crash-while-loading",
             Doing::Committing => "crash-while-committing",
             Doing::Syncing => "crash-while-syncing",
+            Doing::Compacting => "crash-while-compacting",
             Doing::Closing => "crash-while-closing",
         }
     }

@@ -229,6 +229,11 @@ impl<W: Way> Engine for Yieldb<W> {
         Ok(YieldbSession { engine: self, batch: Batch::new() })
     }
 
+    fn compact(&mut self) -> Result<bool, Failure> {
+        self.database.compact().wait()?;
+        Ok(true)
+    }
+
     fn close(self) -> Result<(), Failure> {
         Ok(self.database.close().wait()?)
     }

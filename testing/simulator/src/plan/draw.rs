@@ -24,7 +24,8 @@ impl Plan {
             Some(_) if relaxed.one_in(2) => 1 + relaxed.below(4),
             _ => 0,
         };
-        let mut draw = Draw { random, log, relaxed, relaxed_one_in, shape, tag: 0 };
+        let compaction = Random::new(seed ^ COMPACTION_STREAM);
+        let mut draw = Draw { random, log, relaxed, relaxed_one_in, compaction, shape, tag: 0 };
         let operations = draw.operations(profile);
         Plan { seed, profile, shape: draw.shape, operations }
     }
@@ -36,12 +37,16 @@ const LOG_STREAM: u64 = 0x6c6f_6721;
 /// So has which commits are relaxed.
 const RELAXED_STREAM: u64 = 0x7265_6c61_7821;
 
+/// So has when the file is made shorter.
+const COMPACTION_STREAM: u64 = 0x636f_6d70_6163_7421;
+
 struct Draw {
     random: Random,
     log: Random,
     relaxed: Random,
     /// One commit in so many is relaxed; 0 for none.
     relaxed_one_in: u64,
+    compaction: Random,
     shape: Shape,
     tag: u32,
 }
@@ -63,6 +68,11 @@ impl Draw {
             operations.push(operation);
             if self.relaxed_one_in > 0 {
                 operations.extend(way.and_then(|way| self.follow(way)));
+            }
+            if self.compaction.one_in(12) {
+                let polls = self.compaction.below(60) as u8;
+                let is_dropped = self.compaction.one_in(4) && self.shape.drops;
+                operations.push(Operation::Compact(is_dropped.then_some(polls)));
             }
         }
         operations

@@ -28,6 +28,9 @@ pub struct Session<'r> {
     held: Vec<(Snapshot, Arc<State>)>,
 }
 
+/// The most commits that one compaction makes.
+const MOST_COMMITS: usize = 400;
+
 impl<'r> Session<'r> {
     /// The session of a database that was just opened, in the last version of `history`.
     pub fn new(
@@ -54,6 +57,7 @@ impl<'r> Session<'r> {
             Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
             Operation::Batch { changes, way } => self.batch(changes, *way).await,
             Operation::Sync(patience) => self.sync(*patience).await,
+            Operation::Compact(patience) => self.compact(*patience).await,
             Operation::TakeSnapshot => {
                 self.take_snapshot();
                 Ok(())
@@ -191,6 +195,34 @@ impl<'r> Session<'r> {
         assert!(version >= newest.version(), "version {version} is durable");
         self.history.borrow_mut().make_durable(version);
         self.mark();
+        Ok(())
+    }
+
+    /// Makes the file shorter, by commits that change nothing that can be read.
+    async fn compact(&mut self, patience: Patience) -> Result<(), Trouble> {
+        let (transaction, state) = self.begin().await?;
+        drop(transaction);
+        for _ in 0..MOST_COMMITS {
+            self.history.borrow_mut().submit(state.clone(), Durability::Relaxed);
+        }
+        self.mark();
+        self.host.doing.set(Doing::Compacting);
+        let compacted = drive(self.database.compact(), patience).await;
+        self.host.doing.set(Doing::Working);
+        if let Some(Err(error)) = &compacted
+            && let trouble = self.tolerance.trouble(error)
+            && trouble != Trouble::Failed
+        {
+            return Err(trouble);
+        }
+        // Those that never came to be are forgotten.
+        drop(self.begin().await?);
+        let (newest, _) = self.newest();
+        if let Some(Ok(compacted)) = compacted {
+            assert!(compacted.pages > 0, "{compacted:?}");
+            self.history.borrow_mut().make_durable(newest.version());
+            self.mark();
+        }
         Ok(())
     }
 

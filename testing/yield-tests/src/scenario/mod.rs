@@ -3,6 +3,7 @@
 mod loads;
 mod logs;
 mod ranges;
+mod space;
 mod values;
 
 use std::path::Path;
@@ -51,6 +52,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "a load in order", run: loads::in_order, spares_reads: true },
     Scenario { name: "a load that is sorted", run: loads::sorted, spares_reads: true },
     Scenario { name: "a load whose order breaks", run: loads::broken, spares_reads: true },
+    Scenario { name: "a compaction", run: space::compaction, spares_reads: true },
     Scenario { name: "a check", run: check, spares_reads: false },
     Scenario { name: "statistics", run: stats, spares_reads: false },
     Scenario { name: "an open", run: reopen, spares_reads: false },
