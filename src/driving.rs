@@ -22,6 +22,9 @@ use crate::Result;
 const SLOW_YIELD: Duration = Duration::from_millis(1);
 /// How long nobody looks then.
 const REST: Duration = Duration::from_millis(100);
+/// How long nobody turns the engine in passing when somebody has. A device takes longer for
+/// whatever comes of it.
+const PASSING_PAUSE: Duration = Duration::from_micros(20);
 /// The part of its patience that a thread has for what another one is about to do.
 const TURN_SHARE: u32 = 5;
 
@@ -48,6 +51,8 @@ pub(crate) struct Driving {
     is_expected: AtomicBool,
     /// Nobody looks before this time of the clock, in nanoseconds: others wanted the processor.
     looks_again: AtomicU64,
+    /// Nobody turns the engine in passing before this time of the clock, in nanoseconds.
+    passes_again: AtomicU64,
     engine: Arc<Engine>,
     /// Have the threads been started? Guards their start.
     threads: Mutex<bool>,
@@ -108,6 +113,7 @@ impl Driving {
             is_looked_for: AtomicBool::new(false),
             is_expected: AtomicBool::new(false),
             looks_again: AtomicU64::new(0),
+            passes_again: AtomicU64::new(0),
             engine: Arc::default(),
             threads: Mutex::new(false),
             started: AtomicBool::new(false),
@@ -134,17 +140,35 @@ impl Driving {
         self.engine.turn(&*self.backend.driver);
     }
 
-    /// The same for one who drives his own operation, which may not have to wait for anything:
-    /// takes what has come of the engine's I/O. Where nobody waits, nobody else does.
+    /// The same for one who drives an operation of his own, which may not have to wait for anything.
+    /// If that was not done just now: there are locks on the way, and many operations.
     #[inline]
     pub fn turn_in_passing(&self) {
-        if self.engine.is_active() {
+        if self.engine.is_active() && self.is_time_to_pass() {
+            self.turn_engine();
+        }
+    }
+
+    /// The same, and takes what has come of the engine's I/O. Where nobody waits, nobody else does.
+    #[inline]
+    pub fn poll_in_passing(&self) {
+        if self.engine.is_active() && self.is_time_to_pass() {
             let driver = &*self.backend.driver;
             if driver.works_by_itself() && driver.in_flight() > 0 {
                 driver.poll();
             }
             self.turn_engine();
         }
+    }
+
+    fn is_time_to_pass(&self) -> bool {
+        let now = self.backend.io.now();
+        let is_time = now.as_nanos() as u64 >= self.passes_again.load(Ordering::Relaxed);
+        if is_time {
+            let again = (now + PASSING_PAUSE).as_nanos() as u64;
+            self.passes_again.store(again, Ordering::Relaxed);
+        }
+        is_time
     }
 
     /// May a driver thread be at the engine, although there is nothing left to turn? Then it is

@@ -79,7 +79,7 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     ///
     /// If the operation is already over.
     pub fn step(&mut self) -> Result<IOResult<M::Output>> {
-        self.driving.turn_engine();
+        self.turn_before_step();
         let result = self.machine.step(&self.context).map_err(M::Error::into)?;
         if !result.is_done() {
             self.driving.submit()?;
@@ -94,11 +94,21 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     /// The operation's.
     #[inline]
     pub fn wait(mut self) -> Result<M::Output> {
-        self.driving.turn_in_passing();
+        self.driving.poll_in_passing();
         match self.machine.step(&self.context) {
             Ok(IOResult::Done(output)) => Ok(output),
             Ok(IOResult::IO(io)) => self.wait_for(io),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets the engine's machines go on, which may be what the operation waits for.
+    #[inline]
+    fn turn_before_step(&self) {
+        if self.machine.is_waiting() {
+            self.driving.turn_engine();
+        } else {
+            self.driving.turn_in_passing();
         }
     }
 
@@ -129,7 +139,7 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let op = &mut *self;
         loop {
-            op.driving.turn_engine();
+            op.turn_before_step();
             match op.machine.step(&op.context).map_err(M::Error::into)? {
                 IOResult::Done(output) => return Poll::Ready(Ok(output)),
                 IOResult::IO(IOCompletions::Single(io)) if !io.is_explicit_yield() => {

@@ -171,6 +171,12 @@ impl<T: StateTransition> StateMachine<T> {
         }
     }
 
+    /// Has it begun, and waits for something?
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.progress, Progress::Waiting(..))
+    }
+
     /// The operation itself, for what its owner may ask of it between steps.
     pub fn machine(&self) -> &T {
         &self.machine
