@@ -2,11 +2,11 @@
 
 use yieldb_pager::page_format;
 
-use super::key::KeyRef;
+use super::key::{KeyRef, Suffix};
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_RECORD_HEADER_LEN, INTERIOR_SLOT_LEN,
-    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, head_of, rest_of, set_heap_start, set_prefix,
-    set_u16, set_u32, set_u64,
+    LARGE, LEAF_RECORD_HEADER_LEN, LEAF_SLOT_LEN, set_heap_start, set_prefix, set_u16, set_u32,
+    set_u64,
 };
 use super::stored::Stored;
 use super::view::{InteriorView, LeafView, child_offset};
@@ -55,22 +55,23 @@ impl<'a> InteriorList<'a> {
     }
 }
 
-/// The length of the prefix that a node with these sorted keys stores: what the first and the last
-/// have in common, or nothing where that would not make the node smaller.
-fn prefix_len<'k, 'a: 'k>(
+/// The length of the prefix that a node with these sorted keys stores, and of what it stores of
+/// their suffixes outside the heads. The prefix is what the first and the last key have in common,
+/// or nothing where that would not make the node smaller.
+fn prefix_and_rests<'k, 'a: 'k>(
     keys: impl DoubleEndedIterator<Item = &'k KeyRef<'a>> + Clone,
     rest_len: impl Fn(usize) -> usize,
-) -> usize {
+) -> (usize, usize) {
     let (Some(first), Some(last)) = (keys.clone().next(), keys.clone().next_back()) else {
-        return 0;
+        return (0, 0);
     };
     let common = first.common_prefix_len(last);
-    if common == 0 {
-        return 0;
+    let (mut with, mut without) = (0, 0);
+    for len in keys.map(KeyRef::len) {
+        with += rest_len(len - common);
+        without += rest_len(len);
     }
-    let with: usize = keys.clone().map(|key| rest_len(key.len() - common)).sum();
-    let without: usize = keys.map(|key| rest_len(key.len())).sum();
-    if common + with < without { common } else { 0 }
+    if common + with < without { (common, with) } else { (0, without) }
 }
 
 /// The length in bytes of what a leaf stores of a suffix outside its head.
@@ -114,19 +115,16 @@ impl Shape {
 
 /// The length in bytes of a leaf with these entries, header included.
 pub fn leaf_len(entries: &[LeafEntry<'_>]) -> usize {
-    let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);
-    let records: usize = entries
-        .iter()
-        .map(|entry| leaf_rest_len(entry.key.len() - prefix_len) + entry.value.stored_len())
-        .sum();
-    HEADER_LEN + (LEAF_SLOT_LEN + LEAF_RECORD_HEADER_LEN) * entries.len() + records + prefix_len
+    let keys = entries.iter().map(|entry| &entry.key);
+    let (prefix_len, rests) = prefix_and_rests(keys, leaf_rest_len);
+    let values: usize = entries.iter().map(|entry| entry.value.stored_len()).sum();
+    let fixed = HEADER_LEN + (LEAF_SLOT_LEN + LEAF_RECORD_HEADER_LEN) * entries.len();
+    fixed + prefix_len + rests + values
 }
 
 /// The length in bytes of an interior node with these separators, header included.
 pub fn interior_len(separators: &[KeyRef<'_>]) -> usize {
-    let prefix_len = prefix_len(separators.iter(), separator_record_len);
-    let records: usize =
-        separators.iter().map(|key| separator_record_len(key.len() - prefix_len)).sum();
+    let (prefix_len, records) = prefix_and_rests(separators.iter(), separator_record_len);
     INTERIOR_HEADS + INTERIOR_SLOT_LEN * separators.len() + records + prefix_len
 }
 
@@ -136,17 +134,20 @@ pub fn interior_len(separators: &[KeyRef<'_>]) -> usize {
 ///
 /// If they do not fit: see [`leaf_len`].
 pub fn build_leaf(page: &mut [u8], entries: &[LeafEntry<'_>]) {
-    assert!(leaf_len(entries) <= page.len(), "{} entries do not fit a leaf", entries.len());
-    let prefix_len = prefix_len(entries.iter().map(|entry| &entry.key), leaf_rest_len);
+    let keys = entries.iter().map(|entry| &entry.key);
+    let (prefix_len, _) = prefix_and_rests(keys, leaf_rest_len);
+    let slots_end = HEADER_LEN + LEAF_SLOT_LEN * entries.len();
+    assert!(slots_end + prefix_len <= page.len(), "{} entries do not fit a leaf", entries.len());
     let mut heap = begin(page, page_format::LEAF, 0, entries.len());
     heap -= write_prefix(page, entries.first().map(|entry| entry.key), prefix_len);
-    let mut suffix = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        suffix.resize(entry.key.len() - prefix_len, 0);
-        entry.key.copy_tail(prefix_len, &mut suffix);
-        heap -= leaf_record_len(&suffix, entry.value);
-        write_leaf_record(page, heap, &suffix, entry.value);
-        set_u32(page, HEADER_LEN + HEAD_LEN * index, head_of(&suffix));
+    let mut whole = Vec::new();
+    for (index, LeafEntry { key, value }) in entries.iter().enumerate() {
+        let suffix = key.suffix(prefix_len, &mut whole);
+        let len = leaf_record_len(suffix, *value);
+        assert!(heap - slots_end >= len, "{} entries do not fit a leaf", entries.len());
+        heap -= len;
+        write_leaf_record(page, heap, suffix, *value);
+        set_u32(page, HEADER_LEN + HEAD_LEN * index, suffix.head);
         set_u16(page, HEADER_LEN + HEAD_LEN * entries.len() + 2 * index, heap);
     }
     set_heap_start(page, heap);
@@ -161,15 +162,14 @@ pub fn build_interior(page: &mut [u8], level: u8, children: &[u64], separators: 
     let count = separators.len();
     assert_eq!(children.len(), count + 1, "a separator stands between each two children");
     assert!(interior_len(separators) <= page.len(), "{count} separators do not fit a node");
-    let prefix_len = prefix_len(separators.iter(), separator_record_len);
+    let (prefix_len, _) = prefix_and_rests(separators.iter(), separator_record_len);
     let mut heap = begin(page, page_format::INTERIOR, level, count);
     heap -= write_prefix(page, separators.first().copied(), prefix_len);
-    let mut suffix = Vec::new();
+    let mut whole = Vec::new();
     for (index, key) in separators.iter().enumerate() {
-        suffix.resize(key.len() - prefix_len, 0);
-        key.copy_tail(prefix_len, &mut suffix);
-        let slot = write_separator(page, &mut heap, &suffix);
-        set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(&suffix));
+        let suffix = key.suffix(prefix_len, &mut whole);
+        let slot = write_separator(page, &mut heap, suffix);
+        set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, suffix.head);
         set_u16(page, INTERIOR_HEADS + HEAD_LEN * count + 2 * index, slot);
     }
     for (index, child) in children.iter().enumerate() {
@@ -197,32 +197,36 @@ fn write_prefix(page: &mut [u8], key: Option<KeyRef<'_>>, prefix_len: usize) -> 
 }
 
 /// The length of a leaf's record.
-pub(super) fn leaf_record_len(suffix: &[u8], value: Stored<'_>) -> usize {
-    LEAF_RECORD_HEADER_LEN + rest_of(suffix).len() + value.stored_len()
+pub(super) fn leaf_record_len(suffix: Suffix<'_>, value: Stored<'_>) -> usize {
+    LEAF_RECORD_HEADER_LEN + suffix.rest.len() + value.stored_len()
 }
 
 /// Writes a leaf's record.
-pub(super) fn write_leaf_record(page: &mut [u8], offset: usize, suffix: &[u8], value: Stored<'_>) {
+pub(super) fn write_leaf_record(
+    page: &mut [u8],
+    offset: usize,
+    suffix: Suffix<'_>,
+    value: Stored<'_>,
+) {
     let large = if value.large().is_some() { usize::from(LARGE) } else { 0 };
-    set_u16(page, offset, suffix.len() | large);
+    set_u16(page, offset, suffix.len | large);
     set_u16(page, offset + 2, value.stored_len());
-    let rest = rest_of(suffix);
     let start = offset + LEAF_RECORD_HEADER_LEN;
-    page[start..start + rest.len()].copy_from_slice(rest);
-    let start = start + rest.len();
+    page[start..start + suffix.rest.len()].copy_from_slice(suffix.rest);
+    let start = start + suffix.rest.len();
     value.write(&mut page[start..start + value.stored_len()]);
 }
 
 /// Writes a separator's record below `heap`, if it needs one, and returns what its slot says.
-pub(super) fn write_separator(page: &mut [u8], heap: &mut usize, suffix: &[u8]) -> usize {
-    let len = separator_record_len(suffix.len());
+pub(super) fn write_separator(page: &mut [u8], heap: &mut usize, suffix: Suffix<'_>) -> usize {
+    let len = separator_record_len(suffix.len);
     if len == 0 {
-        return suffix.len();
+        return suffix.len;
     }
     *heap -= len;
-    set_u16(page, *heap, suffix.len());
+    set_u16(page, *heap, suffix.len);
     let start = *heap + INTERIOR_RECORD_HEADER_LEN;
-    page[start..*heap + len].copy_from_slice(rest_of(suffix));
+    page[start..*heap + len].copy_from_slice(suffix.rest);
     *heap
 }
 

@@ -6,10 +6,11 @@
 use yieldb_pager::page_format::count_of;
 
 use super::build::{leaf_record_len, separator_len, write_leaf_record, write_separator};
+use super::key::Suffix;
 use super::layout::{
     CHILD_LEN, HEAD_LEN, HEADER_LEN, INTERIOR_HEADS, INTERIOR_SLOT_LEN, LARGE, LEAF_SLOT_LEN,
-    garbage, head_of, heap_start, prefix, prefix_len, set_count, set_garbage, set_heap_start,
-    set_u16, set_u32, set_u64, u16_at,
+    garbage, heap_start, prefix, prefix_len, set_count, set_garbage, set_heap_start, set_u16,
+    set_u32, set_u64, u16_at,
 };
 use super::stored::Stored;
 use super::view::{InteriorView, LeafView, child_offset};
@@ -17,7 +18,7 @@ use super::view::{InteriorView, LeafView, child_offset};
 /// Does a new entry fit into a leaf as it is?
 pub fn fits_entry(page: &[u8], key: &[u8], value: Stored<'_>) -> bool {
     let Some(suffix) = key.strip_prefix(prefix(page)) else { return false };
-    let len = LEAF_SLOT_LEN + leaf_record_len(suffix, value);
+    let len = LEAF_SLOT_LEN + leaf_record_len(Suffix::of(suffix), value);
     LeafView::new(page).gap_len() >= len
 }
 
@@ -31,13 +32,13 @@ pub fn fits_entry(page: &[u8], key: &[u8], value: Stored<'_>) -> bool {
 /// If the entry does not fit.
 pub fn insert_entry(page: &mut [u8], index: usize, key: &[u8], value: Stored<'_>) {
     assert!(fits_entry(page, key, value), "an entry that does not fit");
-    let suffix = &key[prefix_len(page)..];
+    let suffix = Suffix::of(&key[prefix_len(page)..]);
     let count = count_of(page);
     let offset = heap_start(page) - leaf_record_len(suffix, value);
     write_leaf_record(page, offset, suffix, value);
     set_heap_start(page, offset);
     open_slot(page, HEADER_LEN, count, index);
-    set_u32(page, HEADER_LEN + HEAD_LEN * index, head_of(suffix));
+    set_u32(page, HEADER_LEN + HEAD_LEN * index, suffix.head);
     set_u16(page, HEADER_LEN + HEAD_LEN * (count + 1) + 2 * index, offset);
     set_count(page, count + 1);
 }
@@ -100,7 +101,7 @@ pub fn fits_separator(page: &[u8], separator: &[u8]) -> bool {
 /// If they do not fit: see [`fits_separator`].
 pub fn insert_separator(page: &mut [u8], index: usize, separator: &[u8], child: u64) {
     assert!(fits_separator(page, separator), "a separator that does not fit");
-    let suffix = &separator[prefix_len(page)..];
+    let suffix = Suffix::of(&separator[prefix_len(page)..]);
     let count = count_of(page);
     let mut heap = heap_start(page);
     let slot = write_separator(page, &mut heap, suffix);
@@ -113,7 +114,7 @@ pub fn insert_separator(page: &mut [u8], index: usize, separator: &[u8], child: 
     page.copy_within(from..from + before, to);
     set_u64(page, to + before, child);
     open_slot(page, INTERIOR_HEADS, count, index);
-    set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(suffix));
+    set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, suffix.head);
     set_u16(page, INTERIOR_HEADS + HEAD_LEN * (count + 1) + 2 * index, slot);
     set_count(page, count + 1);
 }
@@ -134,11 +135,11 @@ pub fn fits_new_separator(page: &[u8], index: usize, separator: &[u8]) -> bool {
 pub fn set_separator(page: &mut [u8], index: usize, separator: &[u8]) {
     assert!(fits_new_separator(page, index, separator), "a separator that does not fit");
     let old = InteriorView::new(page).record_range(index);
-    let suffix = &separator[prefix_len(page)..];
+    let suffix = Suffix::of(&separator[prefix_len(page)..]);
     let mut heap = heap_start(page);
     let slot = write_separator(page, &mut heap, suffix);
     set_heap_start(page, heap);
-    set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, head_of(suffix));
+    set_u32(page, INTERIOR_HEADS + HEAD_LEN * index, suffix.head);
     set_u16(page, INTERIOR_HEADS + HEAD_LEN * count_of(page) + 2 * index, slot);
     if let Some(old) = old {
         discard(page, old);

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::layout::HEAD_LEN;
+use super::layout::{HEAD_LEN, head_of, rest_of};
 
 /// A key in a node, in the pieces that it is stored in.
 #[derive(Clone, Copy)]
@@ -11,6 +11,24 @@ pub struct KeyRef<'a> {
     head: [u8; HEAD_LEN],
     head_len: u8,
     rest: &'a [u8],
+}
+
+/// What a node stores of a key behind its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suffix<'a> {
+    /// The length in bytes.
+    pub len: usize,
+    /// The first four bytes, see [`head_of`].
+    pub head: u32,
+    /// The others.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Suffix<'a> {
+    /// A suffix in one piece.
+    pub fn of(bytes: &'a [u8]) -> Suffix<'a> {
+        Suffix { len: bytes.len(), head: head_of(bytes), rest: rest_of(bytes) }
+    }
 }
 
 impl<'a> KeyRef<'a> {
@@ -69,7 +87,22 @@ impl<'a> KeyRef<'a> {
 
     /// Its order against another key.
     pub fn cmp_key(&self, other: &KeyRef<'_>) -> Ordering {
-        self.bytes().cmp(other.bytes())
+        if !self.has_prefix_of(other) {
+            return self.bytes().cmp(other.bytes());
+        }
+        // As a node compares them, see `layout`.
+        match u32::from_be_bytes(self.head).cmp(&u32::from_be_bytes(other.head)) {
+            Ordering::Equal if self.head_len.min(other.head_len) as usize == HEAD_LEN => {
+                self.rest.cmp(other.rest)
+            }
+            Ordering::Equal => self.head_len.cmp(&other.head_len),
+            unequal @ (Ordering::Less | Ordering::Greater) => unequal,
+        }
+    }
+
+    /// Are both of the same node, or of nodes with the same prefix in memory?
+    fn has_prefix_of(&self, other: &KeyRef<'_>) -> bool {
+        std::ptr::eq(self.prefix, other.prefix)
     }
 
     /// How many bytes at the beginning both keys share.
@@ -77,16 +110,19 @@ impl<'a> KeyRef<'a> {
         self.bytes().zip(other.bytes()).take_while(|(left, right)| left == right).count()
     }
 
-    /// Writes the bytes from `from` on to the beginning of `out`, which must be long enough.
-    pub(super) fn copy_tail(&self, from: usize, out: &mut [u8]) {
-        let (mut skip, mut at) = (from, 0);
-        for piece in self.pieces() {
-            let skipped = skip.min(piece.len());
-            skip -= skipped;
-            let piece = &piece[skipped..];
-            out[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
+    /// What a node with a prefix of `prefix_len` bytes stores of the key. Where its pieces are not
+    /// those of such a node they are put together in `whole`.
+    pub(super) fn suffix<'s>(&'s self, prefix_len: usize, whole: &'s mut Vec<u8>) -> Suffix<'s> {
+        let len = self.len() - prefix_len;
+        if self.prefix.len() == prefix_len {
+            return Suffix { len, head: u32::from_be_bytes(self.head), rest: self.rest };
         }
+        if usize::from(self.head_len) == 0 {
+            return Suffix::of(&self.prefix[prefix_len..]);
+        }
+        whole.clear();
+        self.copy_into(whole);
+        Suffix::of(&whole[prefix_len..])
     }
 
     fn pieces(&self) -> [&[u8]; 3] {
@@ -138,9 +174,11 @@ mod tests {
                 let pieces = in_pieces(key, prefix_len);
                 assert_eq!(pieces.to_vec(), key);
                 assert_eq!(pieces.len(), key.len());
-                let mut tail = vec![0; key.len() - prefix_len];
-                pieces.copy_tail(prefix_len, &mut tail);
-                assert_eq!(tail, &key[prefix_len..]);
+                for other_len in 0..=key.len() {
+                    let mut whole = Vec::new();
+                    let suffix = pieces.suffix(other_len, &mut whole);
+                    assert_eq!(suffix, Suffix::of(&key[other_len..]));
+                }
                 for other in keys {
                     assert_eq!(pieces.cmp_slice(other), key.cmp(other), "{key:?} {other:?}");
                     assert_eq!(pieces.cmp_key(&KeyRef::from_slice(other)), key.cmp(other));
