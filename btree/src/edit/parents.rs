@@ -177,10 +177,14 @@ impl<'p> Planner<'p> {
 
 /// The change that makes a replacement in a node as it is, if there is one.
 fn fits_in_place(page: &[u8], replacement: &Replacement) -> Option<ChildEdit> {
+    let first = replacement.first;
     match (replacement.count, &replacement.children[..], &replacement.separators[..]) {
-        (1, [child], []) => Some(ChildEdit::SetChild(replacement.first, *child)),
+        (1, [child], []) => Some(ChildEdit::SetChild(first, *child)),
         (1, [left, right], [separator]) if edit::fits_separator(page, separator) => {
-            Some(ChildEdit::SplitChild(replacement.first, *left, separator.clone(), *right))
+            Some(ChildEdit::SplitChild(first, *left, separator.clone(), *right))
+        }
+        (2, [left, right], [separator]) if edit::fits_new_separator(page, first, separator) => {
+            Some(ChildEdit::ReplaceTwo(first, *left, separator.clone(), *right))
         }
         _ => None,
     }

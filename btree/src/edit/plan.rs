@@ -44,6 +44,8 @@ pub(super) enum ChildEdit {
     SplitChild(usize, PageRef, Vec<u8>, PageRef),
     /// Another separator stands behind the child at the index.
     SetSeparator(usize, Vec<u8>),
+    /// The child at the index and the next one become others, with a separator between.
+    ReplaceTwo(usize, PageRef, Vec<u8>, PageRef),
 }
 
 impl Plan {
@@ -108,6 +110,11 @@ impl ChildEdit {
                 edit::insert_separator(bytes, index, &separator, right.as_u64());
             }
             ChildEdit::SetSeparator(index, separator) => {
+                edit::set_separator(bytes, index, &separator);
+            }
+            ChildEdit::ReplaceTwo(index, left, separator, right) => {
+                edit::set_child(bytes, index, left.as_u64());
+                edit::set_child(bytes, index + 1, right.as_u64());
                 edit::set_separator(bytes, index, &separator);
             }
         }
