@@ -140,8 +140,8 @@ impl Driving {
         self.engine.turn(&*self.backend.driver);
     }
 
-    /// The same for one who drives an operation of his own, which may not have to wait for anything.
-    /// If that was not done just now: there are locks on the way, and many operations.
+    /// The same for one who drives an operation of his own, which may not have to wait for
+    /// anything: unless that was done just now. There are locks on the way, and many operations.
     #[inline]
     pub fn turn_in_passing(&self) {
         if self.engine.is_active() && self.is_time_to_pass() {

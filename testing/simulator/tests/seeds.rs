@@ -4,7 +4,7 @@
 use rstest::rstest;
 use simulator::attempt::attempt;
 use simulator::computer::FaultKind;
-use simulator::plan::Plan;
+use simulator::plan::{Operation, Plan};
 use simulator::profile::Profile;
 use simulator::report::Report;
 use simulator::run::run;
@@ -66,6 +66,8 @@ fn forced_yields_change_no_byte() {
         plan = Reduction { keep: None, without }.of(&plan);
         plan.shape.cache_pages = 4_096;
         plan.shape.crash_one_in = u64::MAX;
+        // One of many commits makes checkpoints beside them, which are where they are by then.
+        plan.operations.retain(|operation| !matches!(operation, Operation::Compact(_)));
         let undisturbed = attempt(run, &plan, None);
         for one_in in [1, 2 + seed % 30] {
             plan.shape.yield_one_in = one_in;
