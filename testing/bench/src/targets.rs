@@ -164,6 +164,7 @@ pub const TARGETS: &[Target] = &[
     at_least(1.2, ours("ycsb", "F, relaxed, threads: 1"), PEERS),
     at_least(1.2, ours("ycsb", "F, relaxed, threads: 2"), PEERS),
     at_most(2.1, Unit::Times, "live data", ours("table", "files after removals, times what lives")),
+    at_most(2.1, Unit::Times, "live data", ours("table", "files compacted, times what lives")),
     at_least(2.0, OVERWRITES, engines(&["redb", "lmdb", "sqlite"])),
     reported(OVERWRITES, engines(&["rocksdb"])),
     at_least(0.95, ours("cached", "get, await"), yieldb_at(&["get"])),
