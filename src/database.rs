@@ -259,16 +259,18 @@ impl Database {
     /// Nothing that anybody reads changes. Leaves are as full afterwards as a bulk load makes them:
     /// a tenth of each is free for what comes.
     ///
-    /// It works in transactions of its own, some milliseconds each, between those of others, and
-    /// begins when it is driven first. Each is a version. Dropping the operation leaves the file
-    /// good, and what was done so far; so does a crash.
+    /// It works in transactions of its own between those of others, and begins when it is driven
+    /// first. Each is a version, and short where much is to be done; one that finds little reads on
+    /// until it does, and the checkpoint behind each pass has the writer's turn as well. Dropping
+    /// the operation leaves the file good, and what was done so far; so does a crash.
     ///
     /// What open snapshots hold on to stays where it is, and the file is longer by that until it is
     /// compacted without them.
     ///
     /// Cost: every page of the trees is read, and what is packed or moved is written, most of it
     /// once; values of pages of their own are read only to be moved. The file may become longer
-    /// first, by as much as is written between two checkpoints.
+    /// first: by as much as is written between two checkpoints, or where large values are in the
+    /// way, up to twice as long.
     ///
     /// ```
     /// # fn main() -> yieldb::Result<()> {
