@@ -1,10 +1,10 @@
 //! Damaged, cut and foreign files: named at the first touch, and nothing else lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use yieldb::{Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
+use yieldb::{Batch, Durability, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
 use yieldb_core::Operation;
 use yieldb_io_backends::RawHook;
 
@@ -283,4 +283,49 @@ fn what_a_kill_left_in_a_cache_is_synced_before_anybody_reads_it() {
     let reading = options(&disk).backend(disk.with_hook(None, syncs.clone())).read_only(true);
     reading.open("db").wait().unwrap();
     assert_eq!(syncs.count.load(Ordering::SeqCst), 0);
+}
+
+/// Lets the next sync fail.
+#[derive(Default)]
+struct NextSync {
+    fails: AtomicBool,
+}
+
+impl RawHook for NextSync {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+        let fails = operation == Operation::Sync && self.fails.swap(false, Ordering::SeqCst);
+        if fails { -Errno::IO.raw_os_error() } else { result }
+    }
+}
+
+/// An operating system may forget what it was to write when a sync has failed. What waits behind
+/// that sync must not make a checkpoint of it: the next sync is good.
+#[test]
+fn what_waits_behind_a_failed_sync_fails_too() {
+    let disk = disk_with(image());
+    let syncs = Arc::new(NextSync::default());
+    let database = options(&disk).backend(disk.with_hook(Some(3), syncs.clone()));
+    let database = database.open("db").wait().unwrap();
+    let mut batch = Batch::new();
+    batch.put(MAIN, "a key", "a value");
+    // Until there is a log: the first commits are checkpoints.
+    for _ in 0..3 {
+        database.write(&batch).wait().unwrap();
+    }
+    let slots = || disk.image("db").unwrap()[..2 * PAGE].to_vec();
+    let before = slots();
+    database.write_with(&batch, Durability::Relaxed).wait().unwrap();
+    syncs.fails.store(true, Ordering::SeqCst);
+    let mut checkpoints = [database.checkpoint(), database.checkpoint()];
+    for checkpoint in &mut checkpoints {
+        assert!(!checkpoint.step().unwrap().is_done());
+    }
+    for _ in 0..1_000 {
+        database.turn();
+    }
+    for checkpoint in checkpoints {
+        let error = checkpoint.wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    }
+    assert!(slots() == before, "the superblock names what may be lost");
 }

@@ -47,6 +47,8 @@ named! {
         SyncRetried = "sync-retried",
         /// The database goes on when it is not known what is durable.
         NotPoisoned = "not-poisoned",
+        /// A checkpoint that waits behind one whose sync failed is made all the same.
+        CheckpointBehindFailure = "checkpoint-behind-failure",
         /// A commit goes on when some of its pages could not be written.
         WriteErrorIgnored = "write-error-ignored",
         /// The slot is written while large values and pages written early are still on their way.

@@ -215,7 +215,9 @@ pub(crate) fn begin(job: Job, pager: &Pager) -> StateMachine<Checkpoint> {
         Subject::Version(turn) => (None, turn),
         Subject::Transaction(changes) => (Some(changes), None),
     };
-    let state = if let Some(making) = pager.log().make(log, pager) {
+    let state = if pager.check_usable().is_err() {
+        State::Publish(None)
+    } else if let Some(making) = pager.log().make(log, pager) {
         State::MakingLog(making)
     } else if let Some(growing) = pager.log().begin_growth(log, pager) {
         State::GrowingLog(growing)
@@ -268,11 +270,7 @@ impl StateTransition for Checkpoint {
                     Transition::Next(State::Publish(None))
                 }
             },
-            State::Publish(None) if self.is_durable(pager) => self.cut(pager),
-            State::Publish(new_log) => {
-                let (flip, others) = self.publish(pager, new_log)?;
-                Transition::Next(State::Writing(flip, others))
-            }
+            State::Publish(new_log) => self.publish(pager, new_log)?,
             State::Writing(flip, others) => self.write(pager, flip, others)?,
             State::Syncing(flip, slots, sync) if sync.failed() && is_planted!(SyncRetried) => {
                 let again = Completion::sync();
@@ -316,7 +314,22 @@ impl StateTransition for Checkpoint {
 
 impl Checkpoint {
     /// Publishes the transaction's pages, plans the space map, and starts writing it.
-    fn publish(&mut self, pager: &Pager, new_log: Option<NewLog>) -> Result<(Flip, Completion)> {
+    ///
+    /// Behind a sync that failed nothing of that is done: the operating system may have forgotten
+    /// pages that were written before, and say nothing of them when it is asked again.
+    fn publish(
+        &mut self,
+        pager: &Pager,
+        new_log: Option<NewLog>,
+    ) -> Result<Transition<Checkpoint>> {
+        if let Err(error) = pager.check_usable()
+            && !is_planted!(CheckpointBehindFailure)
+        {
+            return Err(self.give_up(pager, None, error));
+        }
+        if new_log.is_none() && self.is_durable(pager) {
+            return Ok(self.cut(pager));
+        }
         let log = match (self.log, &new_log) {
             (LogPlan::End, _) => None,
             (LogPlan::Keep | LogPlan::Begin, Some(new_log)) => Some(new_log.log_use(pager)),
@@ -343,7 +356,7 @@ impl Checkpoint {
             group.add(&write);
             pager.file().write(pager.offset_of(id), false, write);
         }
-        Ok((Flip { plan, new_log }, group.build()))
+        Ok(Transition::Next(State::Writing(Flip { plan, new_log }, group.build())))
     }
 
     /// Decides what both slots will say.
