@@ -189,3 +189,31 @@ fn threads_that_sleep_hold_no_version() {
     });
     assert_eq!(held(), (false, 1), "nobody reads");
 }
+
+/// A check that began at a checkpoint goes on beside others. The space map that it compares with is
+/// that checkpoint's, and as long as it looks at it no number of the map is used for a page.
+#[test]
+fn a_check_goes_on_while_checkpoints_are_made() {
+    let disk = MemoryDisk::new();
+    let database = Options::new().backend(disk.immediate()).open("db").wait().unwrap();
+    write(&database, 1);
+    database.checkpoint().wait().unwrap();
+    let (one, other) = (database.snapshot(), database.snapshot());
+    drop(one.check(|_| {}).unwrap());
+    let checks = [&one, &other].map(|snapshot| snapshot.check(|_| {}).unwrap());
+    for round in 2..8 {
+        write(&database, round);
+        database.checkpoint().wait().unwrap();
+    }
+    for check in checks {
+        let report = check.wait().unwrap();
+        assert_eq!(report.damages, []);
+        assert_eq!(report.map_pages, 1, "the map is compared");
+    }
+    // What was held is free again.
+    drop((one, other));
+    database.begin().wait().unwrap();
+    let report = database.snapshot().check(|_| {}).unwrap().wait().unwrap();
+    let space = database.info().space;
+    assert_eq!((report.damages, space.used, space.held), (vec![], report.pages + 2, 0));
+}

@@ -10,6 +10,7 @@
 //! All of them are pinned, and so is a version that a checkpoint is being made of.
 
 mod compaction;
+mod held_map;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
 
+pub use self::held_map::HeldMap;
 use crate::cache::Cache;
 use crate::dirty::Dirty;
 use crate::newest::Newest;
@@ -66,6 +68,8 @@ pub(crate) struct Ledger {
     slot: usize,
     /// The pages of the durable checkpoint's space map. Nothing else refers to them.
     map: Vec<PageId>,
+    /// Each is finished when somebody who looks at that map lets it go.
+    map_holders: Vec<Completion>,
     /// Numbers that are free when an I/O on them is finished.
     busy: Vec<(Completion, Vec<PageRun>)>,
     /// The published pages that only memory has.
@@ -160,6 +164,7 @@ impl Ledger {
             newest: Arc::new(Newest::new(newest.clone())),
             versions: VecDeque::from([newest]),
             map,
+            map_holders: Vec::new(),
             durable,
             planned: None,
             slot,
@@ -349,13 +354,8 @@ impl Ledger {
     /// Undoes a plan of which nothing became durable. The numbers of its map are free when what was
     /// begun to be written is over.
     pub fn abandon(&mut self, plan: Plan, writes: Option<Completion>, cache: &Cache) {
-        let map = plan.map.into_iter().map(PageRun::from);
-        let is_awaited =
-            |writes: &Completion| !writes.finished() && !is_planted!(AbandonedMapNotAwaited);
-        match writes.filter(is_awaited) {
-            Some(writes) => self.free_after(writes, map.collect()),
-            None => map.for_each(|page| self.free(page, cache)),
-        }
+        let writes = writes.filter(|_| !is_planted!(AbandonedMapNotAwaited));
+        self.free_map(plan.map, writes, cache);
         if let Some(moment) = self.planned.take() {
             self.unpin_for(moment, Holder::Checkpoint, cache);
         }
@@ -367,9 +367,7 @@ impl Ledger {
         if self.planned.take().is_none() {
             self.reuse.pin(plan.superblock.moment, Holder::Checkpoint);
         }
-        for page in std::mem::replace(&mut self.map, plan.map) {
-            self.free(page, cache);
-        }
+        self.replace_map(plan.map, cache);
         self.durable = plan.superblock;
         self.slot = plan.first_slot;
         self.unpin_for(before, Holder::Checkpoint, cache);

@@ -40,7 +40,7 @@ pub use cache::{FramePool, Located, PagePin, PinnedPage, Resident, prefetch_fron
 pub use commits::Compaction;
 pub use durability::Durability;
 pub use error::{Error, Result};
-pub use ledger::SpaceUse;
+pub use ledger::{HeldMap, SpaceUse};
 pub use page_id::{PageId, PageRef, PageSize};
 pub use page_run::PageRun;
 pub use pager::{MIN_FRAMES, Pager};

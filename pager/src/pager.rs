@@ -13,7 +13,7 @@ use yieldb_core::{
 };
 
 use crate::cache::{Cache, Joined, Resident};
-use crate::ledger::{Ledger, SpaceUse};
+use crate::ledger::{HeldMap, Ledger, SpaceUse};
 use crate::log::writer::{LogStats, LogWriter};
 use crate::newest::Newest;
 use crate::ops::read_log::LogReader;
@@ -268,6 +268,14 @@ impl Pager {
         })
     }
 
+    /// Where a run of `count` pages would go now, unless somebody else takes a number before.
+    pub fn place_for_run(&self, count: u64) -> PageRun {
+        self.with_ledger(|ledger| {
+            ledger.settle(&self.cache);
+            ledger.place_for_run(count)
+        })
+    }
+
     /// Frees numbers that nothing refers to, those of pages or of runs.
     pub(crate) fn free(&self, runs: impl IntoIterator<Item = impl Into<PageRun>>) {
         self.with_ledger(|ledger| {
@@ -348,6 +356,11 @@ impl Pager {
     /// What the log has done and holds; `None` if there is none.
     pub fn log_stats(&self) -> Option<LogStats> {
         self.log.stats()
+    }
+
+    /// Holds on to the space map of the durable checkpoint.
+    pub fn hold_map(&self) -> HeldMap {
+        self.ledger().hold_map()
     }
 
     /// The superblock of the durable checkpoint.

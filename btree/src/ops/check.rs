@@ -10,7 +10,9 @@ use yieldb_pager::page_format::{
 };
 use yieldb_pager::space::map::MapLoader;
 use yieldb_pager::superblock::{Superblock, reserved_page_count};
-use yieldb_pager::{PageId, PageRef, Pager, PinnedPage, Root, Stamp, VersionPin, value_page};
+use yieldb_pager::{
+    HeldMap, PageId, PageRef, Pager, PinnedPage, Root, Stamp, VersionPin, value_page,
+};
 
 use crate::node::{InteriorView, LargeValue, LeafView, layout};
 use crate::ops::read_value;
@@ -76,7 +78,8 @@ const MAX_DAMAGES: usize = 10_000;
 pub struct Check<P> {
     pin: VersionPin,
     progress: P,
-    superblock: Superblock,
+    /// That the space map is compared with, if it is of the same version.
+    checkpoint: HeldMap,
     /// No page of the version has this number, or one behind it.
     page_count: u64,
     todo: Vec<Todo>,
@@ -140,7 +143,8 @@ pub(crate) fn check<P: FnMut(CheckProgress)>(
     pin: VersionPin,
     progress: P,
 ) -> Result<StateMachine<Check<P>>> {
-    let superblock = pin.pager().superblock();
+    let checkpoint = pin.pager().hold_map();
+    let superblock = checkpoint.superblock();
     // Pages of other versions may lie behind the end that the durable one has.
     let page_count = match pin.roots().version == superblock.version {
         true => superblock.page_count,
@@ -153,7 +157,7 @@ pub(crate) fn check<P: FnMut(CheckProgress)>(
     let mut check = Check {
         pin,
         progress,
-        superblock,
+        checkpoint,
         page_count,
         todo: Vec::new(),
         trees: VecDeque::new(),
@@ -212,14 +216,18 @@ impl<P: FnMut(CheckProgress)> StateTransition for Check<P> {
 }
 
 impl<P: FnMut(CheckProgress)> Check<P> {
+    fn superblock(&self) -> &Superblock {
+        self.checkpoint.superblock()
+    }
+
     /// Notes what is to be read, the last first.
     fn begin(&mut self) {
         let roots = self.pin.roots().clone();
         // Only of the durable version is there a space map.
-        if roots.version == self.superblock.version
-            && let Some(root) = self.superblock.space
+        if roots.version == self.superblock().version
+            && let Some(root) = self.superblock().space
         {
-            let Superblock { page_size, page_count, space_level, .. } = self.superblock;
+            let Superblock { page_size, page_count, space_level, .. } = *self.superblock();
             match MapLoader::new(page_size, page_count, root, space_level) {
                 Ok(loader) => {
                     self.map = Some(loader);
@@ -253,7 +261,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
     /// Notes that a page is reached; `false` if it must not be read.
     fn reach(&mut self, page: PageRef) -> bool {
         let number = page.page().as_u64();
-        if number < reserved_page_count(self.superblock.page_size) {
+        if number < reserved_page_count(self.superblock().page_size) {
             self.damage(page, "it is referred to, but belongs to the superblock");
             return false;
         }
@@ -356,7 +364,7 @@ impl<P: FnMut(CheckProgress)> Check<P> {
         if let Err(what) = read_value::check_page(&value, page) {
             return self.damage(name, what);
         }
-        let body_len = value_page::body_len(self.superblock.page_size) as u64;
+        let body_len = value_page::body_len(self.superblock().page_size) as u64;
         let used_len = (value.len - index * body_len).min(body_len) as usize;
         if let Err(what) = value_page::check_end(page, used_len) {
             self.damage(name, what);
@@ -391,15 +399,15 @@ impl<P: FnMut(CheckProgress)> Check<P> {
             // What lies below a damaged page was not reached; it is not the map that is wrong.
             return;
         }
-        let reserved = reserved_page_count(self.superblock.page_size);
+        let reserved = reserved_page_count(self.superblock().page_size);
         let (space, _) = match loader.finish(reserved) {
             Ok(loaded) => loaded,
             Err(what) => {
-                let root = self.superblock.space.unwrap_or(PageRef::from_u64(0));
+                let root = self.superblock().space.unwrap_or(PageRef::from_u64(0));
                 return self.damage(root, what);
             }
         };
-        for number in reserved..self.superblock.page_count {
+        for number in reserved..self.superblock().page_count {
             let page = PageId::from_u64(number).expect("a page of the file");
             let reached = self.reached[(number / 64) as usize] & 1 << (number % 64) != 0;
             let what = match (space.is_used(page), reached) {

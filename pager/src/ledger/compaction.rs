@@ -1,6 +1,7 @@
 //! Where numbers are given out, and how a file is made shorter.
 
 use super::{Ledger, spare};
+use crate::PageRun;
 use crate::cache::Cache;
 
 impl Ledger {
@@ -30,6 +31,11 @@ impl Ledger {
         self.begin_stretch();
     }
 
+    /// Where a run would go now.
+    pub fn place_for_run(&self, count: u64) -> PageRun {
+        self.space.place_for_run(count)
+    }
+
     /// How many pages from the first one on are so many that at most one in 32 of them is free.
     pub fn dense_count(&self) -> u64 {
         self.space.dense_count()
@@ -42,6 +48,7 @@ impl Ledger {
         self.uncut = self.uncut.max(self.space.page_count());
         self.space.trim();
         let count = self.space.page_count();
+        assert!(count >= self.durable.page_count, "the durable checkpoint would be cut");
         (count < self.uncut).then_some(count)
     }
 

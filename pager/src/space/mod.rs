@@ -120,12 +120,18 @@ impl Space {
         if count == 1 {
             return self.allocate().into();
         }
-        let first = PageId::from_u64(self.find_run(count));
-        let run = first.and_then(|first| PageRun::new(first, count));
-        let run = run.unwrap_or_else(|| panic!("no place for {count} pages among 2^40"));
+        let run = self.place_for_run(count);
         self.mark(run);
         self.run_hint = RunHint { count, word: place(run.first()).0 };
         run
+    }
+
+    /// The lowest `count` numbers in a row that are not used. Costs and panics as
+    /// [`Space::allocate_run`].
+    pub fn place_for_run(&self, count: u64) -> PageRun {
+        let first = PageId::from_u64(self.find_run(count));
+        let run = first.and_then(|first| PageRun::new(first, count));
+        run.unwrap_or_else(|| panic!("no place for {count} pages among 2^40"))
     }
 
     /// The first number of the lowest place for `count` pages.
