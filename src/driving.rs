@@ -1,7 +1,8 @@
 //! Who turns the driver, and with it the engine's own machines.
 //!
 //! ```text
-//!   step   submits only; whoever steps also turns the engine's machines
+//!   step   submits only; whoever steps what waits also turns the engine's machines, and others do
+//!          now and then
 //!   wait   drives until its own operation is over: one thread of those that wait looks for the
 //!          ends of requests for a while, and yields the processor in between, before it sleeps
 //!   await  a thread of the database's own drives, started at the first pending poll,
@@ -52,7 +53,9 @@ pub(crate) struct Driving {
     /// Nobody looks before this time of the clock, in nanoseconds: others wanted the processor.
     looks_again: AtomicU64,
     /// Nobody turns the engine in passing before this time of the clock, in nanoseconds.
-    passes_again: AtomicU64,
+    turns_again: AtomicU64,
+    /// The same for taking what has come of its I/O: who only turns it does not put that off.
+    polls_again: AtomicU64,
     engine: Arc<Engine>,
     /// Have the threads been started? Guards their start.
     threads: Mutex<bool>,
@@ -113,7 +116,8 @@ impl Driving {
             is_looked_for: AtomicBool::new(false),
             is_expected: AtomicBool::new(false),
             looks_again: AtomicU64::new(0),
-            passes_again: AtomicU64::new(0),
+            turns_again: AtomicU64::new(0),
+            polls_again: AtomicU64::new(0),
             engine: Arc::default(),
             threads: Mutex::new(false),
             started: AtomicBool::new(false),
@@ -144,7 +148,7 @@ impl Driving {
     /// anything: unless that was done just now. There are locks on the way, and many operations.
     #[inline]
     pub fn turn_in_passing(&self) {
-        if self.engine.is_active() && self.is_time_to_pass() {
+        if self.engine.is_active() && self.is_time(&self.turns_again) {
             self.turn_engine();
         }
     }
@@ -152,7 +156,7 @@ impl Driving {
     /// The same, and takes what has come of the engine's I/O. Where nobody waits, nobody else does.
     #[inline]
     pub fn poll_in_passing(&self) {
-        if self.engine.is_active() && self.is_time_to_pass() {
+        if self.engine.is_active() && self.is_time(&self.polls_again) {
             let driver = &*self.backend.driver;
             if driver.works_by_itself() && driver.in_flight() > 0 {
                 driver.poll();
@@ -162,15 +166,14 @@ impl Driving {
     }
 
     /// Under a checker always: its schedules are to be the same again, whatever the clock says.
-    fn is_time_to_pass(&self) -> bool {
+    fn is_time(&self, again: &AtomicU64) -> bool {
         if IS_CHECKED {
             return true;
         }
         let now = self.backend.io.now();
-        let is_time = now.as_nanos() as u64 >= self.passes_again.load(Ordering::Relaxed);
+        let is_time = now.as_nanos() as u64 >= again.load(Ordering::Relaxed);
         if is_time {
-            let again = (now + PASSING_PAUSE).as_nanos() as u64;
-            self.passes_again.store(again, Ordering::Relaxed);
+            again.store((now + PASSING_PAUSE).as_nanos() as u64, Ordering::Relaxed);
         }
         is_time
     }

@@ -170,6 +170,66 @@ fn others_write_meanwhile() {
     }
 }
 
+/// How often others can write while `database` is compacted.
+fn turns_meanwhile(database: &Database) -> u32 {
+    let mut compacting = database.compact();
+    let mut waiting = database.begin();
+    let mut turns = 0;
+    while !compacting.step().unwrap().is_done() {
+        if let IOResult::Done(transaction) = waiting.step().unwrap() {
+            turns += 1;
+            drop(transaction);
+            waiting = database.begin();
+        }
+        database.turn();
+    }
+    turns
+}
+
+#[test]
+fn others_get_their_turn_where_nothing_is_to_be_done() {
+    let options = Options::new().backend(MemoryDisk::new().yielding(1));
+    let database = options.open("some.db").wait().unwrap();
+    let mut model = Model::new();
+    put(&database, &mut model, 0..60_000);
+    database.compact().wait().unwrap();
+    let version = database.snapshot().version();
+    let turns = turns_meanwhile(&database);
+    assert!(turns >= 5, "{turns} turns");
+    let made = database.snapshot().version() - version;
+    assert!(made < 4, "{made} versions of what was good");
+    assert_has(&database, &model);
+}
+
+#[test]
+fn others_get_their_turn_between_large_values() {
+    let options = Options::new().backend(MemoryDisk::new().yielding(2)).cache_bytes(4 << 20);
+    let database = options.open("some.db").wait().unwrap();
+    let large = |number: u32| vec![number as u8; 200 * 4_096];
+    for (prefix, count) in [("front", 30), ("back", 60)] {
+        for number in 0..count {
+            let mut batch = Batch::new();
+            batch.put(MAIN, format!("{prefix} {number:03}"), large(number));
+            database.write(&batch).wait().unwrap();
+        }
+    }
+    let mut batch = Batch::new();
+    (0..30).for_each(|number| batch.delete(MAIN, format!("front {number:03}")));
+    database.write(&batch).wait().unwrap();
+    database.checkpoint().wait().unwrap();
+    let version = database.snapshot().version();
+    let turns = turns_meanwhile(&database);
+    let made = database.snapshot().version() - version;
+    // All of them are named by one leaf: 30 or more of 200 pages each are moved.
+    assert!(turns >= 3 && made >= 3, "{turns} turns, {made} versions");
+    let snapshot = database.snapshot();
+    for number in 0..60 {
+        let found = snapshot.get(MAIN, format!("back {number:03}")).wait().unwrap();
+        assert!(found.as_deref() == Some(&large(number)[..]));
+    }
+    assert!(database.info().space.pages < 60 * 202 + 300);
+}
+
 #[test]
 fn one_that_is_dropped_leaves_everything_good() {
     let disk = MemoryDisk::new();

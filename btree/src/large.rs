@@ -10,7 +10,11 @@ use yieldb_pager::{Tree, value_page};
 use crate::edit::Part;
 use crate::node::{LargeValue, MAX_VALUE_LEN, max_entry_len, max_key_len};
 use crate::transaction::Transaction;
+use crate::work::Step;
 use crate::{Error, Result};
+
+/// How many bytes of a value are in memory before they are written, about.
+const PART_LEN: usize = 256 * 1024;
 
 impl Transaction {
     /// Is a value too long to be in a leaf with its key?
@@ -48,10 +52,10 @@ impl Transaction {
     /// The failure of an earlier write: the transaction is doomed.
     pub(crate) fn begin_copy(&mut self, value: &LargeValue, emptied: Part) -> Result<bool> {
         let (set, pager) = self.write_set_mut();
-        set.begin_run(pager, value.run.count())?;
-        let is_better = set.run().is_some_and(|(run, _)| emptied.is_better(value.run, run));
-        if !is_better {
-            set.abandon_run();
+        let place = pager.place_for_run(value.run.count());
+        let is_better = emptied.is_better(value.run, place);
+        if is_better {
+            set.begin_run(pager, value.run.count())?;
         }
         Ok(is_better)
     }
@@ -81,6 +85,29 @@ impl Transaction {
             len
         });
         set.run_left() == 0
+    }
+
+    /// Writes some pages of the value whose contents `part` begins with, and takes those out of it.
+    /// Done: it was all of the part.
+    ///
+    /// # Errors
+    ///
+    /// The failure of an earlier write: the transaction is doomed.
+    pub(crate) fn write_part(&mut self, part: &mut Vec<u8>) -> Result<Step<(), ()>> {
+        if let Some(io) = self.prepare_value(part.len())? {
+            return Ok(Step::Wait((), io));
+        }
+        let before = self.value_written();
+        let _complete = self.write_value(part);
+        let written = (self.value_written() - before) as usize;
+        part.drain(..written.min(part.len()));
+        Ok(if part.is_empty() { Step::Done(()) } else { Step::Next(()) })
+    }
+
+    /// How many bytes of a value are best written at a time: whole pages.
+    pub(crate) fn part_len(&self) -> usize {
+        let body_len = value_page::body_len(self.pager().page_size());
+        (PART_LEN / body_len).max(1) * body_len
     }
 
     /// How many bytes of the value are written.

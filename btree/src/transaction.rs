@@ -484,19 +484,23 @@ impl Transaction {
     }
 
     /// Gives the transaction up, and ends the log, for closing: see [`Pager::end_log`].
-    pub fn end_log(mut self) -> Option<Arc<Ticket>> {
-        self.set.give_up(&self.pager);
-        let turn = self.turn.take().expect("a transaction ends once");
-        turn.used_by_engine();
-        self.pager.end_log(turn)
+    pub fn end_log(self) -> Option<Arc<Ticket>> {
+        let (pager, turn) = self.give_up_for_engine();
+        pager.end_log(turn)
     }
 
     /// Gives the transaction up, and cuts the file: see [`Pager::cut`].
-    pub(crate) fn cut(mut self) -> Arc<Ticket> {
+    pub(crate) fn cut(self) -> Arc<Ticket> {
+        let (pager, turn) = self.give_up_for_engine();
+        pager.cut(turn)
+    }
+
+    /// Gives the transaction up, and its turn to the engine.
+    fn give_up_for_engine(mut self) -> (Arc<Pager>, WriterTurn) {
         self.set.give_up(&self.pager);
         let turn = self.turn.take().expect("a transaction ends once");
         turn.used_by_engine();
-        self.pager.cut(turn)
+        (self.pager.clone(), turn)
     }
 
     /// Makes the changes the newest version, which the log has already: see [`Pager::adopt`].

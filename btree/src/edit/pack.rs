@@ -37,17 +37,18 @@ impl<'p> Planner<'p> {
         }
         check_ascending(page, &entries)?;
         self.note_values(&entries, emptied);
-        let Some((parent, first)) = path.last().copied() else {
+        let Some((parent, index)) = path.last_mut() else {
             if self.is_to_move(page.name, emptied) {
                 let copy = self.copy(page, |_| {});
                 return self.plan_copied(page, copy, path, Bias::Even);
             }
             return Ok(Walk::Found(()));
         };
-        let (view, last) = (InteriorView::new(parent.bytes), first + leaves.len() - 1);
-        set_index(&mut path, last);
+        let (view, first, last) =
+            (InteriorView::new(parent.bytes), *index, *index + leaves.len() - 1);
+        // What goes up from here looks at the indices above only.
+        *index = last;
         self.plan.rest = right_bound(&path).map(|bound| bound.to_vec());
-        set_index(&mut path, first);
         let mut parts = pack_leaves(&entries, self.page_len());
         let (children, separators) = if parts.len() < leaves.len() {
             reached!(LeavesPacked);
@@ -118,11 +119,5 @@ impl<'p> Planner<'p> {
         let copy = self.copy(leaf, |_| {});
         self.kill(leaf);
         copy
-    }
-}
-
-fn set_index(path: &mut Path<'_>, index: usize) {
-    if let Some((_, last)) = path.last_mut() {
-        *last = index;
     }
 }

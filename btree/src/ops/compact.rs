@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use yieldb_core::{IOResult, StateMachine, StateTransition, Transition, reached};
+use yieldb_core::{Completion, IOResult, StateMachine, StateTransition, Transition, reached};
 use yieldb_pager::ops::checkpoint::Ticket;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Compaction, Durability, PageRef, Pager, PinnedPage, Root, Tree, value_page};
+use yieldb_pager::{Compaction, Durability, PageRef, Pager, PinnedPage, Root, Tree};
 
 use crate::descend::{Route, Target, descend};
 use crate::edit::{Change, Edited, Part, most_pages};
@@ -31,13 +31,16 @@ use crate::{Error, Result};
 ///              ^      ^   |         | ^--- made
 ///              |      |   |         '--- enough for one transaction, or the pass is over
 ///              |      |   |                  '--> Committing
-///              |      '---|----------------------------'
-///              |          '--- the pass is over --> Cutting --- short enough --> done
-///              '------------ another pass -------------'
+///              |      '---|----------------------------| the pass is over
+///              |          |                            '-> Flushing --> Begin
+///              |          '--- flushed --> Cutting --- short enough --> done
+///              '------------ another pass ----'
 ///   Pack, Name --- missing -> Fetching, FetchingName, and back
 /// ```
 ///
-/// It works in transactions of its own, each so short that others get their turn soon. What anybody
+/// It works in transactions of its own, each so short that others get their turn soon: it ends when
+/// enough was looked at, even if nothing was changed. So does the last one, which cuts the file: it
+/// begins when a checkpoint has written what there was to be written. What anybody
 /// reads does not change: the log has records of them without changes, and what a crash undoes of
 /// it is as good as it was. An abandoned run leaves the transaction that it is in undone.
 ///
@@ -58,10 +61,13 @@ pub struct Compact {
     replaced: u64,
     /// How many large values there was no room for.
     stuck: u64,
-    /// Large values to be moved, the next one last.
+    /// Large values to be moved, the next one last. Only this transaction knows them so: in the
+    /// next one they may be others.
     to_move: Vec<Moving>,
     /// How many pages of large values were moved in this transaction.
     moved: u64,
+    /// How many leaves it has looked at, at most.
+    looked_at: usize,
     /// The pages fetched for a change: they stay until it has seen them.
     pins: SmallVec<[PinnedPage; 4]>,
 }
@@ -117,6 +123,8 @@ pub enum State {
     FetchingName(Box<Transaction>, Box<Moving>, StateMachine<Fetch>),
     /// What was done is committed.
     Committing(Box<StateMachine<Commit>>),
+    /// A checkpoint has what the pass has done, so that the file is cut soon.
+    Flushing(Arc<Ticket>),
     /// It is made durable, and the file cut.
     Cutting(Arc<Ticket>),
 }
@@ -124,7 +132,10 @@ pub enum State {
 /// How many pages a transaction replaces before others get their turn: work of a few milliseconds.
 const MOST_REPLACED: usize = 512;
 
-/// How many pages of large values it moves.
+/// How many leaves it looks at.
+const MOST_LOOKED_AT: usize = 256;
+
+/// How many pages of large values it moves, about: none is moved in parts.
 const MOST_MOVED: u64 = 2048;
 
 /// How many leaves are packed at once.
@@ -132,9 +143,6 @@ const MOST_PACKED: usize = 16;
 
 /// How many leaves are asked for ahead.
 const AHEAD: usize = 64;
-
-/// How much of a large value is read at a time, in bytes.
-const PART_LEN: usize = 256 * 1024;
 
 /// How many passes there are at most.
 const MOST_PASSES: u32 = 6;
@@ -151,6 +159,7 @@ pub fn compact(pager: Arc<Pager>) -> StateMachine<Compact> {
         stuck: 0,
         to_move: Vec::new(),
         moved: 0,
+        looked_at: 0,
         pins: SmallVec::new(),
     };
     StateMachine::new(machine, State::Start)
@@ -173,12 +182,7 @@ impl StateTransition for Compact {
                 IOResult::Done(transaction) if self.place.is_some() => {
                     Transition::Next(State::Pack(Box::new(transaction)))
                 }
-                IOResult::Done(transaction) => {
-                    let ticket = transaction.cut();
-                    let over = ticket.completion();
-                    let _submitted = pager.turn();
-                    Transition::Wait(State::Cutting(ticket), over)
-                }
+                IOResult::Done(transaction) => wait(State::Cutting, transaction.cut(), pager),
             },
             State::Pack(transaction) => self.pack(transaction, pager)?,
             State::Fetching(transaction, mut fetch) => match fetch.step(pager)? {
@@ -209,8 +213,16 @@ impl StateTransition for Compact {
             },
             State::Committing(mut commit) => match commit.step(pager)? {
                 IOResult::IO(io) => Transition::Wait(State::Committing(commit), io.into()),
-                IOResult::Done(_version) => Transition::Next(self.begin()),
+                IOResult::Done(_version) if self.place.is_some() => {
+                    // Whoever steps has other things to do, too.
+                    Transition::Wait(self.begin(), Completion::new_yield())
+                }
+                IOResult::Done(_version) => wait(State::Flushing, pager.checkpoint()?, pager),
             },
+            State::Flushing(ticket) => {
+                ticket.outcome()?;
+                Transition::Next(self.begin())
+            }
             State::Cutting(ticket) => {
                 ticket.outcome()?;
                 match self.is_over() {
@@ -270,17 +282,14 @@ impl Compact {
         mut transaction: Box<Transaction>,
         pager: &Pager,
     ) -> Result<Transition<Self>> {
+        if self.is_enough(&transaction) {
+            return Ok(Transition::Next(self.commit(transaction)));
+        }
         if let Some(moving) = self.to_move.pop() {
             return self.move_value(transaction, moving, pager);
         }
-        let replaced = transaction.write_set().replaced_count();
-        let is_enough = replaced > most_replaced(pager) || self.moved > MOST_MOVED;
-        let Some(place) = self.place.as_ref().filter(|_| !is_enough) else {
-            self.replaced += replaced as u64;
-            self.report.replaced += replaced as u64;
-            self.moved = 0;
-            let commit = commit(*transaction, Durability::Relaxed);
-            return Ok(Transition::Next(State::Committing(Box::new(commit))));
+        let Some(place) = &self.place else {
+            return Ok(Transition::Next(self.commit(transaction)));
         };
         let Ok(root) = transaction.root(place.subject) else {
             // Somebody has dropped it.
@@ -297,10 +306,31 @@ impl Compact {
             }
             Attempt::Done(edited) => {
                 self.pins.clear();
+                self.looked_at += most;
                 self.go_on(edited, &transaction);
                 Transition::Next(State::Pack(transaction))
             }
         })
+    }
+
+    /// Is it others' turn?
+    fn is_enough(&self, transaction: &Transaction) -> bool {
+        transaction.write_set().replaced_count() > most_replaced(&self.pager)
+            || self.moved > MOST_MOVED
+            || self.looked_at > MOST_LOOKED_AT && self.to_move.is_empty()
+    }
+
+    /// Commits what was done. Large values that are still to be moved are looked for again.
+    fn commit(&mut self, transaction: Box<Transaction>) -> State {
+        if let Some(Moving { tree, key, .. }) = self.to_move.pop() {
+            self.place = Some(Place { subject: Subject::Tree(tree), key });
+            self.to_move.clear();
+        }
+        let replaced = transaction.write_set().replaced_count() as u64;
+        self.replaced += replaced;
+        self.report.replaced += replaced;
+        (self.moved, self.looked_at) = (0, 0);
+        State::Committing(Box::new(commit(*transaction, Durability::Relaxed)))
     }
 
     /// Some leaves are packed: what is next?
@@ -309,7 +339,7 @@ impl Compact {
         let Edited { rest, to_move, .. } = edited;
         if let Subject::Tree(tree) = place.subject {
             let moving = |(key, value)| Moving { tree, key, value, read: 0 };
-            self.to_move = to_move.into_iter().map(moving).collect();
+            self.to_move = to_move.into_iter().rev().map(moving).collect();
         }
         self.place = match rest {
             Some(key) => Some(Place { subject: place.subject, key }),
@@ -356,6 +386,17 @@ impl Compact {
     }
 }
 
+/// Waits for a checkpoint.
+fn wait(
+    state: impl Fn(Arc<Ticket>) -> State,
+    ticket: Arc<Ticket>,
+    pager: &Pager,
+) -> Transition<Compact> {
+    let over = ticket.completion();
+    let _submitted = pager.turn();
+    Transition::Wait(state(ticket), over)
+}
+
 /// How many pages a transaction may replace here, so that the log takes it.
 fn most_replaced(pager: &Pager) -> usize {
     MOST_REPLACED.min(pager.most_together())
@@ -377,9 +418,7 @@ fn read(
     if offset == value.len {
         return Transition::Next(State::Name(transaction, moving));
     }
-    let body_len = value_page::body_len(pager.page_size());
-    let whole_pages = (PART_LEN / body_len).max(1) * body_len;
-    let len = (value.len - offset).min(whole_pages as u64) as usize;
+    let len = (value.len - offset).min(transaction.part_len() as u64) as usize;
     moving.read += len as u64;
     let reading = read_value(pager, value, offset, vec![0; len]);
     Transition::Next(State::Read(transaction, moving, reading))
@@ -392,16 +431,12 @@ fn write(
     mut part: Vec<u8>,
     pager: &Pager,
 ) -> Result<Transition<Compact>> {
-    if let Some(io) = transaction.prepare_value(part.len())? {
-        return Ok(Transition::Wait(State::Write(transaction, moving, part), io));
-    }
-    let before = transaction.value_written();
-    let _is_complete = transaction.write_value(&part);
-    let written = (transaction.value_written() - before) as usize;
-    part.drain(..written.min(part.len()));
-    Ok(match part.is_empty() {
-        true => read(transaction, moving, pager),
-        false => Transition::Next(State::Write(transaction, moving, part)),
+    Ok(match transaction.write_part(&mut part)? {
+        Step::Done(()) => read(transaction, moving, pager),
+        Step::Wait((), io) => Transition::Wait(State::Write(transaction, moving, part), io),
+        Step::Next(()) | Step::Missing(_) => {
+            Transition::Next(State::Write(transaction, moving, part))
+        }
     })
 }
 
@@ -452,6 +487,7 @@ impl fmt::Debug for State {
             State::Name(..) => f.write_str("Name"),
             State::FetchingName(_, _, fetch) => write!(f, "FetchingName({fetch:?})"),
             State::Committing(commit) => commit.fmt(f),
+            State::Flushing(_) => f.write_str("Flushing"),
             State::Cutting(_) => f.write_str("Cutting"),
         }
     }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use smallvec::SmallVec;
 use yieldb_core::{IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::ops::fetch::{Fetch, fetch};
-use yieldb_pager::{Pager, PinnedPage, Tree, value_page};
+use yieldb_pager::{Pager, PinnedPage, Tree};
 
 use crate::node::Stored;
 use crate::record::TreeChange;
@@ -35,9 +35,6 @@ impl<K> fmt::Debug for ValueWriter<'_, K> {
         write!(f, "{} of {} bytes", self.taken, self.len)
     }
 }
-
-/// How many bytes are collected before they are written, at most.
-const BUFFER_LEN: usize = 256 * 1024;
 
 impl<'t, K: AsRef<[u8]>> ValueWriter<'t, K> {
     /// Begins a value of `len` bytes.
@@ -97,27 +94,10 @@ impl<'t, K: AsRef<[u8]>> ValueWriter<'t, K> {
         Ok(StateMachine::new(machine, FinishState::Finish(Box::new(self))))
     }
 
-    /// How many bytes the buffer holds before they are written: whole pages.
-    fn buffer_len(&self) -> usize {
-        let body_len = value_page::body_len(self.transaction.pager().page_size());
-        (BUFFER_LEN / body_len).max(1) * body_len
-    }
-
     /// Has the buffer enough to be written?
     fn is_full(&self) -> bool {
-        self.is_large && (self.buffer.len() >= self.buffer_len() || self.taken == self.len)
-    }
-
-    /// Writes some pages of what the buffer has. `true` if it was all, or what to wait for.
-    fn flush(&mut self) -> Result<Step<(), ()>> {
-        if let Some(io) = self.transaction.prepare_value(self.buffer.len())? {
-            return Ok(Step::Wait((), io));
-        }
-        let before = self.transaction.value_written();
-        let _complete = self.transaction.write_value(&self.buffer);
-        let written = (self.transaction.value_written() - before) as usize;
-        self.buffer.drain(..written.min(self.buffer.len()));
-        Ok(if self.buffer.is_empty() { Step::Done(()) } else { Step::Next(()) })
+        self.is_large
+            && (self.buffer.len() >= self.transaction.part_len() || self.taken == self.len)
     }
 }
 
@@ -158,7 +138,7 @@ impl<K: AsRef<[u8]>, B: AsRef<[u8]>> StateTransition for WriteValue<'_, '_, K, B
         Ok(match state {
             State::Fill => {
                 let bytes = &self.bytes.as_ref()[self.done..];
-                let room = writer.buffer_len().saturating_sub(writer.buffer.len());
+                let room = writer.transaction.part_len().saturating_sub(writer.buffer.len());
                 let len = bytes.len().min(if writer.is_large { room } else { bytes.len() });
                 writer.buffer.extend_from_slice(&bytes[..len]);
                 writer.taken += len as u64;
@@ -169,7 +149,7 @@ impl<K: AsRef<[u8]>, B: AsRef<[u8]>> StateTransition for WriteValue<'_, '_, K, B
                     Transition::Done(())
                 }
             }
-            State::Flush => match writer.flush()? {
+            State::Flush => match writer.transaction.write_part(&mut writer.buffer)? {
                 Step::Next(()) | Step::Missing(_) => Transition::Next(State::Flush),
                 Step::Wait((), io) => Transition::Wait(State::Flush, io),
                 Step::Done(()) => Transition::Next(State::Fill),
@@ -228,12 +208,14 @@ impl<'t, K: AsRef<[u8]>> StateTransition for FinishValue<'t, K> {
             FinishState::Finish(writer) if !writer.is_large || writer.buffer.is_empty() => {
                 Transition::Next(FinishState::Put(writer))
             }
-            FinishState::Finish(mut writer) => match writer.flush()? {
-                Step::Wait((), io) => Transition::Wait(FinishState::Finish(writer), io),
-                Step::Next(()) | Step::Missing(_) | Step::Done(()) => {
-                    Transition::Next(FinishState::Finish(writer))
+            FinishState::Finish(mut writer) => {
+                match writer.transaction.write_part(&mut writer.buffer)? {
+                    Step::Wait((), io) => Transition::Wait(FinishState::Finish(writer), io),
+                    Step::Next(()) | Step::Missing(_) | Step::Done(()) => {
+                        Transition::Next(FinishState::Finish(writer))
+                    }
                 }
-            },
+            }
             FinishState::Put(mut writer) => match writer.put()? {
                 Step::Next(_) => Transition::Next(FinishState::Put(writer)),
                 Step::Wait(_, io) => Transition::Wait(FinishState::Put(writer), io),
