@@ -1,12 +1,15 @@
 //! Damaged, cut and foreign files: named at the first touch, and nothing else lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use yieldb::{Batch, Durability, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot};
-use yieldb_core::Operation;
-use yieldb_io_backends::RawHook;
+use yieldb::{
+    Batch, Database, Durability, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot,
+};
+use yieldb_core::{Completion, Create, File, LockKind, OpenOptions, Operation};
+use yieldb_io_backends::{Backend, RawHook};
 
 const PAGE: usize = 4096;
 
@@ -328,4 +331,49 @@ fn what_waits_behind_a_failed_sync_fails_too() {
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
     assert!(slots() == before, "the superblock names what may be lost");
+}
+
+/// The log's file, as a request has it that somebody who is gone has sent out.
+fn late_request(backend: &Backend) -> (Arc<dyn File>, bool) {
+    let io = Completion::open();
+    let options = OpenOptions { write: true, create: Create::IfMissing, direct: false };
+    backend.io.open(Path::new("db-log"), options, io.clone());
+    backend.driver.poll();
+    let file = io.take_file().unwrap();
+    let is_locked = file.try_lock(LockKind::Exclusive).unwrap();
+    (file, is_locked)
+}
+
+#[test]
+fn a_log_is_not_used_while_something_is_on_its_way_into_it() {
+    let disk = disk_with(image());
+    let backend = disk.immediate();
+    let mut batch = Batch::new();
+    batch.put(MAIN, "a key", "a value");
+    let write = |database: &Database| {
+        for _ in 0..4 {
+            database.write(&batch).wait().unwrap();
+        }
+    };
+    // A new log is not made over it: commits are checkpoints until it is over.
+    let database = options(&disk).open("db").wait().unwrap();
+    let (late, _) = late_request(&backend);
+    write(&database);
+    assert!(database.metrics().log.is_none());
+    drop(late);
+    write(&database);
+    assert!(database.metrics().log.is_some());
+    // One in use is locked, and whoever finds it so does not read it.
+    assert!(!late_request(&backend).1);
+    drop(database);
+    let (late, is_locked) = late_request(&backend);
+    assert!(is_locked);
+    for read_only in [false, true] {
+        let error = options(&disk).read_only(read_only).open("db").wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    }
+    drop(late);
+    let database = options(&disk).open("db").wait().unwrap();
+    assert!(database.snapshot().get(MAIN, "a key").wait().unwrap().is_some());
+    assert!(database.metrics().log.is_some());
 }

@@ -255,7 +255,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
     ) -> Option<Completion> {
         let mut lack = None;
         for (index, key, page) in missing {
-            match pager.cache().join_read(pager.file(), page) {
+            match pager.join_read(page) {
                 Err(error) => self.give_out(index, key, Err(error.into())),
                 Ok(Joined::Reading(read)) => {
                     let io = read.completion();

@@ -4,12 +4,14 @@
 //!   Pager --- Cache          which pages are in memory
 //!         |-- Ledger         which numbers are used, by which versions
 //!         |-- WriterQueue    whose turn it is to write
+//!         |-- LogWriter      the commits that no checkpoint has yet
 //!         '-- Checkpoint     the version that is being made durable
 //! ```
 //!
 //! A write transaction makes its pages in a [`WriteSet`], which nobody else sees. A commit hands
-//! it over to the engine: the pages are *published*, written to places that nothing durable refers
-//! to, synced, and named by the superblock.
+//! it over to the engine, which *publishes* them. A small one is durable when the log has its
+//! changes. By a checkpoint, its own or a later one, the pages are written to places that nothing
+//! durable refers to, synced, and named by the superblock.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod cache;

@@ -129,8 +129,8 @@ impl Pager {
     }
 
     /// The file that the pages are in.
-    pub fn file(&self) -> &dyn File {
-        &*self.file
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
     }
 
     /// What the file was opened with.

@@ -260,7 +260,7 @@ fn a_killed_run_is_free_when_nobody_reads_it_any_more() {
     let mut names = (0..run.count()).map(|index| first.behind(index).unwrap());
     let evicted =
         names.find(|page| store.pager.resident().unwrap().locate(*page).is_none()).unwrap();
-    let read = store.pager.cache().join_read(store.pager.file(), evicted).unwrap();
+    let read = store.pager.join_read(evicted).unwrap();
     assert!(matches!(read, Joined::Reading(_)), "{read:?}");
     drop(read);
     set.kill_run(run, birth);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{
-    Completion, DurableWrites, Error as IoFailure, StateMachine, is_planted, reached,
+    BufferPool, Completion, DurableWrites, Error as IoFailure, StateMachine, is_planted, reached,
 };
 
 pub use super::limits::LogLimits;
@@ -28,6 +28,7 @@ use super::{BLOCK_LEN, Place, file_offset, max_group_blocks};
 use crate::ops::checkpoint::{LogPlan, Ticket};
 use crate::ops::find_log::FoundLog;
 use crate::ops::grow_log::{GrowLog, grow_log};
+use crate::ops::left_log::remove_log;
 use crate::ops::make_log::{LogFile, MakeLog, make_log};
 use crate::pacing::Course;
 use crate::superblock::{LogUse, Superblock};
@@ -50,7 +51,7 @@ const DEPTH: usize = 4;
 const FEW: usize = 8;
 
 /// How many blocks of memory are kept for groups; longer ones take their own.
-const POOL_BLOCKS: u32 = 256;
+pub(crate) const POOL_BLOCKS: u32 = 256;
 
 /// The log of an open database, if it has one.
 pub(crate) struct LogWriter {
@@ -83,11 +84,18 @@ pub struct LogStats {
 }
 
 /// A file that was made for a log.
-#[derive(Debug)]
 pub struct NewLog {
     pub(crate) file: LogFile,
     pub(crate) id: [u8; 16],
     pub(crate) ring_blocks: u64,
+    /// Memory for groups.
+    pub(crate) blocks: Arc<BufferPool>,
+}
+
+impl std::fmt::Debug for NewLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {} blocks", self.file, self.ring_blocks)
+    }
 }
 
 impl NewLog {
@@ -124,13 +132,15 @@ impl LogWriter {
         superblock: &Superblock,
     ) -> Result<LogWriter> {
         let resting = Arc::<Resting>::default();
-        let log = found.map(|found| {
+        let mut log = None;
+        if let Some(found) = found {
+            let blocks = BufferPool::new(POOL_BLOCKS, BLOCK_LEN)?;
             let ring = Ring::new(found.ring_blocks, found.start.place, found.end.place);
             let id = superblock.log.expect("a superblock speaks of it").id;
             let (file, version) = (found.file.clone(), found.end.version);
-            Log::new(file, id, ring, superblock, version, resting.clone())
-        });
-        Ok(LogWriter { limits, path, state: Mutex::new(log.transpose()?), resting })
+            log = Some(Log::new(file, id, ring, superblock, version, resting.clone(), blocks));
+        }
+        Ok(LogWriter { limits, path, state: Mutex::new(log), resting })
     }
 
     // Beginning and end.
@@ -145,16 +155,16 @@ impl LogWriter {
     }
 
     /// Uses a log that both slots of the superblock speak of from now on.
-    pub fn begin(&self, new_log: NewLog, pager: &Pager) -> Result<()> {
+    pub fn begin(&self, new_log: NewLog, pager: &Pager) {
         reached!(LogBegun);
-        let NewLog { file, id, ring_blocks } = new_log;
+        let NewLog { file, id, ring_blocks, blocks } = new_log;
         let superblock = pager.superblock();
         let ring = Ring::new(ring_blocks, FIRST_PLACE, FIRST_PLACE);
         let resting = self.resting.clone();
-        let log = Log::new(file, id, ring, &superblock, superblock.version, resting)?;
+        let version = superblock.version;
+        let log = Log::new(file, id, ring, &superblock, version, resting, blocks);
         let before = self.state().replace(log);
         assert!(before.is_none(), "a log begins where there is none");
-        Ok(())
     }
 
     /// Begins to make the log's file longer, if the log goes on, was too short since the last time,
@@ -241,9 +251,7 @@ impl LogWriter {
         let log = self.state().take()?;
         assert!(log.is_idle(), "a log ends when it is idle");
         reached!(LogEnded);
-        let removed = Completion::directory();
-        pager.io().remove(&self.path, removed.clone());
-        Some(removed)
+        Some(remove_log(&**pager.io(), &self.path, pager.file().clone()))
     }
 
     // Commits.
@@ -525,6 +533,16 @@ impl LogWriter {
             }
         }
         let is_over = |group: &InFlight| group.write.finished();
+        if !log.file.0.is_direct() {
+            // Through the operating system's cache, the error of one group's write may be told to
+            // another one in flight beside it: they are known together.
+            if !log.in_flight.iter().all(is_over) {
+                return None;
+            }
+            if let Some(cause) = log.in_flight.iter().find_map(|group| group.write.get_error()) {
+                return Some(log.fail(cause, Vec::new()));
+            }
+        }
         let group = match is_planted!(GroupAheadNotAwaited) {
             true => log.in_flight.remove(log.in_flight.iter().position(is_over)?)?,
             false => log.in_flight.pop_front_if(|group| is_over(group))?,

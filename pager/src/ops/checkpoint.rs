@@ -3,8 +3,8 @@
 use smallvec::smallvec;
 use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError};
 use yieldb_core::{
-    Completion, CompletionGroup, IOResult, StateMachine, StateTransition, Transition, is_planted,
-    reached,
+    Completion, CompletionGroup, Error as IoFailure, IOResult, StateMachine, StateTransition,
+    Transition, is_planted, reached,
 };
 
 use crate::ledger::Plan;
@@ -104,13 +104,10 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// Why the version is not durable.
-    ///
-    /// # Panics
-    ///
-    /// Before the end.
+    /// Why the version is not durable. [`IoFailure::Cancelled`] says nothing of it: whoever waits
+    /// has cancelled the ticket's completion, and the engine goes on.
     pub fn outcome(&self) -> Result<u64> {
-        self.result().expect("a finished ticket has its result")
+        self.result().unwrap_or(Err(IoFailure::Cancelled.into()))
     }
 
     pub(crate) fn finish(&self, result: Result<u64>) {
@@ -144,13 +141,14 @@ impl Ticket {
 /// ```
 ///
 /// Given up: nothing durable has changed, and the transaction is undone. Poisoned: the new version
-/// may or may not be what the next open finds.
+/// may or may not be what the next open finds. So is a failed write of a slot or of the name, and a
+/// failed sync of the log that is made longer; a failed cut is told, and the version is durable.
 ///
-/// Both slots name the checkpoint before. A disk may have lost a write of one of them, or let it
-/// rot: so they are read while the pages become durable, and the bad one is written first. With a
-/// log one slot is written, and then a group that names the checkpoint: if that slot is damaged
-/// later, the log says that there was something newer than the other one. Without a log both are
-/// written.
+/// The checkpoint before is named by both slots, or by one and the log. A disk may have lost a
+/// write of one of them, or let it rot: so they are read while the pages become durable, and the
+/// bad one is written first. With a log one slot is written, and then a group that names the
+/// checkpoint: if that slot is damaged later, the log says that there was something newer than the
+/// other one. Without a log both are written.
 ///
 /// An abandoned run (the process ends) leaves the version before, or from the first slot's write
 /// on perhaps the new one; nothing is acknowledged, and no number of a replaced page is used again,
@@ -474,7 +472,7 @@ impl Checkpoint {
             ledger.acknowledge(version, cache);
         });
         match new_log {
-            Some(new_log) => pager.log().begin(new_log, pager)?,
+            Some(new_log) => pager.log().begin(new_log, pager),
             None => pager.log().pass(version, log, pager),
         }
         if let Some(changes) = changes {

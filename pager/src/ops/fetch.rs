@@ -44,16 +44,14 @@ impl StateTransition for Fetch {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Probe | State::Queued => {
-                match pager.cache().join_read(pager.file(), self.page)? {
-                    Joined::Hit(page) => Transition::Done(page),
-                    Joined::Reading(read) => {
-                        let io: Completion = read.completion();
-                        Transition::Wait(State::Reading(read), io)
-                    }
-                    Joined::Later(signal) => Transition::Wait(State::Queued, signal),
+            State::Probe | State::Queued => match pager.join_read(self.page)? {
+                Joined::Hit(page) => Transition::Done(page),
+                Joined::Reading(read) => {
+                    let io: Completion = read.completion();
+                    Transition::Wait(State::Reading(read), io)
                 }
-            }
+                Joined::Later(signal) => Transition::Wait(State::Queued, signal),
+            },
             State::Reading(read) => Transition::Done(read.take()?),
         })
     }

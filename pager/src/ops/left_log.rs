@@ -1,13 +1,13 @@
 //! A log that no superblock speaks of: finding out whose it is, and removing it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, IO, IOResult, OpenOptions, StateMachine, StateTransition,
-    Transition, reached,
+    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, OpenOptions, StateMachine,
+    StateTransition, Transition, reached,
 };
 
 use super::make_log::LogFile;
@@ -92,6 +92,7 @@ impl StateTransition for LookAtLog {
 pub struct RemoveLeftLog {
     io: Arc<dyn IO>,
     path: PathBuf,
+    data: Arc<dyn File>,
     database_id: [u8; 16],
 }
 
@@ -108,13 +109,24 @@ pub enum State {
     Removing(Completion),
 }
 
-/// Begins to remove the log at `path` that the database with this id has left.
+/// Begins to remove the log at `path` that the database with this file and id has left.
 pub(crate) fn remove_left_log(
     io: Arc<dyn IO>,
     path: PathBuf,
+    data: Arc<dyn File>,
     database_id: [u8; 16],
 ) -> StateMachine<RemoveLeftLog> {
-    StateMachine::new(RemoveLeftLog { io, path, database_id }, State::Open)
+    StateMachine::new(RemoveLeftLog { io, path, data, database_id }, State::Open)
+}
+
+/// Begins to remove the log at `path`. Until that is over `data`, the database's file, stays open,
+/// and locked: whoever has gone away meanwhile, nobody makes another log of that name before.
+pub(crate) fn remove_log(io: &dyn IO, path: &Path, data: Arc<dyn File>) -> Completion {
+    let removal = Completion::directory();
+    let mut over = CompletionGroup::new(move |_| drop(data));
+    over.add(&removal);
+    io.remove(path, removal);
+    over.build()
 }
 
 impl StateTransition for RemoveLeftLog {
@@ -142,8 +154,7 @@ impl StateTransition for RemoveLeftLog {
             State::Looking(mut looking) => match looking.step(&()) {
                 Ok(IOResult::IO(io)) => Transition::Wait(State::Looking(looking), io.into()),
                 Ok(IOResult::Done(true)) => {
-                    let io = Completion::directory();
-                    self.io.remove(&self.path, io.clone());
+                    let io = remove_log(&*self.io, &self.path, self.data.clone());
                     Transition::Wait(State::Removing(io.clone()), io)
                 }
                 Ok(IOResult::Done(false)) => {

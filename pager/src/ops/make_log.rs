@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, OpenOptions, StateMachine,
-    StateTransition, Transition, is_planted,
+    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, LockKind, OpenOptions,
+    StateMachine, StateTransition, Transition, is_planted,
 };
 
 use crate::log::header::FileHeader;
-use crate::log::writer::NewLog;
+use crate::log::writer::{NewLog, POOL_BLOCKS};
 use crate::log::{BLOCK_LEN, ring_blocks};
 use crate::ops::left_log::{LookAtLog, look_at_log};
 use crate::superblock::OpenError;
@@ -28,7 +28,8 @@ use crate::{Error, Pager, Result};
 ///                                                                '-> failed
 /// ```
 ///
-/// A file that an earlier log has left is emptied first: nothing of it can come back. One that is
+/// A file that an earlier log has left is emptied first, if nothing is on its way into it any more:
+/// nothing of it can come back. One that is
 /// somebody else's is an error, and stays as it is. One that cannot be filled is emptied again, so
 /// that a full disk has that room for pages. An abandoned run leaves a file that no superblock
 /// speaks of, for the next run, or for the next open.
@@ -64,6 +65,20 @@ pub enum State {
 #[derive(Clone)]
 pub struct LogFile(pub Arc<dyn File>);
 
+impl LogFile {
+    /// Locks the file as that of the database is, for one that writes or for many that read: a
+    /// request on its way keeps its own file, when the database that made it is gone or its process
+    /// was killed, and not the other one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] as long as there is such a request.
+    pub(super) fn lock(&self, kind: LockKind) -> Result<()> {
+        let holder = "what was on its way into its log is not over yet";
+        if self.0.try_lock(kind)? { Ok(()) } else { Err(Error::Locked { holder }) }
+    }
+}
+
 /// Begins to make a log of `len` bytes.
 pub(crate) fn make_log(pager: &Pager, path: PathBuf, len: usize) -> StateMachine<MakeLog> {
     let mut id = [0; 16];
@@ -89,6 +104,7 @@ impl StateTransition for MakeLog {
             State::Opening(io) => {
                 io.result().expect("the open is finished")?;
                 let file = LogFile(io.take_file().expect("an open that succeeded has a file"));
+                file.lock(LockKind::Exclusive)?;
                 let looking = look_at_log(file.clone(), pager.superblock().database_id)?;
                 Transition::Next(State::Looking(file, looking))
             }
@@ -106,12 +122,7 @@ impl StateTransition for MakeLog {
             },
             State::Emptying(file, io) => {
                 io.result().expect("the truncation is finished")?;
-                let mut bytes = BufferPool::new(1, self.len)?.take().expect("it has one");
-                bytes.fill(0);
-                let database_id = pager.superblock().database_id;
-                FileHeader { database_id, log_id: self.id }.encode(&mut bytes[..BLOCK_LEN]);
-                let io = Completion::write(smallvec![bytes.share()]);
-                file.0.write(0, false, io.clone());
+                let io = self.fill(&file, pager)?;
                 Transition::Wait(State::Filling(file, io.clone()), io)
             }
             State::Filling(file, io)
@@ -141,9 +152,24 @@ impl StateTransition for MakeLog {
             }
             State::SyncingDirectory(file, _) => {
                 let ring_blocks = ring_blocks(self.len as u64);
-                Transition::Done(NewLog { file, id: self.id, ring_blocks })
+                // Once a slot speaks of the log, nothing may fail for want of memory.
+                let blocks = BufferPool::new(POOL_BLOCKS, BLOCK_LEN)?;
+                Transition::Done(NewLog { file, id: self.id, ring_blocks, blocks })
             }
         })
+    }
+}
+
+impl MakeLog {
+    /// Begins to write the header and the zeros.
+    fn fill(&self, file: &LogFile, pager: &Pager) -> Result<Completion> {
+        let mut bytes = BufferPool::new(1, self.len)?.take().expect("it has one");
+        bytes.fill(0);
+        let database_id = pager.superblock().database_id;
+        FileHeader { database_id, log_id: self.id }.encode(&mut bytes[..BLOCK_LEN]);
+        let io = Completion::write(smallvec![bytes.share()]);
+        file.0.write(0, false, io.clone());
+        Ok(io)
     }
 }
 

@@ -451,8 +451,8 @@ impl Open {
         if chosen.superblock.log.is_some() {
             return self.sync_directory(chosen);
         }
-        let (io, path) = (self.io.clone(), chosen.log_path());
-        let removing = remove_left_log(io, path, chosen.superblock.database_id);
+        let (io, path, data) = (self.io.clone(), chosen.log_path(), chosen.file.0.clone());
+        let removing = remove_left_log(io, path, data, chosen.superblock.database_id);
         Transition::Next(State::RemovingLeftLog(chosen, removing))
     }
 

@@ -68,7 +68,8 @@ impl Machines {
                 Err(TryLockError::WouldBlock) => break,
             };
             worked = true;
-            self.turn_wanted.store(false, Ordering::SeqCst);
+            // Taken: what was done before it was wanted is seen from here on.
+            self.turn_wanted.swap(false, Ordering::SeqCst);
             pager.settle();
             let _reaped = pager.log().turn(pager);
             loop {

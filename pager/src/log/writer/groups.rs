@@ -8,14 +8,14 @@ use yieldb_core::sync::Arc;
 use yieldb_core::{BufferPool, Completion, Error as IoFailure, SharedBuffers, reached};
 
 use super::resting::Resting;
-use super::{DEPTH, FEW, LogStats, POOL_BLOCKS};
+use super::{DEPTH, FEW, LogStats};
 use crate::log::group::{self, Builder, Header, Kind};
 use crate::log::ring::{Demand, Ring};
 use crate::log::{BLOCK_LEN, Place, max_group_blocks};
 use crate::ops::checkpoint::Ticket;
 use crate::ops::make_log::LogFile;
 use crate::superblock::Superblock;
-use crate::{Error, Pager, Result};
+use crate::{Error, Pager};
 
 /// A log in use.
 pub(super) struct Log {
@@ -107,8 +107,9 @@ impl Log {
         superblock: &Superblock,
         version: u64,
         resting: Arc<Resting>,
-    ) -> Result<Log> {
-        Ok(Log {
+        blocks: Arc<BufferPool>,
+    ) -> Log {
+        Log {
             file,
             id,
             session: superblock.session,
@@ -131,9 +132,9 @@ impl Log {
             next_version: version + 1,
             builder: Builder::new(max_group_blocks(ring.ring_blocks())),
             bytes: Vec::new(),
-            blocks: BufferPool::new(POOL_BLOCKS, BLOCK_LEN)?,
+            blocks,
             ring,
-        })
+        }
     }
 
     /// Is it so full that a checkpoint is due?

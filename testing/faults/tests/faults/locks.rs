@@ -60,8 +60,11 @@ fn open_at_last(choice: Choice, path: &std::path::Path) -> (Database, u32) {
 
 fn assert_locked(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+    // A killed process may have something on its way into the log when the file is free.
     let text = error.to_string();
-    assert!(text.contains("the database is in use: it is open"), "{text}");
+    let holders = ["it is open", "what was on its way into its log"];
+    let is_named = holders.iter().any(|holder| text.contains(holder));
+    assert!(is_named && text.contains("the database is in use: "), "{text}");
 }
 
 #[test]
