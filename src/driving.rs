@@ -159,7 +159,7 @@ impl Driving {
         if self.engine.is_active() && self.is_time(&self.polls_again) {
             let driver = &*self.backend.driver;
             if driver.works_by_itself() && driver.in_flight() > 0 {
-                driver.poll();
+                driver.poll_beside();
             }
             self.turn_engine();
         }
@@ -260,7 +260,8 @@ impl Driving {
             return false;
         }
         if driver.in_flight() > 0 && !self.is_looked_for.swap(true, Ordering::SeqCst) {
-            let is_news = self.look(now, self.patience, || driver.poll() > 0 || io.finished());
+            let is_news =
+                self.look(now, self.patience, || driver.poll_beside() > 0 || io.finished());
             self.is_looked_for.store(false, Ordering::SeqCst);
             return is_news;
         }
@@ -307,7 +308,7 @@ impl Driving {
 
     fn start_threads(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *threads, true) {
+        if *threads {
             return;
         }
         for index in 0..self.backend.driver.useful_threads() {
@@ -326,6 +327,7 @@ impl Driving {
                 Err(error) => panic!("no thread to drive the I/O: {error}"),
             }
         }
+        *threads = true;
         self.started.store(true, Ordering::Release);
     }
 }

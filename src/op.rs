@@ -92,6 +92,10 @@ impl<'a, M: StateTransition<Error: Into<Error>>> Op<'a, M> {
     /// # Errors
     ///
     /// The operation's.
+    ///
+    /// # Panics
+    ///
+    /// If the operation is already over.
     #[inline]
     pub fn wait(mut self) -> Result<M::Output> {
         self.driving.poll_in_passing();

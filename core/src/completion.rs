@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -431,7 +432,9 @@ impl Completion {
             parent.child_finished(verdict.as_ref().err().cloned());
         }
         for waker in wakers {
-            waker.wake();
+            // One that panics, as that of a runtime that has ended, is told of by the panic's hook;
+            // the others, and whoever drives, have nothing to do with it.
+            let _woken = catch_unwind(AssertUnwindSafe(|| waker.wake())).is_ok();
         }
         true
     }
@@ -487,7 +490,11 @@ impl Completion {
 impl Clone for Completion {
     fn clone(&self) -> Self {
         if !self.is_explicit_yield() {
-            self.slot().handles.fetch_add(1, Ordering::Relaxed);
+            let before = self.slot().handles.fetch_add(1, Ordering::Relaxed);
+            if before > u32::MAX / 2 {
+                // As `Arc` does: handles that were forgotten must not wrap the count.
+                std::process::abort();
+            }
         }
         Completion { index: self.index, generation: self.generation }
     }

@@ -14,6 +14,12 @@ pub trait Driver: Send + Sync {
     /// returns after a bounded number.
     fn poll(&self) -> usize;
 
+    /// The same for a thread that is not in a loop around [`Driver::event_fd`]: whoever is, and
+    /// sleeps until that is readable, is told of what this one finishes.
+    fn poll_beside(&self) -> usize {
+        self.poll()
+    }
+
     /// Hands what is queued to whoever performs it, and returns at once. Finishes nothing where
     /// it can be avoided.
     fn submit(&self);
@@ -43,8 +49,9 @@ pub trait Driver: Send + Sync {
     /// How many requests are queued or in flight.
     fn in_flight(&self) -> usize;
 
-    /// A file descriptor that polls as readable when there is something to reap *or to submit*,
-    /// for event loops. [`Driver::poll`] clears it. `None` where the platform has no such thing.
+    /// A file descriptor that polls as readable when there is something to reap *or to submit*, or
+    /// was finished beside the loop, for event loops. [`Driver::poll`] clears it. `None` where the
+    /// platform has no such thing.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;
 
     /// How many threads in [`Driver::wait`] add to this back-end's depth: 1 where the kernel works

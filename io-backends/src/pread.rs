@@ -237,6 +237,14 @@ impl Driver for Handle {
         performed
     }
 
+    fn poll_beside(&self) -> usize {
+        let performed = (0..POLL_BATCH).take_while(|_| self.pread.perform_one()).count();
+        if performed > 0 {
+            self.pread.ring_event();
+        }
+        performed
+    }
+
     fn submit(&self) {}
 
     fn wait(&self, until: &Completion) {
@@ -244,7 +252,11 @@ impl Driver for Handle {
             return;
         }
         let rings = lock(&self.pread.alarm.state).rings;
-        if until.finished() || self.pread.perform_one() {
+        if until.finished() {
+            return;
+        }
+        if self.pread.perform_one() {
+            self.pread.ring_event();
             return;
         }
         if until.register(&self.waker) {

@@ -5,7 +5,7 @@ mod deposits;
 use std::collections::VecDeque;
 
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
-use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread_local};
+use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread_number};
 use yieldb_core::{Completion, is_planted};
 
 use deposits::tell;
@@ -173,10 +173,9 @@ impl WriterTurn {
     }
 }
 
-/// A number that no other living thread has; never 0.
+/// A number that no other thread has or had; never 0.
 fn thread_mark() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+    thread_number() + 1
 }
 
 impl Drop for Place {

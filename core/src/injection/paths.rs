@@ -40,7 +40,7 @@ named! {
         MapOfSeveralPages = "map-of-several-pages",
         /// The end of a file was cut off that nothing referred to any more.
         FileCutWhileOpen = "file-cut-while-open",
-        /// A commit made the file shorter.
+        /// A checkpoint has fewer pages than the one before.
         FileShrank = "file-shrank",
         /// A log was found at opening.
         LogFound = "log-found",

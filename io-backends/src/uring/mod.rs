@@ -7,6 +7,7 @@
 //! kernel works on.
 #![allow(unsafe_code)]
 
+mod handle;
 mod in_flight;
 #[cfg(not(feature = "shuttle"))]
 mod lead;
@@ -16,26 +17,19 @@ mod probe;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, eventfd};
 use smallvec::SmallVec;
 use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-use yieldb_core::{
-    Canceller, Clock, Completion, Driver, DurableWrites, File, ForkMark, IO, LockKind,
-    MonotonicClock, OpenOptions, Operation, Result,
-};
+use yieldb_core::{Canceller, Completion, ForkMark, MonotonicClock};
 
 use crate::Backend;
-use crate::os_file::{OsFile, random};
-use crate::request::{Medium, failure};
-use crate::sync_method::MethodChoice;
-use crate::transfer::{RawHook, TransferKind};
-use in_flight::{InFlight, Iovec, Name, Next, Over, Read, Work};
+use crate::transfer::RawHook;
+use handle::{Handle, UringFile};
+use in_flight::{InFlight, Iovec, Next, Over, Read};
 use lead::{Kernel, Lead};
 
 /// The token of the poll on the wake event.
@@ -219,6 +213,7 @@ impl Ring {
         drop(queue);
         self.submit();
         self.take_results(&[(token, read.perform())]);
+        self.ring_event();
         true
     }
 
@@ -307,6 +302,79 @@ impl Ring {
     }
 }
 
+/// What a look at the completion queue came to.
+#[derive(Default)]
+struct Reaped {
+    /// How many requests are over.
+    finished: usize,
+    /// Is another thread at it? It need not have seen what came last.
+    is_contended: bool,
+}
+
+impl Ring {
+    /// Finishes some of what the kernel is done with.
+    fn take_some(&self) -> Reaped {
+        let mut reaped = Reaped::default();
+        if !self.home.is_here() {
+            return reaped;
+        }
+        loop {
+            let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
+            {
+                let _guard = match self.reap.try_lock() {
+                    Ok(guard) => guard,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    Err(TryLockError::WouldBlock) => {
+                        reaped.is_contended = true;
+                        return reaped;
+                    }
+                };
+                // SAFETY: the completion queue is touched only with the reap mutex held.
+                let mut completions = unsafe { self.uring.completion_shared() };
+                completions.sync();
+                let taken = completions.by_ref().take(REAP_BATCH);
+                results.extend(taken.map(|entry| (entry.user_data(), entry.result())));
+            }
+            if results.is_empty() && self.fetch_overflow() {
+                continue;
+            }
+            let is_news = results.iter().any(|(token, _)| *token != WAKE);
+            reaped.finished += self.take_results(&results);
+            // Whoever has the event is told of what comes, and not of what is left.
+            let is_enough = reaped.finished > 0 && !self.event_wanted.load(Ordering::SeqCst);
+            if !is_news || is_enough {
+                return reaped;
+            }
+        }
+    }
+
+    /// Has the kernel put into the queue what did not fit it before, if there is anything: it does
+    /// not do that by itself. `true` if there was.
+    fn fetch_overflow(&self) -> bool {
+        let room = self.uring.params().cq_entries() as usize;
+        if self.in_flight.load(Ordering::SeqCst) < room / 2 {
+            return false;
+        }
+        let _queue = self.queue();
+        // SAFETY: the submission queue is touched only with the queue's mutex held.
+        let is_there = unsafe { self.uring.submission_shared() }.cq_overflow();
+        if is_there {
+            self.enter_for(0);
+        }
+        is_there
+    }
+
+    /// Has the kernel bring completions, and waits for so many.
+    fn enter_for(&self, count: u32) {
+        let submitter = self.uring.submitter();
+        let get_events = 1; // IORING_ENTER_GETEVENTS
+        // SAFETY: nothing is submitted by this call and no signal mask is given; it only waits.
+        let result = unsafe { submitter.enter::<libc::sigset_t>(0, count, get_events, None) };
+        // An interruption is as good as a completion: the caller looks again.
+        drop(result);
+    }
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel may still be writing into buffers that the requests own.
@@ -316,45 +384,19 @@ impl Drop for Ring {
 
 impl Kernel for Ring {
     /// Finishes some of what the kernel is done with. Returns how many requests that were: 0 when
-    /// there are no more, or another thread is at it.
+    /// there are no more, or another thread is at it. Whoever has the event did not take them, and
+    /// may be waiting for one of them.
     fn reap(&self) -> usize {
-        let mut finished = 0;
-        if !self.home.is_here() {
-            return finished;
+        let Reaped { finished, .. } = self.take_some();
+        if finished > 0 {
+            self.ring_event();
         }
-        loop {
-            let mut results: SmallVec<[(u64, i32); REAP_BATCH]> = SmallVec::new();
-            {
-                let _guard = match self.reap.try_lock() {
-                    Ok(guard) => guard,
-                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                    // Somebody else is at it, and finishes what he finds.
-                    Err(TryLockError::WouldBlock) => return finished,
-                };
-                // SAFETY: the completion queue is touched only with the reap mutex held.
-                let mut completions = unsafe { self.uring.completion_shared() };
-                completions.sync();
-                let taken = completions.by_ref().take(REAP_BATCH);
-                results.extend(taken.map(|entry| (entry.user_data(), entry.result())));
-            }
-            let is_news = results.iter().any(|(token, _)| *token != WAKE);
-            finished += self.take_results(&results);
-            // Whoever has the event is told of what comes, and not of what is left.
-            let is_enough = finished > 0 && !self.event_wanted.load(Ordering::SeqCst);
-            if !is_news || is_enough {
-                return finished;
-            }
-        }
+        finished
     }
 
     /// Waits in the kernel until there is a completion.
     fn wait_in_kernel(&self) {
-        let submitter = self.uring.submitter();
-        let get_events = 1; // IORING_ENTER_GETEVENTS
-        // SAFETY: nothing is submitted by this call and no signal mask is given; it only waits.
-        let result = unsafe { submitter.enter::<libc::sigset_t>(0, 1, get_events, None) };
-        // An interruption is as good as a completion: the caller looks again.
-        drop(result);
+        self.enter_for(1);
     }
 
     /// Gets the lead out of the kernel.
@@ -390,199 +432,5 @@ impl Canceller for Ring {
             drop(queue);
             self.submit();
         }
-    }
-}
-
-/// Both sides of the back-end.
-struct Handle(Arc<Ring>);
-
-impl Handle {
-    /// Submits what has names in it.
-    fn submit_named(
-        &self,
-        operation: Operation,
-        path: &Path,
-        work: std::result::Result<Work, i32>,
-        completion: Completion,
-    ) {
-        match work {
-            Ok(work) => self.0.submit_request(InFlight::new(work, completion)),
-            Err(errno) => {
-                completion.fail(failure(operation, path, 0, 0, 0, errno));
-            }
-        }
-    }
-}
-
-impl Clock for Handle {
-    fn now(&self) -> Duration {
-        self.0.clock.now()
-    }
-}
-
-impl IO for Handle {
-    fn open(&self, path: &Path, options: OpenOptions, completion: Completion) {
-        let direct = options.direct;
-        let work = Name::new(path).map(|path| Work::Open { path, options, direct });
-        self.submit_named(Operation::Open, path, work, completion);
-    }
-
-    fn remove(&self, path: &Path, completion: Completion) {
-        let work = Name::new(path).map(|path| Work::Remove { path });
-        self.submit_named(Operation::Remove, path, work, completion);
-    }
-
-    fn rename(&self, from: &Path, to: &Path, completion: Completion) {
-        let names = Name::new(from).and_then(|from| Ok((from, Name::new(to)?)));
-        let work = names.map(|(from, to)| Work::Rename { from, to });
-        self.submit_named(Operation::Rename, from, work, completion);
-    }
-
-    fn sync_directory(&self, directory: &Path, completion: Completion) {
-        let work = Name::new(directory).map(|path| Work::OpenDirectory { path });
-        self.submit_named(Operation::SyncDirectory, directory, work, completion);
-    }
-
-    fn random(&self, bytes: &mut [u8]) {
-        random(bytes);
-    }
-}
-
-impl Driver for Handle {
-    fn poll(&self) -> usize {
-        if self.0.home.is_here() && self.0.event_wanted.load(Ordering::Relaxed) {
-            let mut counter = [0; 8];
-            let _read = rustix::io::read(&self.0.event, &mut counter).is_ok();
-        }
-        self.0.submit();
-        self.0.reap()
-    }
-
-    fn submit(&self) {
-        self.0.submit();
-    }
-
-    fn wait(&self, until: &Completion) {
-        if self.0.home.is_here() && self.0.read_own(until) {
-            return;
-        }
-        self.0.submit();
-        if self.0.home.is_here() {
-            lead::drive(&self.0, &self.0.lead, until);
-        }
-    }
-
-    fn quiesce(&self) {
-        self.0.quiesce();
-    }
-
-    fn interrupt(&self) {
-        if self.0.home.is_here() {
-            self.0.lead.interrupt();
-        }
-    }
-
-    fn check_process(&self) -> Result<()> {
-        if self.0.home.is_here() { Ok(()) } else { Err(yieldb_core::Error::Forked) }
-    }
-
-    fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::SeqCst)
-    }
-
-    fn event_fd(&self) -> Option<RawFd> {
-        if self.0.home.is_here() && !self.0.event_wanted.swap(true, Ordering::SeqCst) {
-            self.0.uring.submitter().register_eventfd(self.0.event.as_raw_fd()).ok()?;
-            // What was submitted before is news.
-            self.0.ring_event();
-        }
-        Some(self.0.event.as_raw_fd())
-    }
-
-    fn useful_threads(&self) -> usize {
-        1
-    }
-
-    fn works_by_itself(&self) -> bool {
-        true
-    }
-
-    fn name(&self) -> &'static str {
-        "uring"
-    }
-}
-
-/// An open file.
-struct UringFile {
-    ring: Arc<Ring>,
-    file: Arc<OsFile>,
-}
-
-impl UringFile {
-    fn submit(&self, work: Work, completion: Completion) {
-        self.ring.submit_request(InFlight::new(work, completion));
-    }
-
-    fn error(&self, operation: Operation, errno: i32) -> yieldb_core::Error {
-        failure(operation, self.file.path(), 0, 0, 0, errno).into()
-    }
-}
-
-impl File for UringFile {
-    fn read(&self, offset: u64, completion: Completion) {
-        let file = self.file.clone();
-        let request = InFlight::transfer(file, offset, TransferKind::Read, false, completion);
-        self.ring.submit_request(request);
-    }
-
-    fn write(&self, offset: u64, durable: bool, completion: Completion) {
-        let file = self.file.clone();
-        let request = InFlight::transfer(file, offset, TransferKind::Write, durable, completion);
-        self.ring.submit_request(request);
-    }
-
-    fn sync_data(&self, completion: Completion) {
-        self.submit(Work::Sync { file: self.file.clone() }, completion);
-    }
-
-    fn allocate(&self, offset: u64, len: u64, completion: Completion) {
-        self.submit(Work::Allocate { file: self.file.clone(), offset, len }, completion);
-    }
-
-    fn truncate(&self, len: u64, completion: Completion) {
-        let by_ring = self.ring.truncates;
-        self.submit(Work::Truncate { file: self.file.clone(), len, by_ring }, completion);
-    }
-
-    fn prepare(&self, completion: Completion) {
-        self.submit(Work::Prepare { buffers: completion.take_buffers() }, completion);
-    }
-
-    fn size(&self) -> Result<u64> {
-        self.file.size().map_err(|errno| self.error(Operation::Size, errno))
-    }
-
-    fn try_lock(&self, kind: LockKind) -> Result<bool> {
-        self.file.try_lock(kind).map_err(|errno| self.error(Operation::Lock, errno))
-    }
-
-    fn is_direct(&self) -> bool {
-        self.file.is_direct()
-    }
-
-    fn durable_writes(&self) -> Option<DurableWrites> {
-        self.file.methods().map(MethodChoice::known)
-    }
-
-    fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.file.directory()
-    }
-
-    fn resolved_path(&self) -> PathBuf {
-        self.file.resolved_path()
     }
 }

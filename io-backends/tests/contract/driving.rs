@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use rstest_reuse::apply;
@@ -361,6 +361,57 @@ fn the_event_is_readable_when_there_is_something_to_do(#[case] kind: Kind) {
         thread::sleep(Duration::from_millis(5));
         bench.backend.driver.poll();
     }
+}
+
+/// Whoever sleeps until the event is readable may wait for what another thread finishes.
+#[rstest]
+#[case(Kind::Uring)]
+#[case(Kind::Pread)]
+fn the_event_is_readable_when_another_thread_has_done_something(#[case] kind: Kind) {
+    let Some(bench) = Bench::new(kind) else { return };
+    let driver = &bench.backend.driver;
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[1]).unwrap();
+    let fd = driver.event_fd().unwrap();
+    for by_waiting in [false, true] {
+        let read = bench.read_completion(1);
+        file.read(0, read.clone());
+        driver.submit();
+        thread::sleep(Duration::from_millis(20));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !read.finished() {
+                    match by_waiting {
+                        true => driver.wait(&read),
+                        false => drop(driver.poll_beside()),
+                    }
+                }
+            });
+        });
+        assert!(is_readable(fd, Duration::ZERO), "nobody is told, by waiting: {by_waiting}");
+        while is_readable(fd, Duration::ZERO) {
+            driver.poll();
+        }
+    }
+}
+
+/// More results than the kernel has room for, and nobody who submits anything more or waits.
+#[test]
+fn results_that_the_queue_has_no_room_for_come_by_polling() {
+    let Some(bench) = Bench::new(Kind::Uring) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[1]).unwrap();
+    let pool = BufferPool::new(2_000, BLOCK).unwrap();
+    let read = || Completion::read(std::iter::once(pool.take().unwrap()).collect());
+    let reads: Vec<Completion> = (0..2_000).map(|_| read()).collect();
+    reads.iter().for_each(|read| file.read(0, read.clone()));
+    bench.backend.driver.submit();
+    let begun = Instant::now();
+    while !reads.iter().all(Completion::finished) {
+        bench.backend.driver.poll();
+        assert!(begun.elapsed() < Duration::from_secs(20), "some are left");
+    }
+    assert!(reads.iter().all(Completion::succeeded));
 }
 
 fn is_readable(fd: std::os::fd::RawFd, timeout: Duration) -> bool {

@@ -33,8 +33,10 @@ pub(super) const LOADING: u32 = 1 << 30;
 pub(super) const RESIDENT: u32 = 1 << 29;
 /// The page has not reached the file.
 pub(super) const DIRTY: u32 = 1 << 28;
+/// Of a read that is given up, one side has left: those who wait for it, or whoever has the buffer.
+pub(super) const PARTED: u32 = 1 << 27;
 /// The pins.
-pub(super) const PINS: u32 = DIRTY - 1;
+pub(super) const PINS: u32 = PARTED - 1;
 
 /// The length of a processor's cache line in bytes.
 const LINE_LEN: usize = 64;

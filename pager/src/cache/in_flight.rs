@@ -214,8 +214,8 @@ impl Cache {
     }
 
     /// Ends the read of one page: installs the page or gives up its frame, and tells those who
-    /// wait for it if they wait for a signal.
-    fn conclude(&self, page: PageId, verdict: &Result<usize, IoFailure>) {
+    /// wait for it if they wait for a signal. The frame's buffer may not be back.
+    fn conclude(&self, page: PageId, verdict: &Result<usize, IoFailure>, is_back: bool) {
         let mut slow = self.pool.slow();
         let read = slow.in_flight.remove(&(self.owner, page));
         let Some(Read { name, frame, end }) = read else { return };
@@ -224,7 +224,9 @@ impl Cache {
             reached!(ReadAbandoned);
         }
         // Another page may have taken its number, if the space map is damaged.
-        if verdict.is_ok() && self.table.get(page).is_none() {
+        if !is_back {
+            self.pool.part(&mut slow, frame);
+        } else if verdict.is_ok() && self.table.get(page).is_none() {
             self.make_resident(&mut slow, frame, name, RESIDENT);
         } else {
             self.pool.give_up(&mut slow, frame);
@@ -272,10 +274,11 @@ impl Sink for Cache {
     ) -> yieldb_core::Result<usize> {
         let run = Run::from_token(token);
         if buffers.len() < run.count {
-            // Whoever was to read gave them up.
+            // Whoever was to read gave them up; or somebody who may not has ended the read, and
+            // they are in use.
             drop(buffers);
             let verdict = result.and(Err(IoFailure::Abandoned));
-            run.pages().for_each(|page| self.conclude(page, &verdict));
+            run.pages().for_each(|page| self.conclude(page, &verdict, false));
             self.pool.wake_waiters();
             return verdict;
         }
@@ -301,19 +304,11 @@ impl Sink for Cache {
                 self.verify(PageRef::from_u64(name), len, &buffer).map(|()| len)
             });
             buffer.into_token();
-            self.conclude(page, &verdict);
+            self.conclude(page, &verdict, true);
         }
         drop(rest);
         self.recycle(buffers);
         self.pool.wake_waiters();
         verdict
-    }
-}
-
-/// The pages that are being read, for tests.
-impl Cache {
-    /// Is the page being read?
-    pub fn is_reading(&self, page: PageId) -> bool {
-        self.pool.slow().in_flight.contains_key(&(self.owner, page))
     }
 }

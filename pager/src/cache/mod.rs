@@ -15,6 +15,7 @@
 mod clock;
 mod epoch;
 mod frames;
+mod home;
 mod in_flight;
 mod pool;
 mod prefetch;

@@ -17,7 +17,6 @@ use std::ops::Deref;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use yieldb_core::buffer::Home;
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
@@ -26,7 +25,7 @@ use super::clock::Need;
 use super::epoch::Epochs;
 use super::frames::{FrameMeta, Frames, LOADING, PINS, RESIDENT, RETIRED};
 use super::in_flight::Read;
-use super::prepare::{Prepared, UNPREPARED};
+use super::prepare::Prepared;
 use super::stats::{CacheStats, Counters};
 use super::table::{PIECE_LEN, Table};
 use crate::{Error, MIN_FRAMES, PageId, PageSize, Result};
@@ -70,7 +69,7 @@ pub struct FramePool {
 /// What only the slow path touches.
 pub(super) struct Slow {
     /// Frames that may be used; the one given back last is the next to go, while it is warm.
-    free: Vec<u32>,
+    pub free: Vec<u32>,
     /// The first frame that nobody was to use yet. It and those behind it have no memory.
     pub unused: u32,
     /// Frames before it that were never used either, and have memory.
@@ -264,7 +263,7 @@ impl FramePool {
     }
 
     #[inline]
-    fn unpin(&self, frame: u32) {
+    pub(super) fn unpin(&self, frame: u32) {
         let before = self.frames.meta[frame as usize].state.fetch_sub(1, Ordering::SeqCst);
         assert!(before & PINS > 0, "frame {frame} is unpinned once too often");
         if before & PINS > 1 {
@@ -474,25 +473,6 @@ impl Slow {
 pub(crate) fn check_limit(bytes: u64, page_size: PageSize, count: u64) -> Result<()> {
     let min = count * MIN_FRAMES as u64 * page_size.bytes() as u64;
     if bytes < min { Err(Error::CacheTooSmall { bytes, min }) } else { Ok(()) }
-}
-
-impl Home for FramePool {
-    fn give_back(&self, token: u64) {
-        let frame = token as u32;
-        if token & LENT != 0 {
-            self.unpin(frame);
-            return;
-        }
-        if token & UNPREPARED != 0 {
-            return self.end_preparation(frame);
-        }
-        let is_loading =
-            self.frames.meta[frame as usize].state.load(Ordering::SeqCst) & LOADING != 0;
-        if !is_loading {
-            self.slow().free.push(frame);
-            self.wake_waiters();
-        }
-    }
 }
 
 impl std::fmt::Debug for FramePool {
