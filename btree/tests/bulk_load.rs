@@ -258,3 +258,17 @@ fn what_is_in_order_is_written_once_and_without_holes() {
     let unused = image.len() as u64 / 4096 - (reserved + report.pages);
     assert!(unused < 5, "the file has holes of {unused} pages");
 }
+
+/// What the last keys of a full node share need not be what its end and the next key share.
+#[rstest]
+#[case(1_000, 290)]
+#[case(100, 1_900)]
+#[case(24, 6_000)]
+fn a_last_key_of_its_own_fits(#[case] shared: usize, #[case] least: u32) {
+    let key = |number: u32| [&vec![b'a'; shared][..], &number.to_be_bytes()[..]].concat();
+    for count in least..least + 26 {
+        let mut entries: Entries = (0..count).map(|number| (key(number), vec![7; 100])).collect();
+        entries.push((b"b".to_vec(), vec![8; 100]));
+        check(Store::new(4096, 512, None), &entries);
+    }
+}

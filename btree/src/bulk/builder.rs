@@ -149,9 +149,8 @@ impl Builder {
                 return Root { page, level: level as u8, count: self.count };
             }
             // All of them fit one node, or they are one child more than a full one has.
-            let count = self.levels[level].children.len();
-            if self.levels[level].full.is_some() {
-                self.make_node(set, level, count / 2);
+            if let Some(count) = self.levels[level].cut(self.page_len) {
+                self.make_node(set, level, count);
             }
             let rest = self.levels[level].children.len();
             self.make_node(set, level, rest);
@@ -342,6 +341,20 @@ impl Level {
             self.separators.push(separator);
         }
         self.children.push(page.as_u64());
+    }
+
+    /// How many children the first of two nodes has, if they do not fit one: half of them. The
+    /// other half may not fit one either, since its end need not share what the full node's keys
+    /// share; the last two always do.
+    fn cut(&self, page_len: usize) -> Option<usize> {
+        let full = self.full?;
+        let half = self.children.len() / 2;
+        let mut packing = Packing::new(Shape::INTERIOR);
+        for end in half..self.separators.len() {
+            let before = self.separators[half..end].iter().map(Vec::as_slice);
+            packing.add(&self.separators[end], 0, before);
+        }
+        Some(if packing.len() <= page_len { half } else { full - 1 })
     }
 
     /// Takes the first `count` children out. Returns what stands in front of them.
