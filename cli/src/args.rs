@@ -179,7 +179,7 @@ pub enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         batch: Option<u64>,
         /// The longest line that is read, in bytes or with K, M, G
-        #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+        #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_line_len)]
         max_line: u64,
         /// The page size in bytes of a database that is created
         #[arg(long, value_name = "BYTES", default_value_t = 4096)]
@@ -354,6 +354,14 @@ impl Global {
         } else {
             Text::Escaped
         }
+    }
+}
+
+/// The longest line: at least a byte, or nothing would be read.
+fn parse_line_len(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("a line has at least one byte".to_owned()),
+        len => Ok(len),
     }
 }
 

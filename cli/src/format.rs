@@ -109,7 +109,7 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// What is wrong with the line that was read last.
-    fn wrong(&self, what: &str) -> CliError {
+    pub fn wrong(&self, what: &str) -> CliError {
         CliError::usage(format!("line {}: {what}", self.number))
     }
 
@@ -147,14 +147,14 @@ impl<R: BufRead> Entries<R> {
     fn read_record(&mut self) -> CliResult<()> {
         self.record.clear();
         self.record.extend_from_slice(&self.line);
-        let mut is_open = has_open_quote(&self.line);
+        let mut is_open = is_open_behind(&self.line, false);
         while is_open {
             if !self.read_line()? {
                 return Err(self.wrong("a quoted field does not end"));
             }
             self.record.push(b'\n');
             self.record.extend_from_slice(&self.line);
-            is_open ^= has_open_quote(&self.line);
+            is_open = is_open_behind(&self.line, true);
             if self.record.len() as u64 > self.max_len {
                 return Err(self.wrong(&format!("a record longer than {} bytes", self.max_len)));
             }
@@ -168,19 +168,39 @@ impl<R: BufRead> Entries<R> {
             .flexible(true)
             .from_reader(self.record.as_slice());
         let mut record = csv::ByteRecord::new();
+        reader.read_byte_record(&mut record).map_err(|error| error.to_string())?;
+        if record.len() != 2 {
+            return Err(format!("{} fields, not key and value", record.len()));
+        }
+        let entry = (self.text.decode(&record[0])?, self.text.decode(&record[1])?);
         match reader.read_byte_record(&mut record) {
-            Ok(true) if record.len() == 2 => {
-                Ok((self.text.decode(&record[0])?, self.text.decode(&record[1])?))
-            }
-            Ok(_) => Err(format!("{} fields, not key and value", record.len())),
+            Ok(false) => Ok(entry),
+            Ok(true) => Err("a carriage return that is not in quotes".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// Is the number of quotes odd? Then a field that begins outside of quotes ends within them.
-fn has_open_quote(line: &[u8]) -> bool {
-    line.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+/// Does a quoted field go on behind this line of CSV? `is_open`: so it did behind the one before. A
+/// quote that is not the first character of its field is a character as any other.
+fn is_open_behind(line: &[u8], is_open: bool) -> bool {
+    #[derive(Clone, Copy, PartialEq)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a quote that ends a field, or is the first of two.
+        Quote,
+    }
+    let before = if is_open { At::Quoted } else { At::Start };
+    let behind = line.iter().fold(before, |at, byte| match (at, byte) {
+        (At::Start | At::Quote, b'"') => At::Quoted,
+        (At::Quoted, b'"') => At::Quote,
+        (At::Quoted, _) => At::Quoted,
+        (At::Start | At::Plain | At::Quote, b',') => At::Start,
+        (At::Start | At::Plain | At::Quote, _) => At::Plain,
+    });
+    behind == At::Quoted
 }
 
 fn parse_json(line: &[u8]) -> Result<KeyValue, String> {

@@ -70,6 +70,16 @@ fn csv_of_others_is_read() {
     assert_eq!(place.ok("scan some.db"), "a\t1\nb,c\tsay \"hi\"\nd\ttwo\\nlines\n");
 }
 
+/// A quote is one only at the beginning of a field, and nothing that was not read is passed over.
+#[test]
+fn csv_with_stray_quotes_is_read_as_a_whole() {
+    let place = Place::new();
+    let input = b"5\" pipe,1\nx,2\n6\" pipe,3\n\"a \"\"b\"\"\n\",c\r\n";
+    place.ok_with("load some.db --format csv", input);
+    let scanned = place.ok("scan some.db");
+    assert_eq!(scanned, "5\" pipe\t1\n6\" pipe\t3\na \"b\"\\n\tc\nx\t2\n");
+}
+
 #[test]
 fn of_several_with_the_same_key_the_last_one_stays() {
     let place = Place::new();
@@ -80,7 +90,11 @@ fn of_several_with_the_same_key_the_last_one_stays() {
 #[test]
 fn a_bad_line_is_named_and_loads_nothing() {
     let place = Place::new();
-    let cases: [(&str, &[u8], &str); 6] = [
+    let too_long = [b"a\tb\n".as_slice(), &[b'k'; 2_000], b"\tv\n"].concat();
+    let cases: [(&str, &[u8], &str); 9] = [
+        ("", &too_long, "line 2: a key of 2000 bytes"),
+        ("--batch 7", &too_long, "line 2: a key of 2000 bytes"),
+        ("--format csv", b"a,1\rb,2\n", "line 1: a carriage return"),
         ("", b"a\tb\nno tab\n", "line 2: no tab"),
         ("", b"a\tb\nc\t\\q\n", "line 2: \\\\q is no escape"),
         ("--hex", b"61\t6\n", "line 1: an odd number"),
@@ -100,6 +114,8 @@ fn a_bad_line_is_named_and_loads_nothing() {
 #[test]
 fn a_huge_line_is_refused_and_takes_no_memory() {
     let place = Place::new();
+    let ended = place.run_with("load some.db --max-line 0", b"a\tb\n");
+    assert_eq!(ended.code, 2, "{ended:?}");
     let ended = place.run_with("load some.db --max-line 1M", &vec![b'x'; 5 << 20]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.err.contains("line 1: longer than"), "{ended:?}");

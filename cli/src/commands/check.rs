@@ -51,10 +51,15 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     };
     drop(database);
     findings.add_what_both_come_to(global, file)?;
-    if global.json {
-        print_json(&findings.as_json())?;
-    } else {
-        findings.print(global)?;
+    let printed = match global.json {
+        true => print_json(&findings.as_json()),
+        false => findings.print(global),
+    };
+    // Whoever reads the output may have seen enough; what was found stays so.
+    if let Err(error) = printed
+        && error.code != 0
+    {
+        return Err(error);
     }
     match findings.damage_count() {
         0 => Ok(()),

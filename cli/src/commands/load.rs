@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use yieldb::{Create, Database, Durability, Tree, WriteTransaction};
+use yieldb::{Create, Database, Durability, ErrorKind, Tree, WriteTransaction};
 
 use super::{change, options, print_json, print_line, trees};
 use crate::args::{Format, Global};
@@ -104,9 +104,11 @@ fn in_bulk(
 ) -> CliResult<WriteTransaction> {
     let mut load = transaction.bulk_load(tree)?;
     while let Some((key, value)) = input.next()? {
-        if !load.try_push(&key, &value)? {
-            load.push(&key, &value).wait()?;
-        }
+        let pushed = load.try_push(&key, &value).and_then(|is_pushed| match is_pushed {
+            true => Ok(()),
+            false => load.push(&key, &value).wait(),
+        });
+        pushed.map_err(|error| input.refused(error))?;
     }
     input.say("building the tree");
     load.finish().wait()?;
@@ -124,7 +126,8 @@ fn in_batches(
 ) -> CliResult<WriteTransaction> {
     let mut in_batch = 0;
     while let Some((key, value)) = input.next()? {
-        transaction.put(tree, &key, &value).wait()?;
+        let put = transaction.put(tree, &key, &value).wait();
+        put.map_err(|error| input.refused(error))?;
         in_batch += 1;
         if in_batch == batch {
             transaction.commit_with(durability).wait()?;
@@ -167,6 +170,14 @@ impl Input<'_> {
             }
         }
         Ok(entry)
+    }
+
+    /// The last one is not stored. Where it cannot be, that is said of its line.
+    fn refused(&self, error: yieldb::Error) -> CliError {
+        match error.kind() {
+            ErrorKind::Usage => named(self.entries.wrong(&error.to_string()), self.path),
+            _ => error.into(),
+        }
     }
 
     /// All of them are read; what happens now.
