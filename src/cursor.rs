@@ -28,7 +28,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves to the next entry, from a new cursor to the first one; the output is the entry, or
-    /// `None` behind the last one.
+    /// `None` behind the last one. Cost: nothing is read but at the end of a leaf, and ahead of
+    /// that; a large value is.
+    ///
+    /// # Errors
+    ///
+    /// When driven: the version does not have the tree; damage; a failed read.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Op<'_, Next<'_, 'a>> {
         self.send_reads();
@@ -38,6 +43,10 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the entry before, from a new cursor to the last one; the output is the entry, or
     /// `None` in front of the first one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next`].
     pub fn previous(&mut self) -> Op<'_, Next<'_, 'a>> {
         self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
@@ -45,6 +54,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves like [`Cursor::next`] without reading a large value; the output is the entry's key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next`].
     pub fn next_key(&mut self) -> Op<'_, NextKey<'_, 'a>> {
         self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));
@@ -53,6 +66,10 @@ impl<'a> Cursor<'a> {
 
     /// Moves like [`Cursor::previous`] without reading a large value; the output is the entry's
     /// key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::next`].
     pub fn previous_key(&mut self) -> Op<'_, NextKey<'_, 'a>> {
         self.send_reads();
         let (pager, driving) = (Held::Borrowed(self.pager), Held::Borrowed(self.driving));

@@ -49,13 +49,13 @@ pub struct Info {
     pub format_version: u32,
     /// The length of a page in bytes.
     pub page_size: u32,
-    /// The length of the file in bytes, as far as it is used.
+    /// The length of the file in bytes, as far as the last checkpoint uses it.
     pub file_bytes: u64,
     /// What tells this database from all others.
     pub database_id: [u8; 16],
-    /// How often a superblock was written.
+    /// The number of the last checkpoint.
     pub checkpoint: u64,
-    /// The newest version: how many commits there were.
+    /// The newest version. Each commit makes one; batches made together share it.
     pub version: u64,
     /// How often the database was opened for writing.
     pub session: u32,
@@ -86,7 +86,7 @@ pub struct Metrics {
     pub space: SpaceUse,
     /// How many requests are queued or in flight on the back-end, of all databases that share it.
     pub in_flight: usize,
-    /// The newest version: how many commits there were.
+    /// The newest version. Each commit makes one; batches made together share it.
     pub version: u64,
     /// The log: what is in it, and what was written; `None` if there is none at the moment.
     pub log: Option<LogStats>,
@@ -102,6 +102,10 @@ impl Database {
 
     /// Opens the database in the file at `path` with the usual [`Options`]; a missing one is
     /// created.
+    ///
+    /// # Errors
+    ///
+    /// When driven: as [`Options::open`].
     pub fn open(path: impl AsRef<Path>) -> Op<'static, Open> {
         Options::new().open(path)
     }
@@ -196,7 +200,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// If `io` is the writer's turn, and this thread has it.
+    /// If `io` is the writer's turn, and this thread has it; in a fork of the process that opened
+    /// the database.
     pub fn wait_for(&self, io: &Completion) -> Result<()> {
         self.driving.turn_engine();
         self.driving.wait(io)?;
@@ -260,9 +265,10 @@ impl Database {
     /// a tenth of each is free for what comes.
     ///
     /// It works in transactions of its own between those of others, and begins when it is driven
-    /// first. Each is a version, and short where much is to be done; one that finds little reads on
-    /// until it does, and the checkpoint behind each pass has the writer's turn as well. Dropping
-    /// the operation leaves the file good, and what was done so far; so does a crash.
+    /// first. Each that changes anything is a version, and each is short: it ends when enough was
+    /// looked at or moved. Behind each pass comes a checkpoint, and then one that holds the
+    /// writer's turn, has little left to write, and cuts the file. Dropping the operation leaves
+    /// the file good, and what was done so far; so does a crash.
     ///
     /// What open snapshots hold on to stays where it is, and the file is longer by that until it is
     /// compacted without them.
@@ -292,6 +298,8 @@ impl Database {
     /// assert!(compacted.pages < compacted.pages_before / 4);
     /// # Ok(()) }
     /// ```
+    ///
+    /// One compaction at a time: another one waits until the first is over or dropped.
     ///
     /// # Errors
     ///
@@ -371,8 +379,8 @@ impl Database {
         }
     }
 
-    /// What the cache has done and holds, for all databases that share it. Costs a pass over what
-    /// is known of its pages.
+    /// What the cache has done and holds, for all databases that share it: that part of
+    /// [`Database::metrics`]. Costs a pass over what is known of its pages.
     pub fn cache_stats(&self) -> CacheStats {
         self.pager.cache().stats()
     }

@@ -164,12 +164,12 @@ impl Snapshot {
         self.snapshot.version()
     }
 
-    /// Reads every page and looks for damage, telling `progress` after each. Memory: a bit for
-    /// each page of the file.
+    /// Reads every page and looks for damage, telling `progress` after each. A page that cannot be
+    /// read is damage, too. Memory: a bit for each page of the file, and 32 bytes for each tree.
     ///
     /// # Errors
     ///
-    /// If there is no memory for that.
+    /// If there is no memory for that. When driven: whatever fails but a read.
     pub fn check<P: FnMut(CheckProgress)>(&self, progress: P) -> Result<Op<'_, Check<P>>> {
         Ok(self.op(self.snapshot.check(progress)?))
     }

@@ -231,7 +231,8 @@ impl WriteTransaction {
     }
 
     /// Begins to store a value of `len` bytes piece by piece, so that a large one need not be in
-    /// memory as a whole. Nothing changes before the writer is finished.
+    /// memory as a whole. Nothing changes before the writer is finished. Cost: a large value's
+    /// pages are written as they come, 256 KiB at a time.
     ///
     /// # Errors
     ///
@@ -329,6 +330,9 @@ impl WriteTransaction {
     /// assert_eq!(visits.as_deref(), Some(&2_u64.to_le_bytes()[..]));
     /// # Ok(()) }
     /// ```
+    ///
+    /// Cost: as a lookup and a [put](WriteTransaction::put), but for one way down. Dropping the
+    /// operation changes nothing.
     ///
     /// # Errors
     ///

@@ -2,8 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use yieldb::{Batch, Choice, Compacted, Database, IOResult, KeyRange, MAIN, MemoryDisk, Options};
+use rustix::io::Errno;
+use yieldb::{
+    Batch, Choice, Compacted, Database, ErrorKind, IOResult, KeyRange, MAIN, MemoryDisk, Options,
+};
+use yieldb_core::Operation;
+use yieldb_io_backends::RawHook;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -251,6 +258,61 @@ fn one_that_is_dropped_leaves_everything_good() {
     let compacted = database.compact().wait().unwrap();
     assert!(compacted.pages * 4096 < needed(&model) * 5 / 4, "{lengths:?} {compacted:?}");
     assert_has(&database, &model);
+}
+
+#[test]
+fn one_waits_for_the_other() {
+    let options = Options::new().backend(MemoryDisk::new().yielding(9)).cache_bytes(2 << 20);
+    let (database, model) = mostly_empty(&options, Path::new("some.db"));
+    let (mut first, mut second) = (database.compact(), database.compact());
+    let compacted = loop {
+        if let IOResult::Done(compacted) = first.step().unwrap() {
+            break compacted;
+        }
+        assert!(!second.step().unwrap().is_done());
+        database.turn();
+    };
+    assert!(compacted.pages * 4096 < needed(&model) * 5 / 4, "{compacted:?}");
+    let again = second.wait().unwrap();
+    assert_eq!(again.pages_before, compacted.pages);
+    assert!(again.pages <= compacted.pages && again.replaced < 50, "{again:?}");
+    // One that is dropped is not waited for.
+    let mut dropped = database.compact();
+    assert!(!dropped.step().unwrap().is_done());
+    let mut third = database.compact();
+    assert!(!third.step().unwrap().is_done());
+    drop(dropped);
+    third.wait().unwrap();
+    assert_has(&database, &model);
+}
+
+/// Lets cuts of files fail.
+#[derive(Default)]
+struct NoCut(AtomicBool);
+
+impl RawHook for NoCut {
+    fn raw(&self, operation: Operation, _offset: u64, _len: usize, result: i32) -> i32 {
+        let fails = operation == Operation::Truncate && self.0.load(Ordering::SeqCst);
+        if fails { -Errno::IO.raw_os_error() } else { result }
+    }
+}
+
+#[test]
+fn a_cut_that_fails_loses_nothing_and_is_made_up_for() {
+    let (disk, hook) = (MemoryDisk::new(), Arc::new(NoCut::default()));
+    let options = Options::new().backend(disk.with_hook(None, hook.clone()));
+    let (database, mut model) = mostly_empty(&options, Path::new("some.db"));
+    let len = || disk.image("some.db").unwrap().len() as u64;
+    hook.0.store(true, Ordering::SeqCst);
+    let error = database.compact().wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::System, "{error}");
+    // It is written as before, and the next one cuts the file.
+    put(&database, &mut model, 30_000..30_100);
+    assert_has(&database, &model);
+    hook.0.store(false, Ordering::SeqCst);
+    let compacted = database.compact().wait().unwrap();
+    assert_eq!(len(), compacted.pages * 4096);
+    assert!(len() < needed(&model) * 5 / 4, "{compacted:?}");
 }
 
 #[test]

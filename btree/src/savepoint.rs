@@ -25,8 +25,9 @@ pub(crate) struct Saved {
 }
 
 impl Transaction {
-    /// Notes what the trees are like now. Costs nothing at once; later each page that the
-    /// transaction has made so far is copied if it changes again.
+    /// Notes what the trees are like now. Costs a copy of the list of trees that the
+    /// transaction has changed so far; later each page that it has made is copied if it changes
+    /// again.
     pub fn savepoint(&mut self) -> Savepoint {
         let (set, pager) = self.write_set_mut();
         let savepoint = Savepoint(set.savepoint(pager));

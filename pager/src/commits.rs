@@ -297,9 +297,15 @@ impl Pager {
     }
 
     /// Somebody makes the file shorter, until the result is dropped: new pages go where that says.
-    pub fn begin_compaction(self: &Arc<Self>) -> Compaction {
-        self.ledger().begin_compaction();
-        Compaction { pager: self.clone() }
+    ///
+    /// # Errors
+    ///
+    /// What to wait for before asking again: somebody else does.
+    pub fn begin_compaction(self: &Arc<Self>) -> std::result::Result<Compaction, Completion> {
+        match self.ledger().begin_compaction() {
+            None => Ok(Compaction { pager: self.clone() }),
+            Some(over) => Err(over),
+        }
     }
 
     fn begin_job(&self, subject: Subject, log: LogPlan, ticket: Ticket) -> Arc<Ticket> {
@@ -372,6 +378,9 @@ impl Compaction {
 
 impl Drop for Compaction {
     fn drop(&mut self) {
-        self.pager.ledger().end_compaction();
+        let over = self.pager.ledger().end_compaction();
+        if let Some(over) = over {
+            over.succeed(0);
+        }
     }
 }

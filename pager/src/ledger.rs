@@ -84,9 +84,9 @@ pub(crate) struct Ledger {
     /// How many pages the file may have that are behind the last one in use, with those in front:
     /// cutting it failed.
     uncut: u64,
-    /// How many make the file shorter.
-    compactions: usize,
-    /// Behind how many pages they want new ones, as far in front as can be.
+    /// Finished when he is done who makes the file shorter, if anybody does.
+    compaction: Option<Completion>,
+    /// Behind how many pages he wants new ones, as far in front as can be.
     floor: u64,
 }
 
@@ -174,7 +174,7 @@ impl Ledger {
             awaiting: Vec::new(),
             settling: None,
             uncut: 0,
-            compactions: 0,
+            compaction: None,
             floor: 0,
         }
     }

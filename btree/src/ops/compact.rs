@@ -24,25 +24,26 @@ use crate::{Error, Result};
 /// to the front, until the pages in use are together there; then the file is cut.
 ///
 /// ```text
-///                                  ,--- a large value is to be moved, and there is room --> Read
-///                                  |                                          some: Write <-' ^
-///                                  |                                           '--'  |  '-----'
-///   begin -> Start -> Begin -----> Pack <--- made --- Name <------------------- all -'
-///              ^      ^   |         | ^--- made
-///              |      |   |         '--- enough for one transaction, or the pass is over
-///              |      |   |                  '--> Committing
-///              |      '---|----------------------------| the pass is over
-///              |          |                            '-> Flushing --> Begin
-///              |          '--- flushed --> Cutting --- short enough --> done
-///              '------------ another pass ----'
-///   Pack, Name --- missing -> Fetching, FetchingName, and back
+///   begin -> Start -> Beginning --> Pack --- enough for one transaction --> Committing
+///            ^         ^  ^  |       '------- the pass is over -------------^  |  |
+///            |         |  '--|----------- others' turn ------------------------'  |
+///            |         '-----|----------- Flushing <--- the pass is over ---------'
+///            |               v flushed
+///            '-----------  Cutting --- short enough, nothing moved, the sixth pass --> done
+///            another pass
+///
+///   Start:  waits while another one makes the file shorter
+///   Pack:   a page is missing --> Fetching --> Pack
+///           a large value is to be moved, and there is room --> Reading --> Write
+///   Write:  more is to be read --> Reading; all is written --> Name
+///   Name:   a page is missing --> FetchingName --> Name; made --> Pack
 /// ```
 ///
 /// It works in transactions of its own, each so short that others get their turn soon: it ends when
-/// enough was looked at, even if nothing was changed. So does the last one, which cuts the file: it
-/// begins when a checkpoint has written what there was to be written. What anybody
-/// reads does not change: the log has records of them without changes, and what a crash undoes of
-/// it is as good as it was. An abandoned run leaves the transaction that it is in undone.
+/// enough was looked at, even if nothing was changed. The one that cuts the file is short, too: a
+/// checkpoint has written before what there was to be written. What anybody reads does not change:
+/// the log has records of them without changes, and what a crash undoes of it is as good as it was.
+/// An abandoned run leaves the transaction that it is in undone.
 ///
 /// Passes: what one has replaced is free only behind it, and others may write meanwhile. The first
 /// two empty the file behind as many pages as are in use. If large values are left there, because
@@ -105,16 +106,16 @@ pub struct Moving {
 
 /// How far it is.
 pub enum State {
-    /// Begin to go through all trees.
+    /// Begin to go through all trees, when nobody else does.
     Start,
     /// Wait for the writer's turn.
-    Begin(StateMachine<Begin>),
+    Beginning(StateMachine<Begin>),
     /// Pack the next leaves.
     Pack(Box<Transaction>),
     /// A page of theirs, or above them, is being fetched.
     Fetching(Box<Transaction>, StateMachine<Fetch>),
     /// The next part of a large value is being read.
-    Read(Box<Transaction>, Box<Moving>, StateMachine<ReadValue<Vec<u8>>>),
+    Reading(Box<Transaction>, Box<Moving>, StateMachine<ReadValue<Vec<u8>>>),
     /// What was read is written into its copy.
     Write(Box<Transaction>, Box<Moving>, Vec<u8>),
     /// The leaf is to name the copy.
@@ -173,12 +174,15 @@ impl StateTransition for Compact {
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
-            State::Start => {
-                self.begin_pass();
-                Transition::Next(self.begin())
-            }
-            State::Begin(mut begin) => match begin.step(pager)? {
-                IOResult::IO(io) => Transition::Wait(State::Begin(begin), io.into()),
+            State::Start => match self.enter() {
+                Err(other) => Transition::Wait(State::Start, other),
+                Ok(()) => {
+                    self.begin_pass();
+                    Transition::Next(self.begin())
+                }
+            },
+            State::Beginning(mut begin) => match begin.step(pager)? {
+                IOResult::IO(io) => Transition::Wait(State::Beginning(begin), io.into()),
                 IOResult::Done(transaction) if self.place.is_some() => {
                     Transition::Next(State::Pack(Box::new(transaction)))
                 }
@@ -194,9 +198,9 @@ impl StateTransition for Compact {
                     Transition::Next(State::Pack(transaction))
                 }
             },
-            State::Read(transaction, moving, mut reading) => match reading.step(pager)? {
+            State::Reading(transaction, moving, mut reading) => match reading.step(pager)? {
                 IOResult::IO(io) => {
-                    Transition::Wait(State::Read(transaction, moving, reading), io.into())
+                    Transition::Wait(State::Reading(transaction, moving, reading), io.into())
                 }
                 IOResult::Done(part) => Transition::Next(State::Write(transaction, moving, part)),
             },
@@ -236,16 +240,22 @@ impl StateTransition for Compact {
 
 impl Compact {
     fn begin(&self) -> State {
-        State::Begin(begin(self.pager.clone()))
+        State::Beginning(begin(self.pager.clone()))
+    }
+
+    /// One makes the file shorter at a time. `Err`: the end of another one's work.
+    fn enter(&mut self) -> std::result::Result<(), Completion> {
+        if self.compaction.is_none() {
+            self.compaction = Some(self.pager.begin_compaction()?);
+            self.report.pages_before = self.pager.space_use().pages;
+        }
+        Ok(())
     }
 
     /// Begins to go through all trees.
     fn begin_pass(&mut self) {
         let space = self.pager.space_use();
-        let compaction = self.compaction.get_or_insert_with(|| {
-            self.report.pages_before = space.pages;
-            self.pager.begin_compaction()
-        });
+        let compaction = self.compaction.as_ref().expect("it is the only one");
         let live = space.used - space.held;
         let is_stuck = self.stuck > 0 && self.report.passes >= 2;
         let floor = if is_stuck && self.report.passes.is_multiple_of(2) { space.pages } else { 0 };
@@ -272,6 +282,7 @@ impl Compact {
     }
 
     fn report(&mut self) -> Compacted {
+        self.compaction = None;
         self.report.pages = self.pager.space_use().pages;
         self.report
     }
@@ -421,7 +432,7 @@ fn read(
     let len = (value.len - offset).min(transaction.part_len() as u64) as usize;
     moving.read += len as u64;
     let reading = read_value(pager, value, offset, vec![0; len]);
-    Transition::Next(State::Read(transaction, moving, reading))
+    Transition::Next(State::Reading(transaction, moving, reading))
 }
 
 /// Writes some pages of what was read.
@@ -479,10 +490,10 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             State::Start => f.write_str("Start"),
-            State::Begin(begin) => begin.fmt(f),
+            State::Beginning(begin) => begin.fmt(f),
             State::Pack(_) => f.write_str("Pack"),
             State::Fetching(_, fetch) => write!(f, "Fetching({fetch:?})"),
-            State::Read(_, moving, _) => write!(f, "Read({})", moving.read),
+            State::Reading(_, moving, _) => write!(f, "Reading({})", moving.read),
             State::Write(_, _, part) => write!(f, "Write({})", part.len()),
             State::Name(..) => f.write_str("Name"),
             State::FetchingName(_, _, fetch) => write!(f, "FetchingName({fetch:?})"),

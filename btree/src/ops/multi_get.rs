@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// ```text
 ///   begin -> Gather --- one is ready, or none is left --> done
 ///             ^ ^|'---- all wait for pages: waits in Gather; some have come: Gather
-///             | '------ large values are left: Loading --> done
+///             ^ '------ large values are left: Loading --> done
 ///             '------------------- (the next call)
 /// ```
 ///

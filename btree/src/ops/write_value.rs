@@ -50,6 +50,7 @@ impl<'t, K: AsRef<[u8]>> ValueWriter<'t, K> {
     ) -> Result<ValueWriter<'t, K>> {
         let key_len = key.as_ref().len();
         transaction.check_key_len(key_len)?;
+        transaction.trees.root(tree)?;
         let is_large = transaction.is_large(key_len, len);
         if is_large {
             transaction.begin_value(tree, key_len, len)?;

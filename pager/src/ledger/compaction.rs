@@ -1,5 +1,7 @@
 //! Where numbers are given out, and how a file is made shorter.
 
+use yieldb_core::Completion;
+
 use super::{Ledger, spare};
 use crate::PageRun;
 use crate::cache::Cache;
@@ -8,20 +10,27 @@ impl Ledger {
     /// A stretch begins, in which numbers are given out in front while somebody compacts the file.
     pub(super) fn begin_stretch(&mut self) {
         let live = self.live();
-        match self.compactions {
-            0 => self.space.begin_stretch(live + spare(live)),
-            _ => self.space.fill_from(self.floor),
+        match self.compaction {
+            None => self.space.begin_stretch(live + spare(live)),
+            Some(_) => self.space.fill_from(self.floor),
         }
     }
 
-    /// Somebody compacts the file.
-    pub fn begin_compaction(&mut self) {
-        self.compactions += 1;
+    /// Somebody compacts the file, unless somebody else does: then says what to wait for before
+    /// asking again.
+    pub fn begin_compaction(&mut self) -> Option<Completion> {
+        if self.compaction.is_none() {
+            self.compaction = Some(Completion::signal());
+            return None;
+        }
+        self.compaction.clone()
     }
 
-    pub fn end_compaction(&mut self) {
-        self.compactions -= 1;
+    /// Nobody does any more. Returns what others wait for.
+    pub fn end_compaction(&mut self) -> Option<Completion> {
+        let over = self.compaction.take();
         self.begin_stretch();
+        over
     }
 
     /// As long as the file is compacted, new pages go behind `floor` pages, the lowest numbers

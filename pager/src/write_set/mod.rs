@@ -407,11 +407,6 @@ impl WriteSet {
         std::mem::replace(self, empty)
     }
 
-    /// Makes the transaction fail from now on.
-    pub fn doom(&mut self, cause: IoFailure) {
-        self.doomed.get_or_insert(cause);
-    }
-
     /// [Closes](WriteSet::close) the transaction and hands its pages to the cache. Returns those
     /// that wait to be written, in the order of their numbers.
     pub(crate) fn finish(&mut self, pager: &Pager) -> Vec<PageId> {
