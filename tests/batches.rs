@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use yieldb::{Batch, Database, KeyRange, MAIN, MemoryDisk, Options};
+use yieldb::{Batch, Database, ErrorKind, KeyRange, MAIN, MemoryDisk, Options};
 
 /// A key in no order.
 fn key(number: u32) -> [u8; 8] {
@@ -86,4 +86,41 @@ fn a_batch_comes_to_what_its_changes_come_to_one_by_one() {
         assert_eq!((found.key(), found.value()), (&key[..], &value[..]));
     }
     assert!(cursor.next().wait().unwrap().is_none());
+}
+
+/// One that fails, and that nobody drives, costs the others one attempt: they are made together.
+#[test]
+fn a_batch_that_fails_does_not_keep_others_from_going_together() {
+    let database = Options::new().backend(MemoryDisk::new().yielding(5)).open("db").wait().unwrap();
+    let put = |number: u32| {
+        let mut batch = Batch::new();
+        batch.put(MAIN, key(number), [1; 50]);
+        batch
+    };
+    // Until there is a log.
+    for number in 0..4 {
+        database.write(&put(number)).wait().unwrap();
+    }
+    let mut bad = Batch::new();
+    bad.put(MAIN, vec![b'k'; 3_000], "too long a key");
+    for round in 1..6 {
+        let turn = database.begin().wait().unwrap();
+        let mut failing = database.write(&bad);
+        assert!(!failing.step().unwrap().is_done());
+        let batches: Vec<Batch> = (0..32).map(|index| put(round * 100 + index)).collect();
+        let mut writes: Vec<_> = batches.iter().map(|batch| database.write(batch)).collect();
+        for write in &mut writes {
+            assert!(!write.step().unwrap().is_done());
+        }
+        let before = database.snapshot().version();
+        drop(turn);
+        while !writes.is_empty() {
+            writes.retain_mut(|write| !write.step().unwrap().is_done());
+            database.turn();
+        }
+        let made = database.snapshot().version() - before;
+        assert!(made < 12, "32 batches made {made} versions");
+        let error = failing.wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+    }
 }

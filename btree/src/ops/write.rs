@@ -28,8 +28,9 @@ use crate::{Error, Result};
 ///
 /// Where many batches are written at a time, the one that has the turn makes the changes of those
 /// that wait, too, in one transaction: they share a version, and the copies of pages. If that fails
-/// it makes its own alone, and the others are for others to make: no batch fails with another one's
-/// error, but for a failure of the commit itself, which they share.
+/// it makes its own alone, and the others are for others to make, the one that failed for whoever
+/// has left it: no batch fails with another one's error, but for a failure of the commit itself,
+/// which they share.
 ///
 /// When a page is missing, those that the next changes will miss are asked for with it. A run
 /// abandoned before the changes are begun has changed nothing, and neither has one abandoned while
@@ -209,8 +210,12 @@ impl Write<'_> {
 
     /// Begins again with its own changes only, if there were others; one of them may have failed.
     fn make_alone(&mut self, transaction: Transaction, error: Error) -> Result<Transition<Self>> {
-        if transaction.followers().deposits().is_empty() {
+        let deposits = transaction.followers().deposits();
+        if deposits.is_empty() {
             return Err(error);
+        }
+        if let Some(failed) = self.source.checked_sub(1).and_then(|index| deposits.get(index)) {
+            failed.leave_alone();
         }
         reached!(MadeAlone);
         self.source = 0;

@@ -8,6 +8,9 @@
 //!                 '--- put back ---'
 //! ```
 //!
+//! One whose changes have failed is put back for whoever left it, so that he is told the error, and
+//! nobody else tries again.
+//!
 //! The turn is *offered* to deposits: it is had by the one who asks first, so that none waits for
 //! an operation that nobody drives. Those who write themselves may have it in passing; after each
 //! of them it is offered.
@@ -32,6 +35,8 @@ pub struct Deposit {
     signal: Mutex<Completion>,
     /// Nobody waits for it any more, since it was taken. Changed under the queue's lock.
     is_abandoned: AtomicBool,
+    /// Only whoever left it makes the changes.
+    is_own: AtomicBool,
 }
 
 /// A deposit in the queue. Dropping it takes it out, if nobody else has taken it: from then on its
@@ -69,6 +74,11 @@ impl Deposit {
         &self.record
     }
 
+    /// Leaves the changes to whoever left them: they failed.
+    pub fn leave_alone(&self) {
+        self.is_own.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn signal(&self) -> MutexGuard<'_, Completion> {
         self.signal.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,6 +92,7 @@ impl WriterQueue {
             result: OnceLock::new(),
             signal: Mutex::new(Completion::signal()),
             is_abandoned: AtomicBool::new(false),
+            is_own: AtomicBool::new(false),
         });
         self.state().deposits.push_back(deposit.clone());
         Deposited { queue: self.clone(), deposit }
@@ -165,15 +176,23 @@ impl Drop for Deposited {
 
 impl WriterTurn {
     /// Takes the deposits that were left first, as long as there are no more than `count`, and
-    /// their records no longer than `len` bytes together.
+    /// their records no longer than `len` bytes together. Those that failed before stay.
     pub fn followers(&self, count: usize, mut len: usize) -> Followers {
         let mut taken = Vec::new();
         let mut state = self.queue.state();
+        let mut place = 0;
         while taken.len() < count
-            && let Some(deposit) = state.deposits.pop_front_if(|next| next.record.len() <= len)
+            && let Some(next) = state.deposits.get(place)
         {
-            len -= deposit.record.len();
-            taken.push(deposit);
+            if next.is_own.load(Ordering::Relaxed) {
+                place += 1;
+                continue;
+            }
+            if next.record.len() > len {
+                break;
+            }
+            len -= next.record.len();
+            taken.extend(state.deposits.remove(place));
         }
         drop(state);
         if taken.is_empty() {
