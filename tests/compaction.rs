@@ -277,11 +277,13 @@ fn one_waits_for_the_other() {
     assert_eq!(again.pages_before, compacted.pages);
     assert!(again.pages <= compacted.pages && again.replaced < 50, "{again:?}");
     // One that is dropped is not waited for.
+    let turn = database.begin().wait().unwrap();
     let mut dropped = database.compact();
     assert!(!dropped.step().unwrap().is_done());
     let mut third = database.compact();
     assert!(!third.step().unwrap().is_done());
     drop(dropped);
+    drop(turn);
     third.wait().unwrap();
     assert_has(&database, &model);
 }

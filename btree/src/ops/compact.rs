@@ -324,11 +324,14 @@ impl Compact {
         })
     }
 
-    /// Is it others' turn?
+    /// Is it others' turn? Of the large values that are to be moved, each transaction tries one at
+    /// least.
     fn is_enough(&self, transaction: &Transaction) -> bool {
-        transaction.write_set().replaced_count() > most_replaced(&self.pager)
-            || self.moved > MOST_MOVED
-            || self.looked_at > MOST_LOOKED_AT && self.to_move.is_empty()
+        let replaced = transaction.write_set().replaced_count();
+        let is_begun = self.moved > 0 || self.to_move.is_empty();
+        self.moved > MOST_MOVED
+            || is_begun && replaced > most_replaced(&self.pager)
+            || self.to_move.is_empty() && self.looked_at > MOST_LOOKED_AT
     }
 
     /// Commits what was done. Large values that are still to be moved are looked for again.
@@ -349,8 +352,10 @@ impl Compact {
         let Some(place) = self.place.take() else { return };
         let Edited { rest, to_move, .. } = edited;
         if let Subject::Tree(tree) = place.subject {
+            // Those in front were looked at before: each is moved once in a pass.
+            let to_move = to_move.into_iter().filter(|(key, _)| *key >= place.key);
             let moving = |(key, value)| Moving { tree, key, value, read: 0 };
-            self.to_move = to_move.into_iter().rev().map(moving).collect();
+            self.to_move = to_move.rev().map(moving).collect();
         }
         self.place = match rest {
             Some(key) => Some(Place { subject: place.subject, key }),
