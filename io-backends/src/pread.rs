@@ -150,6 +150,11 @@ impl Pread {
         }
     }
 
+    /// Performs some of the requests in the queue. Returns how many.
+    fn perform_some(self: &Arc<Self>) -> usize {
+        (0..POLL_BATCH).take_while(|_| self.perform_one()).count()
+    }
+
     /// Performs the request that is next in the queue.
     fn perform_one(self: &Arc<Self>) -> bool {
         if !self.home.is_here() {
@@ -230,7 +235,7 @@ impl Driver for Handle {
             // Nothing to read means nothing was queued since the last time.
             let _read = rustix::io::read(&self.pread.event, &mut counter).is_ok();
         }
-        let performed = (0..POLL_BATCH).take_while(|_| self.pread.perform_one()).count();
+        let performed = self.pread.perform_some();
         if performed == POLL_BATCH {
             self.pread.ring_event();
         }
@@ -238,7 +243,7 @@ impl Driver for Handle {
     }
 
     fn poll_beside(&self) -> usize {
-        let performed = (0..POLL_BATCH).take_while(|_| self.pread.perform_one()).count();
+        let performed = self.pread.perform_some();
         if performed > 0 {
             self.pread.ring_event();
         }

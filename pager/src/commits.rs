@@ -302,10 +302,8 @@ impl Pager {
     ///
     /// What to wait for before asking again: somebody else does.
     pub fn begin_compaction(self: &Arc<Self>) -> std::result::Result<Compaction, Completion> {
-        match self.ledger().begin_compaction() {
-            None => Ok(Compaction { pager: self.clone() }),
-            Some(over) => Err(over),
-        }
+        self.ledger().begin_compaction()?;
+        Ok(Compaction { pager: self.clone() })
     }
 
     fn begin_job(&self, subject: Subject, log: LogPlan, ticket: Ticket) -> Arc<Ticket> {

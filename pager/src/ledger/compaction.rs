@@ -16,14 +16,19 @@ impl Ledger {
         }
     }
 
-    /// Somebody compacts the file, unless somebody else does: then says what to wait for before
-    /// asking again.
-    pub fn begin_compaction(&mut self) -> Option<Completion> {
-        if self.compaction.is_none() {
-            self.compaction = Some(Completion::signal());
-            return None;
+    /// Somebody compacts the file.
+    ///
+    /// # Errors
+    ///
+    /// What to wait for before asking again: somebody else does.
+    pub fn begin_compaction(&mut self) -> Result<(), Completion> {
+        match &self.compaction {
+            Some(other) => Err(other.clone()),
+            None => {
+                self.compaction = Some(Completion::signal());
+                Ok(())
+            }
         }
-        self.compaction.clone()
     }
 
     /// Nobody does any more. Returns what others wait for.

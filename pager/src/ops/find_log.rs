@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    Buffer, BufferPool, Completion, Create, IO, LockKind, OpenOptions, StateMachine,
-    StateTransition, Transition, is_planted, reached,
+    Buffer, BufferPool, Completion, Create, IO, OpenOptions, StateMachine, StateTransition,
+    Transition, is_planted, reached,
 };
 
 use super::make_log::LogFile;
@@ -119,8 +119,7 @@ impl StateTransition for FindLog {
                 let opened = io.result().expect("the open is finished");
                 opened.map_err(|error| self.missing(error))?;
                 let file = LogFile(io.take_file().expect("an open that succeeded has a file"));
-                let kind = if self.is_read_only { LockKind::Shared } else { LockKind::Exclusive };
-                file.lock(kind)?;
+                file.lock(self.is_read_only)?;
                 let io = read(&file, 0, BLOCK_LEN)?;
                 Transition::Wait(State::ReadingHeader(file, io.clone()), io)
             }

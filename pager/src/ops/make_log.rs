@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, LockKind, OpenOptions,
-    StateMachine, StateTransition, Transition, is_planted,
+    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, OpenOptions, StateMachine,
+    StateTransition, Transition, is_planted,
 };
 
 use crate::log::header::FileHeader;
 use crate::log::writer::{NewLog, POOL_BLOCKS};
 use crate::log::{BLOCK_LEN, ring_blocks};
 use crate::ops::left_log::{LookAtLog, look_at_log};
+use crate::ops::open::lock;
 use crate::superblock::OpenError;
 use crate::{Error, Pager, Result};
 
@@ -73,9 +74,8 @@ impl LogFile {
     /// # Errors
     ///
     /// [`Error::Locked`] as long as there is such a request.
-    pub(super) fn lock(&self, kind: LockKind) -> Result<()> {
-        let holder = "what was on its way into its log is not over yet";
-        if self.0.try_lock(kind)? { Ok(()) } else { Err(Error::Locked { holder }) }
+    pub(super) fn lock(&self, is_read_only: bool) -> Result<()> {
+        lock(&*self.0, is_read_only, "what was on its way into its log is not over yet")
     }
 }
 
@@ -104,7 +104,7 @@ impl StateTransition for MakeLog {
             State::Opening(io) => {
                 io.result().expect("the open is finished")?;
                 let file = LogFile(io.take_file().expect("an open that succeeded has a file"));
-                file.lock(LockKind::Exclusive)?;
+                file.lock(false)?;
                 let looking = look_at_log(file.clone(), pager.superblock().database_id)?;
                 Transition::Next(State::Looking(file, looking))
             }

@@ -274,12 +274,9 @@ impl Open {
 
     /// Locks the file: for one that writes, or for many that read.
     fn lock(&self, file: &dyn File) -> Result<()> {
-        let (kind, holder) = if self.settings.read_only {
-            (LockKind::Shared, "it is open for writing")
-        } else {
-            (LockKind::Exclusive, "it is open already")
-        };
-        if file.try_lock(kind)? { Ok(()) } else { Err(Error::Locked { holder }) }
+        let is_read_only = self.settings.read_only;
+        let holder = if is_read_only { "it is open for writing" } else { "it is open already" };
+        lock(file, is_read_only, holder)
     }
 
     /// Gives an empty file its first superblock, if it is to be created.
@@ -584,4 +581,14 @@ impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0.path().display())
     }
+}
+
+/// Locks a file: for one that writes, or for many that read.
+///
+/// # Errors
+///
+/// [`Error::Locked`], with what the `holder` of the lock is doing.
+pub(super) fn lock(file: &dyn File, is_read_only: bool, holder: &'static str) -> Result<()> {
+    let kind = if is_read_only { LockKind::Shared } else { LockKind::Exclusive };
+    if file.try_lock(kind)? { Ok(()) } else { Err(Error::Locked { holder }) }
 }
