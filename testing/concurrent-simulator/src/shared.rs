@@ -10,7 +10,7 @@ use simulator::model::{Promise, State, Version};
 use simulator::plan::{Change, Ending, Operation, Plan, Read, Way};
 use simulator::session::{View, Work, check, compare};
 use simulator::tolerance::{Tolerance, Trouble};
-use yieldb::{Database, Durability, Snapshot};
+use yieldb::{Database, Durability, Error, Snapshot};
 
 /// What each version has.
 #[derive(Default)]
@@ -109,7 +109,10 @@ impl Shared<'_> {
             Operation::Batch { changes, way } => {
                 self.transaction(changes, Ending::Commit(*way)).await
             }
-            Operation::Sync(patience) => self.sync(*patience).await,
+            Operation::Sync(patience) => self.make_durable(self.database.sync(), *patience).await,
+            Operation::Checkpoint(patience) => {
+                self.make_durable(self.database.checkpoint(), *patience).await
+            }
             Operation::TakeSnapshot | Operation::Reopen { .. } | Operation::Crash { .. } => {
                 held.push(self.newest());
                 Ok(())
@@ -151,11 +154,15 @@ impl Shared<'_> {
         (snapshot, version.state.clone())
     }
 
-    /// Makes durable what somebody has seen.
-    async fn sync(&self, patience: Patience) -> Result<(), Trouble> {
+    /// Makes durable what somebody has seen, in the log or in the file.
+    async fn make_durable(
+        &self,
+        making: impl Future<Output = Result<u64, Error>> + Unpin,
+        patience: Patience,
+    ) -> Result<(), Trouble> {
         let (newest, _) = self.newest();
-        let Some(synced) = drive(self.database.sync(), patience).await else { return Ok(()) };
-        let version = self.tolerance.ok(synced)?;
+        let Some(made) = drive(making, patience).await else { return Ok(()) };
+        let version = self.tolerance.ok(made)?;
         assert!(version >= newest.version(), "version {version} is durable");
         let mut versions = self.versions.borrow_mut();
         versions.make_durable(version);

@@ -102,7 +102,10 @@ fn without_drops(operation: &mut Operation) {
     match operation {
         Operation::Transaction { ending: Ending::Commit(way), .. }
         | Operation::Batch { way, .. } => way.patience = None,
-        Operation::Read { patience, .. } | Operation::Sync(patience) => *patience = None,
+        Operation::Read { patience, .. }
+        | Operation::Sync(patience)
+        | Operation::Checkpoint(patience)
+        | Operation::Compact(patience) => *patience = None,
         _ => {}
     }
     for change in changes_of(operation).into_iter().flatten() {

@@ -79,7 +79,10 @@ fn patiences(plan: &mut Plan) -> Vec<&mut Patience> {
                 }
             }
             Operation::Batch { way, .. } => places.push(&mut way.patience),
-            Operation::Read { patience, .. } | Operation::Sync(patience) => places.push(patience),
+            Operation::Read { patience, .. }
+            | Operation::Sync(patience)
+            | Operation::Checkpoint(patience)
+            | Operation::Compact(patience) => places.push(patience),
             _ => {}
         }
     }

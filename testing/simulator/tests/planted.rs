@@ -3,7 +3,7 @@
 
 use simulator::attempt::attempt;
 use simulator::computer::{FaultKind, FaultRates};
-use simulator::plan::Plan;
+use simulator::plan::{Operation, Plan};
 use simulator::profile::Profile;
 use simulator::run::run;
 use simulator::shrink::shrink;
@@ -79,6 +79,29 @@ fn a_slot_that_is_not_written_as_it_was_found_is_noticed_where_a_kernel_forgets(
         assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
     }
     let mistake = Some(Mistake::ChosenNotRewritten);
+    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+}
+
+/// A sync of the file fails while the kernel forgets what was to be written; nobody waits for its
+/// checkpoint any more, and another one is queued behind it.
+#[test]
+fn a_checkpoint_behind_a_failed_sync_is_noticed_where_one_is_queued() {
+    let rates = FaultRates::none().with(FaultKind::SyncErrorDropped, 1).budget(1);
+    let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
+        let mut plan = Plan::draw(seed, Profile::Small);
+        plan.shape.crash_one_in = 1;
+        plan.shape.faults = rates.after(after);
+        let queued = [Operation::Checkpoint(Some(1)), Operation::Checkpoint(None)];
+        let behind = |operation| std::iter::once(operation).chain(queued.clone());
+        plan.operations = plan.operations.into_iter().flat_map(behind).collect();
+        attempt(run, &plan, mistake).failure().cloned()
+    };
+    let moments = || (20..26).flat_map(|seed| (20..40).map(move |after| (seed, after)));
+    for (seed, after) in moments() {
+        let failure = fails(seed, after, None);
+        assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
+    }
+    let mistake = Some(Mistake::CheckpointBehindFailure);
     assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
 }
 

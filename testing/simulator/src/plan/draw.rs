@@ -26,7 +26,8 @@ impl Plan {
         };
         let compaction = Random::new(seed ^ COMPACTION_STREAM);
         let mut draw = Draw { random, log, relaxed, relaxed_one_in, compaction, shape, tag: 0 };
-        let operations = draw.operations(profile);
+        let mut operations = draw.operations(profile);
+        draw.add_checkpoints(&mut operations, seed);
         Plan { seed, profile, shape: draw.shape, operations }
     }
 }
@@ -39,6 +40,9 @@ const RELAXED_STREAM: u64 = 0x7265_6c61_7821;
 
 /// So has when the file is made shorter.
 const COMPACTION_STREAM: u64 = 0x636f_6d70_6163_7421;
+
+/// So has when a checkpoint is asked for.
+const CHECKPOINT_STREAM: u64 = 0x6368_6563_6b70_7421;
 
 struct Draw {
     random: Random,
@@ -76,6 +80,23 @@ impl Draw {
             }
         }
         operations
+    }
+
+    /// Of every third plan: checkpoints are asked for behind some operations.
+    fn add_checkpoints(&self, operations: &mut Vec<Operation>, seed: u64) {
+        let mut random = Random::new(seed ^ CHECKPOINT_STREAM);
+        if !random.one_in(3) {
+            return;
+        }
+        let one_in = 2 + random.below(6);
+        for operation in std::mem::take(operations) {
+            operations.push(operation);
+            if random.one_in(one_in) {
+                let polls = random.below(10) as u8;
+                let is_dropped = random.one_in(3) && self.shape.drops;
+                operations.push(Operation::Checkpoint(is_dropped.then_some(polls)));
+            }
+        }
     }
 
     /// What comes behind a commit: one that nobody waits for gets company, and what is relaxed may

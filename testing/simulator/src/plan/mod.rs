@@ -81,6 +81,8 @@ pub enum Operation {
     },
     /// Makes all commits durable that are acknowledged.
     Sync(Patience),
+    /// Makes a checkpoint of what is acknowledged.
+    Checkpoint(Patience),
     /// Makes the file shorter.
     Compact(Patience),
     /// Takes a snapshot and keeps it.

@@ -30,6 +30,7 @@ impl fmt::Display for Operation {
                 list(f, changes)
             }
             Operation::Sync(patience) => write!(f, "sync{}", dropped(*patience)),
+            Operation::Checkpoint(patience) => write!(f, "checkpoint{}", dropped(*patience)),
             Operation::Compact(patience) => write!(f, "compact{}", dropped(*patience)),
             Operation::TakeSnapshot => write!(f, "take a snapshot"),
             Operation::ReleaseSnapshot(index) => write!(f, "release snapshot {index}"),

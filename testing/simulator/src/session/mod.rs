@@ -56,7 +56,10 @@ impl<'r> Session<'r> {
         let done = match operation {
             Operation::Transaction { changes, ending } => self.transaction(changes, *ending).await,
             Operation::Batch { changes, way } => self.batch(changes, *way).await,
-            Operation::Sync(patience) => self.sync(*patience).await,
+            Operation::Sync(patience) => self.make_durable(self.database.sync(), *patience).await,
+            Operation::Checkpoint(patience) => {
+                self.make_durable(self.database.checkpoint(), *patience).await
+            }
             Operation::Compact(patience) => self.compact(*patience).await,
             Operation::TakeSnapshot => {
                 self.take_snapshot();
@@ -184,11 +187,15 @@ impl<'r> Session<'r> {
         concluded
     }
 
-    /// Makes durable what is acknowledged.
-    async fn sync(&mut self, patience: Patience) -> Result<(), Trouble> {
+    /// Makes durable what is acknowledged, in the log or in the file.
+    async fn make_durable(
+        &self,
+        making: impl Future<Output = Result<u64, Error>> + Unpin,
+        patience: Patience,
+    ) -> Result<(), Trouble> {
         let (newest, _) = self.newest();
         self.host.doing.set(Doing::Syncing);
-        let synced = drive(self.database.sync(), patience).await;
+        let synced = drive(making, patience).await;
         self.host.doing.set(Doing::Working);
         let Some(synced) = synced else { return Ok(()) };
         let version = self.tolerance.ok(synced)?;
