@@ -98,18 +98,8 @@ fn without_relaxed(operation: &mut Operation) {
 }
 
 fn without_drops(operation: &mut Operation) {
-    use crate::plan::Ending;
-    match operation {
-        Operation::Transaction { ending: Ending::Commit(way), .. }
-        | Operation::Batch { way, .. } => way.patience = None,
-        Operation::Read { patience, .. }
-        | Operation::Sync(patience)
-        | Operation::Checkpoint(patience)
-        | Operation::Compact(patience) => *patience = None,
-        _ => {}
-    }
-    for change in changes_of(operation).into_iter().flatten() {
-        change.patience = None;
+    for patience in operation.patiences() {
+        *patience = None;
     }
 }
 

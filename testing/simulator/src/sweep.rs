@@ -6,7 +6,7 @@ use yieldb_core::injection::Mistake;
 use crate::attempt::{Attempt, Runner, attempt};
 use crate::computer::FaultRates;
 use crate::host::Patience;
-use crate::plan::{Ending, Operation, Plan};
+use crate::plan::{Operation, Plan};
 use crate::profile::Profile;
 use crate::report::Report;
 
@@ -69,22 +69,5 @@ impl Sweep {
 
 /// The patience of each operation that can be dropped.
 fn patiences(plan: &mut Plan) -> Vec<&mut Patience> {
-    let mut places = Vec::new();
-    for operation in &mut plan.operations {
-        match operation {
-            Operation::Transaction { changes, ending } => {
-                places.extend(changes.iter_mut().map(|change| &mut change.patience));
-                if let Ending::Commit(way) = ending {
-                    places.push(&mut way.patience);
-                }
-            }
-            Operation::Batch { way, .. } => places.push(&mut way.patience),
-            Operation::Read { patience, .. }
-            | Operation::Sync(patience)
-            | Operation::Checkpoint(patience)
-            | Operation::Compact(patience) => places.push(patience),
-            _ => {}
-        }
-    }
-    places
+    plan.operations.iter_mut().flat_map(Operation::patiences).collect()
 }

@@ -1,6 +1,8 @@
 //! Mistakes made on purpose: each is noticed within the number of seeds that
 //! `docs/testing.md` publishes, and what shows it is small.
 
+use std::ops::Range;
+
 use simulator::attempt::attempt;
 use simulator::computer::{FaultKind, FaultRates};
 use simulator::plan::{Operation, Plan};
@@ -62,68 +64,59 @@ fn a_stamp_that_is_repeated_is_noticed_where_a_write_is_lost() {
     assert!(noticed.count() > 0);
 }
 
-/// The kernel has forgotten a slot's write; the next process finds it whole in the cache, and the
-/// power is cut while it writes the other slot.
-#[test]
-fn a_slot_that_is_not_written_as_it_was_found_is_noticed_where_a_kernel_forgets() {
-    let rates = FaultRates::none().with(FaultKind::SlotSyncErrorDropped, 1).budget(1);
+/// Small plans of `seeds`, changed by `script`, with a crash at every I/O and one `fault` behind
+/// each number of `ios`: nothing fails, and with the mistake something does.
+fn is_noticed_by_a_script(
+    (seeds, ios): (Range<u64>, Range<u64>),
+    fault: FaultKind,
+    mistake: Mistake,
+    script: impl Fn(&mut Plan),
+) {
+    let rates = FaultRates::none().with(fault, 1).budget(1);
     let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
         let mut plan = Plan::draw(seed, Profile::Small);
         plan.shape.crash_one_in = 1;
         plan.shape.faults = rates.after(after);
+        script(&mut plan);
         attempt(run, &plan, mistake).failure().cloned()
     };
-    let moments = || (0..60).flat_map(|seed| (6..24).map(move |after| (seed, after)));
+    let moments = || seeds.clone().flat_map(|seed| ios.clone().map(move |after| (seed, after)));
     for (seed, after) in moments() {
         let failure = fails(seed, after, None);
         assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
     }
-    let mistake = Some(Mistake::ChosenNotRewritten);
-    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+    assert!(moments().any(|(seed, after)| fails(seed, after, Some(mistake)).is_some()));
+}
+
+/// The kernel has forgotten a slot's write; the next process finds it whole in the cache, and the
+/// power is cut while it writes the other slot.
+#[test]
+fn a_slot_that_is_not_written_as_it_was_found_is_noticed_where_a_kernel_forgets() {
+    let (fault, mistake) = (FaultKind::SlotSyncErrorDropped, Mistake::ChosenNotRewritten);
+    is_noticed_by_a_script((0..60, 6..24), fault, mistake, |_plan| {});
 }
 
 /// A sync of the file fails while the kernel forgets what was to be written; nobody waits for its
 /// checkpoint any more, and another one is queued behind it.
 #[test]
 fn a_checkpoint_behind_a_failed_sync_is_noticed_where_one_is_queued() {
-    let rates = FaultRates::none().with(FaultKind::SyncErrorDropped, 1).budget(1);
-    let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
-        let mut plan = Plan::draw(seed, Profile::Small);
-        plan.shape.crash_one_in = 1;
-        plan.shape.faults = rates.after(after);
-        let queued = [Operation::Checkpoint(Some(1)), Operation::Checkpoint(None)];
+    let (fault, mistake) = (FaultKind::SyncErrorDropped, Mistake::CheckpointBehindFailure);
+    let queued = [Operation::Checkpoint(Some(1)), Operation::Checkpoint(None)];
+    is_noticed_by_a_script((20..26, 20..40), fault, mistake, |plan| {
         let behind = |operation| std::iter::once(operation).chain(queued.clone());
-        plan.operations = plan.operations.into_iter().flat_map(behind).collect();
-        attempt(run, &plan, mistake).failure().cloned()
-    };
-    let moments = || (20..26).flat_map(|seed| (20..40).map(move |after| (seed, after)));
-    for (seed, after) in moments() {
-        let failure = fails(seed, after, None);
-        assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
-    }
-    let mistake = Some(Mistake::CheckpointBehindFailure);
-    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+        plan.operations =
+            std::mem::take(&mut plan.operations).into_iter().flat_map(behind).collect();
+    });
 }
 
 /// A disk has lost the write of one slot, and the power is cut while the other one is written.
 #[test]
 fn a_slot_that_is_not_looked_at_is_noticed_where_its_write_was_lost() {
-    let rates = FaultRates::none().with(FaultKind::LostWrite, 1).budget(1);
-    let fails = |seed: u64, after: u64, mistake: Option<Mistake>| {
-        let mut plan = Plan::draw(seed, Profile::Small);
+    let (fault, mistake) = (FaultKind::LostWrite, Mistake::SlotsNotRead);
+    is_noticed_by_a_script((0..40, 6..40), fault, mistake, |plan| {
         plan.profile = Profile::Damage;
         plan.shape.log = None;
-        plan.shape.crash_one_in = 1;
-        plan.shape.faults = rates.after(after);
-        attempt(run, &plan, mistake).failure().cloned()
-    };
-    let moments = || (0..40).flat_map(|seed| (6..40).map(move |after| (seed, after)));
-    for (seed, after) in moments() {
-        let failure = fails(seed, after, None);
-        assert!(failure.is_none(), "seed {seed}, behind {after} I/Os: {failure:?}");
-    }
-    let mistake = Some(Mistake::SlotsNotRead);
-    assert!(moments().any(|(seed, after)| fails(seed, after, mistake).is_some()));
+    });
 }
 
 #[test]

@@ -221,6 +221,25 @@ impl Operation {
             _ => None,
         }
     }
+
+    /// When what it does is dropped, for each part that can be.
+    pub fn patiences(&mut self) -> Vec<&mut Patience> {
+        match self {
+            Operation::Transaction { changes, ending } => {
+                let way = match ending {
+                    Ending::Commit(way) => Some(&mut way.patience),
+                    Ending::GiveUp => None,
+                };
+                changes.iter_mut().map(|change| &mut change.patience).chain(way).collect()
+            }
+            Operation::Batch { way, .. } => vec![&mut way.patience],
+            Operation::Sync(patience)
+            | Operation::Checkpoint(patience)
+            | Operation::Compact(patience)
+            | Operation::Read { patience, .. } => vec![patience],
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl CrashKind {
