@@ -7,15 +7,17 @@ use crate::{Completion, Result};
 /// Only whoever opened the back-end has one of these. The engine has an [`crate::IO`] and is thus
 /// unable to wait, by construction.
 pub trait Driver: Send + Sync {
-    /// Submits what is queued and finishes what is done, without waiting. Returns how many
-    /// completions it finished; there may be more, unless that is 0.
+    /// Submits what is queued and finishes what is done, without waiting: all that a kernel which
+    /// works by itself is done with. Returns how many completions it finished; there may be more,
+    /// unless that is 0.
     ///
     /// A back-end without a kernel to work for it (pread) performs queued requests here; it
     /// returns after a bounded number.
     fn poll(&self) -> usize;
 
-    /// The same for a thread that is not in a loop around [`Driver::event_fd`]: whoever is, and
-    /// sleeps until that is readable, is told of what this one finishes.
+    /// The same for a thread that is not in a loop of its own around [`Driver::event_fd`]: whoever
+    /// is, and sleeps until that is readable, is told of what this one finishes. It may leave some
+    /// of what is done for the next call.
     fn poll_beside(&self) -> usize {
         self.poll()
     }

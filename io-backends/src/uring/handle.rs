@@ -12,7 +12,7 @@ use yieldb_core::{
 
 use super::in_flight::{InFlight, Name, Work};
 use super::lead::{self, Kernel};
-use super::{Reaped, Ring};
+use super::{Extent, Reaped, Ring};
 use crate::os_file::{OsFile, random};
 use crate::request::{Medium, failure};
 use crate::sync_method::MethodChoice;
@@ -80,7 +80,7 @@ impl Driver for Handle {
             let _read = rustix::io::read(&self.0.event, &mut counter).is_ok();
         }
         self.0.submit();
-        let Reaped { finished, is_contended } = self.0.take_some();
+        let Reaped { finished, is_contended } = self.0.take_completed(Extent::All);
         if is_contended {
             // The other one may have looked before the event was readable.
             self.0.ring_event();

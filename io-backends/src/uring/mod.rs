@@ -37,9 +37,9 @@ const WAKE: u64 = u64::MAX;
 /// The token of requests to cancel others; their own results mean nothing.
 const CANCEL: u64 = u64::MAX - 1;
 
-/// How many completions are taken out of the queue at a time. Their successors are submitted before
-/// the next ones are looked at: a device that is given its requests in large groups has little to
-/// do in between.
+/// How many completions are taken out of the queue at a time by whoever waits. Their successors are
+/// submitted before the next ones are looked at: a device that is given its requests in large groups
+/// has little to do in between.
 const REAP_BATCH: usize = 8;
 
 /// The io_uring back-end. `why` is what a user is told when he asks for the reason.
@@ -302,6 +302,15 @@ impl Ring {
     }
 }
 
+/// How much of the completion queue is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// A group, so that what waits for it can go on.
+    Group,
+    /// All that there is.
+    All,
+}
+
 /// What a look at the completion queue came to.
 #[derive(Default)]
 struct Reaped {
@@ -312,8 +321,9 @@ struct Reaped {
 }
 
 impl Ring {
-    /// Finishes some of what the kernel is done with.
-    fn take_some(&self) -> Reaped {
+    /// Finishes what the kernel is done with. A group is enough only where somebody comes back for
+    /// what is left.
+    fn take_completed(&self, extent: Extent) -> Reaped {
         let mut reaped = Reaped::default();
         if !self.home.is_here() {
             return reaped;
@@ -341,8 +351,8 @@ impl Ring {
             let is_news = results.iter().any(|(token, _)| *token != WAKE);
             reaped.finished += self.take_results(&results);
             // Whoever has the event is told of what comes, and not of what is left.
-            let is_enough = reaped.finished > 0 && !self.event_wanted.load(Ordering::SeqCst);
-            if !is_news || is_enough {
+            let is_left = extent == Extent::Group && !self.event_wanted.load(Ordering::SeqCst);
+            if !is_news || (is_left && reaped.finished > 0) {
                 return reaped;
             }
         }
@@ -387,7 +397,7 @@ impl Kernel for Ring {
     /// there are no more, or another thread is at it. Whoever has the event did not take them, and
     /// may be waiting for one of them.
     fn reap(&self) -> usize {
-        let Reaped { finished, .. } = self.take_some();
+        let Reaped { finished, .. } = self.take_completed(Extent::Group);
         if finished > 0 {
             self.ring_event();
         }

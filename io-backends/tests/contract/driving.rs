@@ -395,6 +395,25 @@ fn the_event_is_readable_when_another_thread_has_done_something(#[case] kind: Ki
     }
 }
 
+/// A loop of one's own gives each of its operations a step between two looks.
+#[test]
+fn a_poll_takes_all_that_has_come() {
+    let Some(bench) = Bench::new(Kind::Uring) else { return };
+    let file = bench.open("file");
+    bench.write(&*file, 0, &[1]).unwrap();
+    // A slow device needs longer, and a loop that takes a part of them does not get there at all.
+    let is_all_taken = (1..10).any(|attempt| {
+        let reads: Vec<Completion> = (0..60).map(|_| bench.read_completion(1)).collect();
+        reads.iter().for_each(|read| file.read(0, read.clone()));
+        bench.backend.driver.submit();
+        thread::sleep(Duration::from_millis(20 * attempt));
+        let taken = bench.backend.driver.poll();
+        bench.backend.driver.quiesce();
+        taken == reads.len()
+    });
+    assert!(is_all_taken);
+}
+
 /// More results than the kernel has room for, and nobody who submits anything more or waits.
 #[test]
 fn results_that_the_queue_has_no_room_for_come_by_polling() {
