@@ -82,7 +82,8 @@ pub struct Metrics {
     /// The cache: hits, misses, reads, pages written, evictions, pins, memory. Of all databases
     /// that share it.
     pub cache: CacheStats,
-    /// The pages of the file: used, free, held for old snapshots, and the oldest of those.
+    /// The pages of the file: used, free, held for old snapshots and for the last checkpoint, and
+    /// the oldest of those.
     pub space: SpaceUse,
     /// How many requests are queued or in flight on the back-end, of all databases that share it.
     pub in_flight: usize,
@@ -124,7 +125,8 @@ impl Database {
     /// # Errors
     ///
     /// When driven: [`crate::ErrorKind::Usage`] if the database was opened for reading only, and
-    /// for `wait` on the thread that used the transaction under way last: it would wait for itself.
+    /// for `wait` on the thread that used the transaction under way last: it would wait for itself;
+    /// [`crate::ErrorKind::Poisoned`].
     pub fn begin(&self) -> Op<'static, Begin> {
         let machine = open::begin(self.pager.clone(), self.driving.clone());
         Op::new(machine, Held::Owned(self.pager.clone()), Held::Owned(self.driving.clone()))
@@ -318,19 +320,20 @@ impl Database {
         Op::new(make_durable(place), Held::Borrowed(&self.pager), Held::Borrowed(&self.driving))
     }
 
-    /// Waits until every commit under way is over, puts what only the log has into the file,
-    /// removes the log, and gives up this handle: then the database is one file. That is closed
-    /// with the last handle. Closing is not needed for the durability of any but relaxed commits: a
-    /// database that is only dropped leaves its log, from which the next open makes the commits
-    /// again.
+    /// Waits until every commit and transaction under way is over, puts what only the log has into
+    /// the file, removes the log, and gives up this handle: then the database is one file. That is
+    /// closed with the last handle. Closing is not needed for the durability of any but relaxed
+    /// commits: a database that is only dropped leaves its log, from which the next open makes the
+    /// commits again.
     ///
     /// Cost: as [`Database::checkpoint`] if there is a log; otherwise none.
     ///
     /// # Errors
     ///
     /// When driven: [`crate::ErrorKind::Poisoned`] if a commit before failed so that its outcome
-    /// is open; a write failed, and the log has everything still; [`crate::ErrorKind::Usage`] for
-    /// `wait` on a thread that has a transaction under way: it would wait for itself.
+    /// is open; a write failed, and the log has everything still; the file could not be cut behind
+    /// its last page in use, when everything is in it; [`crate::ErrorKind::Usage`] for `wait` on a
+    /// thread that has a transaction under way: it would wait for itself, and as an `await` does.
     pub fn close(self) -> Op<'static, Close> {
         let (pager, driving) = (self.pager.clone(), self.driving.clone());
         let machine = open::close(self, pager.clone());

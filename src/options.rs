@@ -119,7 +119,8 @@ impl Options {
         MIN_FRAMES as u64 * u64::from(page_size)
     }
 
-    /// Opens the database for reading only: beside other readers, and not beside a writer.
+    /// Opens the database for reading only: beside other readers, and not beside a writer. The file
+    /// has to be there, whatever [`Options::create`] says.
     pub fn read_only(mut self, read_only: bool) -> Options {
         self.read_only = read_only;
         self
@@ -151,8 +152,8 @@ impl Options {
         self
     }
 
-    /// A back-end of one's own, or one that several databases share: see [`crate::open_backend`],
-    /// and [`crate::MemoryDisk`] for tests.
+    /// A back-end that several databases share: see [`crate::open_backend`], and
+    /// [`crate::MemoryDisk`] for tests. One of one's own is made with the crate `yieldb-core`.
     pub fn backend(mut self, backend: Backend) -> Options {
         self.io = Io::Backend(backend);
         self
@@ -161,8 +162,9 @@ impl Options {
     /// How long the log may be that commits go into; `None`: every commit is a checkpoint, and
     /// there is no log.
     ///
-    /// A log begins with the second commit after the database was opened, in a file beside it whose
-    /// name ends with `-log`, and ends when the database is [closed](crate::Database::close).
+    /// A log begins with the second commit after the database was opened, unless there is one, in a
+    /// file beside it whose name ends with `-log`, and ends when the database is
+    /// [closed](crate::Database::close).
     pub fn log(mut self, limits: Option<LogLimits>) -> Options {
         self.log = limits;
         self
@@ -206,7 +208,9 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// When driven: [`Error::Open`] with the reason; see [`Error::kind`].
+    /// When driven: [`Error::Open`] with the reason, see [`Error::kind`]; [`Error::PageSize`] and
+    /// [`Error::NoDriver`] for what is asked for here; [`Error::Operation`] where a commit that the
+    /// log has cannot be made again.
     pub fn open(self, path: impl AsRef<Path>) -> Op<'static, Open> {
         let path = path.as_ref();
         let (driving, opening) = match self.prepare() {

@@ -61,7 +61,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// When driven: the version does not have the tree; damage on the way to the leaf; a failed
-    /// read.
+    /// read; [`crate::ErrorKind::Poisoned`], as all that reads, once a sync of the database failed.
     pub fn get<K: AsRef<[u8]>>(&self, tree: Tree, key: K) -> Op<'_, Get<'_, K>> {
         self.op(self.snapshot.get(tree, key))
     }
@@ -159,13 +159,17 @@ impl Snapshot {
         Ok(self.snapshot.depth(tree)?)
     }
 
-    /// The number of the version: how many commits made it.
+    /// The number of the version: each commit makes the next one; batches made together share it.
     pub fn version(&self) -> u64 {
         self.snapshot.version()
     }
 
     /// Reads every page and looks for damage, telling `progress` after each. A page that cannot be
     /// read is damage, too. Memory: a bit for each page of the file, and 32 bytes for each tree.
+    ///
+    /// The file's space map is compared with what is found if this is the version of the last
+    /// checkpoint: [make one](crate::Database::checkpoint) and take the snapshot then. At most
+    /// 10,000 damages are told.
     ///
     /// # Errors
     ///

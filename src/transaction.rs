@@ -217,9 +217,9 @@ impl WriteTransaction {
     ///
     /// # Errors
     ///
-    /// When driven: a key or a value that is too long, damage on the way to the leaf, a failed
-    /// read; the transaction can go on. A failed write of pages that the transaction no longer has
-    /// room for dooms it.
+    /// When driven: a key or a value that is too long, no such tree, damage on the way to the leaf,
+    /// a failed read; the transaction can go on. A failed write of pages that the transaction no
+    /// longer has room for dooms it.
     pub fn put<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         tree: Tree,
@@ -435,16 +435,18 @@ impl WriteTransaction {
     ///
     /// When it is over, the changes survive a power cut. Cost: a record of a small transaction's
     /// changes goes into the log, with one durable write, which commits that come at the same time
-    /// share. The first two commits after the database was opened, of which the second one begins
-    /// the log, those that are too large for the log, and all [without a log](crate::Options::log)
-    /// are checkpoints: every page that the transaction made is written, and the space map (a bit
-    /// for each page of the file), with three syncs. A transaction without changes writes nothing,
-    /// and its output is the version that it began on.
+    /// share. The first two commits behind the opening of a file that has no log, of which the
+    /// second one begins it, those that are too large for the log, and all [without a
+    /// log](crate::Options::log) are checkpoints: every page that the transaction made is written,
+    /// and the space map (a bit for each page of the file), with three syncs; beginning a log takes
+    /// two more. A transaction without changes writes nothing of its own, and waits for what it has
+    /// seen to be durable; its output is the version that it began on.
     ///
     /// # Errors
     ///
     /// When driven: a failed write, and nothing has changed; [`crate::ErrorKind::Poisoned`], and
-    /// whether the commit took place is found out by opening the database again.
+    /// whether the commit took place is found out by opening the database again. Whoever cancels
+    /// the completion that the operation waits for is told so, and not what becomes of the commit.
     pub fn commit(self) -> Op<'static, Commit> {
         self.commit_with(Durability::Sync)
     }

@@ -39,7 +39,7 @@ pub struct Global {
     /// Refuse to change the file
     #[arg(long, global = true)]
     pub read_only: bool,
-    /// The tree to work on; what writes creates it if it is missing [default: main]
+    /// The tree to work on; put, load and shell create it if it is missing [default: main]
     #[arg(long, global = true, value_name = "NAME", allow_hyphen_values = true)]
     pub tree: Option<OsString>,
     /// Print JSON
@@ -175,7 +175,7 @@ pub enum Command {
         /// How the input is written
         #[arg(long, value_enum, default_value_t = Format::Tsv)]
         format: Format,
-        /// Entries a commit [default: all in one where the database is empty, else 10000]
+        /// Entries a commit [default: all in one where the tree is empty, else 10000]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         batch: Option<u64>,
         /// The longest line that is read, in bytes or with K, M, G
@@ -225,7 +225,7 @@ pub enum Command {
         /// The database
         file: PathBuf,
     },
-    /// Tell what trees and space consist of: pages, fill, lengths; reads every page of the trees
+    /// Tell what trees and space consist of: pages, fill, lengths; reads every node of the trees
     Stats {
         /// The database
         file: PathBuf,

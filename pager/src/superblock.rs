@@ -242,6 +242,9 @@ impl Superblock {
         if found > FORMAT_VERSION {
             return Err(OpenError::FutureVersion { found, supported: FORMAT_VERSION });
         }
+        if found == 0 {
+            return damaged("its superblock has values that its format does not");
+        }
         let bits = u64_at(slot, 24);
         if bits != 0 {
             return Err(OpenError::UnknownFeatures { bits });
@@ -260,9 +263,6 @@ impl Superblock {
             1 => Some(log),
             _ => return damaged("its superblock has values that its format does not"),
         };
-        if found == 0 {
-            return damaged("its superblock has values that its format does not");
-        }
         let catalogue =
             Root { page: page_at(slot, 112), level: slot[128], count: u64_at(slot, 120) };
         let superblock = Superblock {

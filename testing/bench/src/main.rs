@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --release -- run            # everything; run again, it goes on where it was
 //! cargo run --release -- run --quick    # a subset that takes two minutes
-//! cargo run --release -- report record/2026-11-26-epyc-2core
+//! cargo run --release -- report record/2026-11-26-xeon-2core
 //! ```
 //!
 //! in `testing/bench`; RocksDB takes `--features rocksdb`.
