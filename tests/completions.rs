@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use yieldb::{Batch, Choice, Completion, Database, ErrorKind, IOCompletions, IOResult};
-use yieldb::{MAIN, MemoryDisk, Options};
+use yieldb::{Batch, Choice, Completion, Database, Durability, ErrorKind, IOCompletions};
+use yieldb::{IOResult, MAIN, MemoryDisk, Options};
 
 const COUNT: u32 = 4_000;
 
@@ -114,6 +114,32 @@ fn a_commit_whose_wait_is_cancelled_goes_on() {
         made += u32::from(snapshot.get(MAIN, key(number)).wait().unwrap().is_some());
     }
     assert!(made > 5, "{made} of 20 were made");
+}
+
+/// Whoever has a commit may keep it, and drive others meanwhile.
+#[test]
+fn a_commit_that_is_kept_keeps_nobody_from_writing() {
+    let disk = MemoryDisk::new();
+    let database = Options::new().backend(disk.yielding(3)).open("db").wait().unwrap();
+    let put = |number: u32, durability| {
+        let mut transaction = database.begin().wait().unwrap();
+        transaction.put(MAIN, key(number), "a value").wait().unwrap();
+        transaction.commit_with(durability).wait().unwrap();
+    };
+    // From the third one on they go into the log.
+    (0..3).for_each(|number| put(number, Durability::Sync));
+    let mut over = database.begin().wait().unwrap().commit();
+    while !over.step().unwrap().is_done() {
+        database.turn();
+    }
+    drop(database.try_begin().unwrap().expect("the turn was given back"));
+    // One without changes waits for what it has seen, and not with the turn.
+    put(3, Durability::Relaxed);
+    let mut waiting = database.begin().wait().unwrap().commit();
+    assert!(!waiting.step().unwrap().is_done());
+    drop(database.try_begin().unwrap().expect("it has nothing to write"));
+    waiting.wait().unwrap();
+    drop(over);
 }
 
 /// Panics, as the waker of a runtime that is gone.

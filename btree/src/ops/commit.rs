@@ -32,7 +32,8 @@ use crate::{Error, Result};
 /// committed, or fails, whether or not anyone waits.
 #[derive(Debug)]
 pub struct Commit {
-    transaction: Transaction,
+    /// Until it is handed over, or is over in another way: it has the writer's turn.
+    transaction: Option<Transaction>,
     destination: Destination,
     durability: Durability,
     /// What the catalogue is to say, the last first.
@@ -82,6 +83,7 @@ fn begin(
     durability: Durability,
 ) -> StateMachine<Commit> {
     let (records, pins) = (Vec::new(), SmallVec::new());
+    let transaction = Some(transaction);
     let commit = Commit { transaction, destination, durability, records, pins };
     StateMachine::new(commit, State::Settle)
 }
@@ -94,11 +96,23 @@ impl StateTransition for Commit {
     type Error = Error;
 
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
+        let decided = self.advance(state, pager);
+        if matches!(decided, Err(_) | Ok(Transition::Done(_))) {
+            // Whoever has the operation may keep it, and others wait for the turn.
+            self.transaction = None;
+        }
+        decided
+    }
+}
+
+impl Commit {
+    fn advance(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
             State::Settle
-                if self.transaction.is_unchanged() && self.destination == Destination::Disk =>
+                if self.transaction().is_unchanged() && self.destination == Destination::Disk =>
             {
-                let version = self.transaction.version();
+                let version = self.transaction().version();
+                self.transaction = None;
                 match pager.await_version(version, self.durability)? {
                     Some(_) if is_planted!(UnchangedNotAwaited) => Transition::Done(version),
                     None => Transition::Done(version),
@@ -110,7 +124,7 @@ impl StateTransition for Commit {
                 }
             }
             State::Settle => {
-                self.records = self.transaction.catalogue_records();
+                self.records = self.transaction().catalogue_records();
                 self.records.reverse();
                 Transition::Next(State::Record)
             }
@@ -132,7 +146,7 @@ impl StateTransition for Commit {
                 }
             },
             State::HandOver => match self.destination {
-                Destination::Disk => match self.transaction.hand_over(self.durability)? {
+                Destination::Disk => match self.hand_over()? {
                     HandOver::Wait(io) => {
                         let _submitted = pager.turn();
                         Transition::Wait(State::AwaitingRoom(io.clone()), io)
@@ -142,7 +156,7 @@ impl StateTransition for Commit {
                         Transition::Wait(State::Committing(ticket), over)
                     }
                 },
-                Destination::Memory(version) => match self.transaction.adopt(version)? {
+                Destination::Memory(version) => match self.transaction().adopt(version)? {
                     Some(io) => Transition::Wait(State::AwaitingRoom(io.clone()), io),
                     None => Transition::Done(version),
                 },
@@ -154,16 +168,24 @@ impl StateTransition for Commit {
             State::Committing(ticket) => Transition::Done(ticket.outcome()?),
         })
     }
-}
 
-impl Commit {
+    fn hand_over(&mut self) -> Result<HandOver> {
+        let durability = self.durability;
+        self.transaction().hand_over(durability)
+    }
+
+    fn transaction(&mut self) -> &mut Transaction {
+        self.transaction.as_mut().expect("it is neither handed over nor given up")
+    }
+
     /// Tries to write the next record; `None` if none is left.
     fn attempt(&mut self) -> Result<Option<Attempt>> {
         let Some((name, entry)) = self.records.last() else { return Ok(None) };
+        let transaction = self.transaction.as_mut().expect("it is not handed over yet");
         let change = match entry {
             Some(entry) => Change::Put { key: name, value: Stored::Here(entry) },
             None => Change::Delete { key: name },
         };
-        self.transaction.attempt(Subject::Catalogue, change).map(Some)
+        transaction.attempt(Subject::Catalogue, change).map(Some)
     }
 }
