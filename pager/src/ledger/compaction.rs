@@ -22,10 +22,16 @@ impl Ledger {
     ///
     /// What to wait for before asking again: somebody else does.
     pub fn begin_compaction(&mut self) -> Result<(), Completion> {
-        match &self.compaction {
-            Some(other) => Err(other.clone()),
-            None => {
-                self.compaction = Some(Completion::signal());
+        match &mut self.compaction {
+            Some(other) => {
+                if other.finished() {
+                    // Somebody who waits has cancelled it.
+                    *other = Completion::signal();
+                }
+                Err(other.clone())
+            }
+            none => {
+                *none = Some(Completion::signal());
                 Ok(())
             }
         }

@@ -285,7 +285,7 @@ impl LogWriter {
             return Room::Never;
         }
         reached!(LogFull);
-        Room::Wait(log.room.get_or_insert_with(Completion::signal).clone())
+        Room::Wait(log.next_room())
     }
 
     /// Notes that a commit became a checkpoint: perhaps a longer log would have taken it.
@@ -298,7 +298,7 @@ impl LogWriter {
     /// Waits until a checkpoint has made room; `None` if there is no log.
     pub fn wait_for_room(&self) -> Option<Completion> {
         let mut state = self.state();
-        Some(state.as_mut()?.room.get_or_insert_with(Completion::signal).clone())
+        Some(state.as_mut()?.next_room())
     }
 
     /// Should so many commits that wait be made now? Also if there is no log.
@@ -356,18 +356,18 @@ impl LogWriter {
         Some(ticket)
     }
 
-    /// Is nothing active, of so many, but relaxed commits that may wait? When they have waited for
-    /// long enough, they are.
+    /// Is nothing active, of so many, but relaxed commits that may wait?
     pub fn is_resting(&self, active: usize, pager: &Pager) -> bool {
-        if self.resting.count() != active {
-            return false;
-        }
-        let is_late = self.resting.is_late(pager.io().now());
-        if is_late {
+        self.resting.count() == active && !self.resting.is_late(pager.io().now())
+    }
+
+    /// Sees to it that relaxed commits are written that have waited for long enough, whatever else
+    /// is active.
+    fn write_late(&self, pager: &Pager) {
+        if self.resting.count() > 0 && self.resting.is_late(pager.io().now()) {
             reached!(RelaxedInTime);
             self.write_all();
         }
-        !is_late
     }
 
     /// Adds a group that names a checkpoint, which a slot holds. Finished when it is durable, and
@@ -439,6 +439,7 @@ impl LogWriter {
 
     /// Takes note of groups that are durable, and writes what waits. `true` if anything was done.
     pub fn turn(&self, pager: &Pager) -> bool {
+        self.write_late(pager);
         let mut worked = false;
         // The queue's lock comes before that of the log.
         while let Some(reaped) = self.reap(pager.queue.deposit_count()) {

@@ -174,6 +174,13 @@ impl Log {
         self.under_way = durable + self.commits_in_flight() + queued + waiting;
     }
 
+    /// What to wait for until a checkpoint makes room. One that is over was cancelled by whoever
+    /// waited for it.
+    pub fn next_room(&mut self) -> Completion {
+        let room = self.room.take().filter(|room| !room.finished());
+        self.room.insert(room.unwrap_or_else(Completion::signal)).clone()
+    }
+
     /// As [`LogWriter::next_group`].
     pub fn next_group(&mut self) -> Option<Group> {
         let is_held_up = self.failed.is_some() || !self.may_send();

@@ -472,6 +472,44 @@ fn relaxed_commits_are_written_when_they_fill_a_group_or_their_time_has_come() {
     assert_eq!(store.durable_version(), before + most + 1);
 }
 
+/// A checkpoint of many pages takes longer than relaxed commits may wait.
+#[test]
+fn relaxed_commits_are_written_in_time_beside_a_checkpoint() {
+    let store = Store::new(1, ROOMY);
+    let in_flight = || store.pager.log().state().as_ref().unwrap().in_flight.len();
+    let _durable = store.append(100);
+    store.finish();
+    let checkpoint = store.pager.checkpoint().unwrap();
+    store.pager.turn();
+    let _acknowledged = store.append_relaxed(100);
+    store.pager.turn();
+    assert_eq!(in_flight(), 0);
+    let state = store.pager.log().state();
+    state.as_ref().unwrap().resting.expire(store.backend.io.now());
+    drop(state);
+    // Nothing of the checkpoint's I/O is over.
+    store.pager.turn();
+    assert_eq!(in_flight(), 1);
+    assert!(checkpoint.result().is_none());
+    store.finish();
+    assert!(checkpoint.result().unwrap().is_ok());
+}
+
+/// Whoever waits for room may cancel that; the next one who waits gets another signal.
+#[test]
+fn room_that_somebody_cancelled_is_waited_for_by_others() {
+    let store = Store::new(1, ROOMY);
+    let room = store.pager.log().wait_for_room().unwrap();
+    let same = store.pager.log().wait_for_room().unwrap();
+    assert_eq!(room.id(), same.id());
+    room.cancel();
+    assert!(room.finished());
+    let another = store.pager.log().wait_for_room().unwrap();
+    assert!(!another.finished());
+    store.pager.log().retry_room();
+    assert!(another.succeeded());
+}
+
 #[test]
 fn a_checkpoint_and_the_end_of_the_log_have_relaxed_commits() {
     for seed in 1..20 {
