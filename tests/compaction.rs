@@ -260,6 +260,38 @@ fn one_that_is_dropped_leaves_everything_good() {
     assert_has(&database, &model);
 }
 
+/// Values of which none fits where another one was: they are moved to behind the end, and then to
+/// the front.
+#[test]
+fn one_that_is_dropped_while_all_is_behind_the_end_leaves_everything_good() {
+    let options = Options::new().backend(MemoryDisk::new().yielding(4)).cache_bytes(2 << 20);
+    let database = options.open("some.db").wait().unwrap();
+    let mut model = Model::new();
+    let large = |number: u32, pages: usize| vec![number as u8; pages * 4_000];
+    for part in 0..20 {
+        let mut batch = Batch::new();
+        for number in part * 20..(part + 1) * 20 {
+            let pages = if number % 2 == 0 { 3 } else { 7 };
+            batch.put(MAIN, key(number), large(number, pages));
+            model.insert(key(number), large(number, pages));
+        }
+        database.write(&batch).wait().unwrap();
+    }
+    delete(&database, &mut model, (0..400).filter(|number| number % 2 == 0));
+    database.checkpoint().wait().unwrap();
+    let before = database.info().space.pages;
+    let mut compacting = database.compact();
+    while database.info().space.pages < before + before / 2 {
+        assert!(!compacting.step().unwrap().is_done(), "it never was behind the end");
+        database.turn();
+    }
+    drop(compacting);
+    assert_has(&database, &model);
+    let compacted = database.compact().wait().unwrap();
+    assert!(compacted.pages * 4096 < needed(&model) * 5 / 4, "{before} {compacted:?}");
+    assert_has(&database, &model);
+}
+
 #[test]
 fn one_waits_for_the_other() {
     let options = Options::new().backend(MemoryDisk::new().yielding(9)).cache_bytes(2 << 20);

@@ -59,6 +59,8 @@ named! {
         CheckpointNumberRepeated = "checkpoint-number-repeated",
         /// The numbers of the space map's pages are lost when a checkpoint is given up.
         NumbersOfAbandonedPlan = "numbers-of-abandoned-plan",
+        /// The next writer takes numbers behind the end of the file while that is being cut off.
+        CutNotAwaited = "cut-not-awaited",
         /// They are free then while they are still being written.
         AbandonedMapNotAwaited = "abandoned-map-not-awaited",
 
