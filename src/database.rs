@@ -57,7 +57,8 @@ pub struct Info {
     pub checkpoint: u64,
     /// The newest version. Each commit makes one; batches made together share it.
     pub version: u64,
-    /// How often the database was opened for writing.
+    /// How often the database was opened for writing; and one more for each 2^32 transactions and
+    /// savepoints in between.
     pub session: u32,
     /// How many trees there are.
     pub trees: usize,

@@ -43,3 +43,24 @@ macro_rules! reached {
         const _: &str = stringify!($path);
     }};
 }
+
+/// How many moments a session has, of which each is a stamp: fewer in a build for tests, if a test
+/// has shortened them.
+#[cfg(feature = "injection")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! session_moments {
+    () => {
+        $crate::injection::session_moments()
+    };
+}
+
+/// How many moments a session has.
+#[cfg(not(feature = "injection"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! session_moments {
+    () => {
+        u32::MAX
+    };
+}

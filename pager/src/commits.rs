@@ -325,23 +325,24 @@ impl Pager {
     /// Is there so much that only memory and the log have, or so much that only checkpoints have,
     /// that another one should be made?
     pub(crate) fn is_checkpoint_due(&self) -> bool {
-        let ((dirty, most_dirty), (old, most_old)) = self.backlog();
-        self.log.is_checkpoint_due() || dirty >= most_dirty / 2 || old >= most_old * 3 / 10
+        let [(dirty, most_dirty), (old, most_old), (spent, most_spent)] = self.backlog();
+        self.log.is_checkpoint_due()
+            || dirty >= most_dirty / 2
+            || old >= most_old * 3 / 10
+            || spent >= most_spent / 2
     }
 
     /// Is there so much of it, the log aside, that commits should wait for a checkpoint?
     fn is_checkpoint_late(&self) -> bool {
-        let ((dirty, most_dirty), (old, most_old)) = self.backlog();
-        dirty >= most_dirty || old >= most_old
+        self.backlog().iter().any(|(there, most)| there >= most)
     }
 
-    /// How many pages only memory has, and how many only checkpoints have, which make the file
-    /// longer; and how many that may be.
-    fn backlog(&self) -> ((u64, u64), (u64, u64)) {
+    /// How many pages only memory has, how many only checkpoints have, which make the file longer,
+    /// and how many moments of the session are over; and how many each may be.
+    fn backlog(&self) -> [(u64, u64); 3] {
         let most_dirty = self.cache.pool().share() as u64 / 4;
         let mut ledger = self.ledger();
-        let old = ledger.old_and_most();
-        ((ledger.dirty().count(), most_dirty), old)
+        [(ledger.dirty().count(), most_dirty), ledger.old_and_most(), ledger.spent_and_most()]
     }
 
     /// How many commits and checkpoints are queued or under way: [`Pager::turn`] has nothing to do

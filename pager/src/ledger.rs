@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached};
+use yieldb_core::{Buffer, BufferPool, Completion, is_planted, reached, session_moments};
 
 pub use self::held_map::HeldMap;
 use crate::cache::Cache;
@@ -54,6 +54,9 @@ pub(crate) struct Ledger {
     reuse: Reuse,
     /// The newest stamp that was given out.
     stamp: Stamp,
+    /// The last session that stamps may be of: what either slot says, so that no later process takes
+    /// it for its own.
+    claimed: u32,
     /// The newest acknowledged version, and behind it those that are applied and not acknowledged.
     /// Each has a pin, until nobody holds it any more.
     versions: VecDeque<Arc<RootSet>>,
@@ -161,6 +164,7 @@ impl Ledger {
             image,
             reuse,
             stamp: Stamp::new(session, 0),
+            claimed: session,
             newest: Arc::new(Newest::new(newest.clone())),
             versions: VecDeque::from([newest]),
             map,
@@ -243,9 +247,33 @@ impl Ledger {
     }
 
     /// A stamp that no page has.
+    ///
+    /// # Panics
+    ///
+    /// If a single transaction, or thousands of millions of them that all come to nothing, use up
+    /// what is left of a session before a checkpoint has claimed the next one.
     pub fn next_stamp(&mut self) -> Stamp {
-        self.stamp = self.stamp.next();
-        self.stamp
+        let next = self.stamp.next();
+        assert!(next.session() <= self.claimed, "the next session is not claimed yet");
+        if next.session() > self.stamp.session() {
+            reached!(SessionContinued);
+        }
+        self.stamp = next;
+        next
+    }
+
+    /// How many moments of the last session that is claimed are over; and how many that may be
+    /// before commits wait for checkpoints. When it is half of that, checkpoints claim another one.
+    pub fn spent_and_most(&self) -> (u64, u64) {
+        let is_last = self.stamp.session() == self.claimed;
+        let spent = if is_last { self.stamp.counter() } else { 0 };
+        (spent.into(), u64::from(session_moments!()) / 2)
+    }
+
+    /// Is it time to claim another session?
+    pub fn is_session_short(&self) -> bool {
+        let (spent, most) = self.spent_and_most();
+        spent >= most / 2
     }
 
     pub fn allocate(&mut self) -> PageId {
@@ -336,10 +364,13 @@ impl Ledger {
             reached!(FileShrank);
         }
         let moment = version.moment;
+        // One after the other: only the first slot may say it as yet.
+        let is_claiming = self.is_session_short() && self.durable.session == self.claimed;
         let superblock = Superblock {
             checkpoint: self.durable.checkpoint + u64::from(!is_planted!(CheckpointNumberRepeated)),
             version: version.version,
             moment,
+            session: self.durable.session + u32::from(is_claiming),
             catalogue: version.catalogue,
             next_tree: version.trees.next_number(),
             space: map.last().map(|root| PageRef::new(*root, moment)),
@@ -368,6 +399,11 @@ impl Ledger {
             self.reuse.pin(plan.superblock.moment, Holder::Checkpoint);
         }
         self.replace_map(plan.map, cache);
+        if plan.first_slot != self.slot {
+            // The other slot says what was durable before. Else that one was damaged, and what the
+            // other says is older.
+            self.claimed = self.durable.session;
+        }
         self.durable = plan.superblock;
         self.slot = plan.first_slot;
         self.unpin_for(before, Holder::Checkpoint, cache);

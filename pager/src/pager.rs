@@ -203,10 +203,14 @@ impl Pager {
 
     /// An empty write set, for the one who has the writer's turn.
     pub fn begin_write_set(&self) -> WriteSet {
-        let stamp = self.with_ledger(|ledger| {
+        let (stamp, is_short) = self.with_ledger(|ledger| {
             ledger.settle(&self.cache);
-            ledger.first_stamp()
+            (ledger.first_stamp(), ledger.is_session_short())
         });
+        if is_short && !self.read_only {
+            // A transaction that comes to nothing takes stamps as well.
+            self.machines.catch_up();
+        }
         WriteSet::new(stamp)
     }
 

@@ -1,5 +1,7 @@
 //! When a page was made.
 
+use yieldb_core::session_moments;
+
 /// A moment in a file's life: the session above, a counter below. Never given out twice, not even
 /// after a transaction was given up or the process was killed.
 ///
@@ -13,7 +15,8 @@ impl Stamp {
         Stamp((session as u64) << 32 | counter as u64)
     }
 
-    /// The session: one more with each time the file is opened for writing.
+    /// The session: one more with each time the file is opened for writing, and when the moments of
+    /// one are over.
     pub const fn session(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -23,16 +26,14 @@ impl Stamp {
         self.0 as u32
     }
 
-    /// The next moment.
-    ///
-    /// # Panics
-    ///
-    /// At the end of a session's four thousand million moments: the number would be another
-    /// session's.
+    /// The next moment. Behind the last one of a session comes the first one of the next: that has
+    /// to be claimed before, see the ledger.
     #[must_use]
-    pub const fn next(self) -> Stamp {
-        assert!(self.counter() < u32::MAX, "a session has 2^32 moments; open the database again");
-        Stamp(self.0 + 1)
+    pub fn next(self) -> Stamp {
+        match self.counter().checked_add(1) {
+            Some(counter) if counter < session_moments!() => Stamp::new(self.session(), counter),
+            _ => Stamp::new(self.session() + 1, 0),
+        }
     }
 
     /// As files store it.

@@ -9,6 +9,7 @@
 mod mistakes;
 mod named;
 mod paths;
+mod sessions;
 mod states;
 
 use std::cell::RefCell;
@@ -16,6 +17,7 @@ use std::fmt::Debug;
 
 pub use mistakes::{Mistake, is_planted, made, plant};
 pub use paths::{Path, reach, take_reached};
+pub use sessions::{session_moments, shorten_sessions};
 pub use states::{take_seen, take_states};
 
 /// Where to yield, in terms of the transitions that the thread makes, counted from 0.

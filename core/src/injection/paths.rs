@@ -38,6 +38,8 @@ named! {
         Poisoned = "poisoned",
         /// The space map that was written had several pages.
         MapOfSeveralPages = "map-of-several-pages",
+        /// The moments of a session were over, and the next one went on.
+        SessionContinued = "session-continued",
         /// The end of a file was cut off that nothing referred to any more.
         FileCutWhileOpen = "file-cut-while-open",
         /// A checkpoint has fewer pages than the one before.

@@ -46,8 +46,8 @@ pub fn attempt_told(run: Runner, plan: &Plan, mistake: Option<Mistake>, is_told:
     CAUGHT.set(Some(String::new()));
     let context = Context::new(plan, is_told);
     let work = AssertUnwindSafe(|| match mistake {
-        Some(mistake) => injection::plant(mistake, || run(&context)),
-        None => run(&context),
+        Some(mistake) => injection::plant(mistake, || run_in_sessions(run, &context)),
+        None => run_in_sessions(run, &context),
     });
     let outcome = panic::catch_unwind(work);
     let said = CAUGHT.take().unwrap_or_default();
@@ -63,6 +63,11 @@ pub fn attempt_told(run: Runner, plan: &Plan, mistake: Option<Mistake>, is_told:
     }
     let trace = *context.trace.borrow();
     Attempt { report, trace }
+}
+
+/// Runs the plan in sessions as long as it says.
+fn run_in_sessions(run: Runner, context: &Context<'_>) {
+    injection::shorten_sessions(context.plan.shape.session_moments, || run(context));
 }
 
 /// Keeps what panics say, instead of printing it, on threads that catch them.

@@ -117,6 +117,7 @@ impl Profile {
             is_reordered,
             yield_one_in: if random.one_in(2) { 0 } else { 1 + random.below(30) },
             drops: !random.one_in(3),
+            session_moments: u32::MAX,
             crash_one_in: if is_large { 40 } else { 3 },
             is_exhaustive: false,
             faults: self.rates(random),

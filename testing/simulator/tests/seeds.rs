@@ -10,6 +10,8 @@ use simulator::report::Report;
 use simulator::run::run;
 use simulator::shrink::{Feature, Reduction};
 use simulator::sweep::sweep;
+use yieldb::{LogLimits, MAIN, MemoryDisk, Options};
+use yieldb_core::injection;
 
 fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -58,6 +60,45 @@ fn what_has_failed_once_does_not_fail_again(#[case] profile: Profile, #[case] se
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
 }
 
+/// Each session has few moments: transactions take them whether or not they come to anything.
+#[rstest]
+#[case::with_a_log(Some(LogLimits::default()))]
+#[case::without(None)]
+fn a_session_goes_on_behind_its_last_moment(#[case] log: Option<LogLimits>) {
+    const COUNT: u32 = 2_000;
+    let disk = MemoryDisk::new();
+    let open = || {
+        let options = Options::new().backend(disk.yielding(1)).log(log);
+        options.open("some.db").wait().unwrap()
+    };
+    let key = |number: u32| number.to_be_bytes();
+    injection::shorten_sessions(64, || {
+        let database = open();
+        for number in 0..COUNT {
+            let mut transaction = database.begin().wait().unwrap();
+            transaction.put(MAIN, key(number), key(number)).wait().unwrap();
+            transaction.commit().wait().unwrap();
+            drop(database.begin().wait().unwrap());
+        }
+        for _ in 0..COUNT {
+            drop(database.begin().wait().unwrap());
+            database.turn();
+        }
+        let session = database.info().session;
+        assert!(session > 3 * COUNT / 64, "{session}");
+        drop(database);
+        let database = open();
+        assert!(database.info().session > session);
+        let snapshot = database.snapshot();
+        for number in 0..COUNT {
+            let found = snapshot.get(MAIN, key(number)).wait().unwrap();
+            assert_eq!(found.as_deref(), Some(&key(number)[..]));
+        }
+        let report = snapshot.check(|_| {}).unwrap().wait().unwrap();
+        assert_eq!(report.damages, []);
+    });
+}
+
 /// The same I/O, with the same bytes, in the same order: what is done does not depend on yields.
 #[test]
 fn forced_yields_change_no_byte() {
@@ -68,6 +109,7 @@ fn forced_yields_change_no_byte() {
         plan = Reduction { keep: None, without }.of(&plan);
         plan.shape.cache_pages = 4_096;
         plan.shape.crash_one_in = u64::MAX;
+        plan.shape.session_moments = u32::MAX;
         // One of many commits makes checkpoints beside them, which are where they are by then.
         plan.operations.retain(|operation| !matches!(operation, Operation::Compact(_)));
         let undisturbed = attempt(run, &plan, None);

@@ -18,7 +18,8 @@ impl Plan {
         let profile = profile.of_seed(&mut random);
         let shape = profile.shape(&mut random);
         let mut log = Random::new(seed ^ LOG_STREAM);
-        let shape = Shape { log: profile.log(&mut log), ..shape };
+        let session_moments = session_moments(seed);
+        let shape = Shape { log: profile.log(&mut log), session_moments, ..shape };
         let mut relaxed = Random::new(seed ^ RELAXED_STREAM);
         let relaxed_one_in = match shape.log {
             Some(_) if relaxed.one_in(2) => 1 + relaxed.below(4),
@@ -28,6 +29,7 @@ impl Plan {
         let mut draw = Draw { random, log, relaxed, relaxed_one_in, compaction, shape, tag: 0 };
         let mut operations = draw.operations(profile);
         draw.add_checkpoints(&mut operations, seed);
+        draw.use_moments_up(&mut operations, seed);
         Plan { seed, profile, shape: draw.shape, operations }
     }
 }
@@ -43,6 +45,15 @@ const COMPACTION_STREAM: u64 = 0x636f_6d70_6163_7421;
 
 /// So has when a checkpoint is asked for.
 const CHECKPOINT_STREAM: u64 = 0x6368_6563_6b70_7421;
+
+/// So has how long sessions are.
+const SESSION_STREAM: u64 = 0x7365_7373_696f_6e21;
+
+/// Short sessions in every third plan: longer than what a transaction and a recovery take together.
+fn session_moments(seed: u64) -> u32 {
+    let mut random = Random::new(seed ^ SESSION_STREAM);
+    if random.one_in(3) { 64 + random.below(64) as u32 } else { u32::MAX }
+}
 
 struct Draw {
     random: Random,
@@ -80,6 +91,20 @@ impl Draw {
             }
         }
         operations
+    }
+
+    /// Of plans with short sessions: transactions that come to nothing, many in a row.
+    fn use_moments_up(&self, operations: &mut Vec<Operation>, seed: u64) {
+        if self.shape.session_moments == u32::MAX {
+            return;
+        }
+        let mut random = Random::new(!seed ^ SESSION_STREAM);
+        for operation in std::mem::take(operations) {
+            operations.push(operation);
+            let count = if random.one_in(4) { 5 + random.below(20) } else { 0 };
+            let nothing = || Operation::Transaction { changes: Vec::new(), ending: Ending::GiveUp };
+            operations.extend((0..count).map(|_| nothing()));
+        }
     }
 
     /// Of every third plan: checkpoints are asked for behind some operations.

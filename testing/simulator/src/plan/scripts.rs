@@ -30,6 +30,7 @@ impl Plan {
                 is_reordered: false,
                 yield_one_in: 0,
                 drops: false,
+                session_moments: u32::MAX,
                 crash_one_in: 1_000,
                 is_exhaustive: false,
                 faults: FaultRates::none(),
