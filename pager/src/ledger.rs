@@ -54,8 +54,8 @@ pub(crate) struct Ledger {
     reuse: Reuse,
     /// The newest stamp that was given out.
     stamp: Stamp,
-    /// The last session that stamps may be of: what either slot says, so that no later process takes
-    /// it for its own.
+    /// The last session that stamps may be of: what either slot says, so that no later process
+    /// takes it for its own.
     claimed: u32,
     /// The newest acknowledged version, and behind it those that are applied and not acknowledged.
     /// Each has a pin, until nobody holds it any more.

@@ -38,8 +38,8 @@ const WAKE: u64 = u64::MAX;
 const CANCEL: u64 = u64::MAX - 1;
 
 /// How many completions are taken out of the queue at a time by whoever waits. Their successors are
-/// submitted before the next ones are looked at: a device that is given its requests in large groups
-/// has little to do in between.
+/// submitted before the next ones are looked at: a device that is given its requests in large
+/// groups has little to do in between.
 const REAP_BATCH: usize = 8;
 
 /// The io_uring back-end. `why` is what a user is told when he asks for the reason.

@@ -52,7 +52,8 @@ pub struct Shape {
     pub is_reordered: bool,
     /// One transition in so many yields first; 0 for none.
     pub yield_one_in: u64,
-    /// How many moments a session has: a new one goes on behind so many transactions and savepoints.
+    /// How many moments a session has: the next one goes on behind so many transactions and
+    /// savepoints.
     pub session_moments: u32,
     /// Are operations dropped half-way?
     pub drops: bool,
