@@ -18,7 +18,7 @@ impl Plan {
         let profile = profile.of_seed(&mut random);
         let shape = profile.shape(&mut random);
         let mut log = Random::new(seed ^ LOG_STREAM);
-        let session_moments = session_moments(seed);
+        let session_moments = session_moments(seed, profile);
         let shape = Shape { log: profile.log(&mut log), session_moments, ..shape };
         let mut relaxed = Random::new(seed ^ RELAXED_STREAM);
         let relaxed_one_in = match shape.log {
@@ -49,10 +49,16 @@ const CHECKPOINT_STREAM: u64 = 0x6368_6563_6b70_7421;
 /// So has how long sessions are.
 const SESSION_STREAM: u64 = 0x7365_7373_696f_6e21;
 
-/// Short sessions in every third plan: longer than what a transaction and a recovery take together.
-fn session_moments(seed: u64) -> u32 {
+/// Short sessions in every third plan, of those in which checkpoints succeed: longer than what is
+/// done beside two of them.
+fn session_moments(seed: u64, profile: Profile) -> u32 {
     let mut random = Random::new(seed ^ SESSION_STREAM);
-    if random.one_in(3) { 64 + random.below(64) as u32 } else { u32::MAX }
+    match profile {
+        Profile::Crashes | Profile::Damage | Profile::Lies if random.one_in(3) => {
+            128 + random.below(128) as u32
+        }
+        _ => u32::MAX,
+    }
 }
 
 struct Draw {
@@ -101,9 +107,12 @@ impl Draw {
         let mut random = Random::new(!seed ^ SESSION_STREAM);
         for operation in std::mem::take(operations) {
             operations.push(operation);
-            let count = if random.one_in(4) { 5 + random.below(20) } else { 0 };
-            let nothing = || Operation::Transaction { changes: Vec::new(), ending: Ending::GiveUp };
-            operations.extend((0..count).map(|_| nothing()));
+            if random.one_in(2) {
+                let nothing = Operation::Transaction { changes: vec![], ending: Ending::GiveUp };
+                let count = 8 + random.below(9) as usize;
+                operations.extend(std::iter::repeat_n(nothing, count));
+                operations.push(Operation::Checkpoint(None));
+            }
         }
     }
 
