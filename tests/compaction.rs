@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use yieldb::{
-    Batch, Choice, Compacted, Database, ErrorKind, IOResult, KeyRange, MAIN, MemoryDisk, Options,
+    Batch, Choice, Compacted, Database, ErrorKind, IOCompletions, IOResult, KeyRange, MAIN,
+    MemoryDisk, Options,
 };
 use yieldb_core::Operation;
 use yieldb_io_backends::RawHook;
@@ -297,6 +298,12 @@ fn one_waits_for_the_other() {
     let options = Options::new().backend(MemoryDisk::new().yielding(9)).cache_bytes(2 << 20);
     let (database, model) = mostly_empty(&options, Path::new("some.db"));
     let (mut first, mut second) = (database.compact(), database.compact());
+    assert!(!first.step().unwrap().is_done());
+    // Whoever cancels what he waits for waits again.
+    let IOResult::IO(IOCompletions::Single(io)) = second.step().unwrap() else { panic!("no wait") };
+    io.cancel();
+    let IOResult::IO(again) = second.step().unwrap() else { panic!("no wait") };
+    assert!(io.finished() && !again.finished() && !again.is_explicit_yield());
     let compacted = loop {
         if let IOResult::Done(compacted) = first.step().unwrap() {
             break compacted;

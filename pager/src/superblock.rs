@@ -542,6 +542,12 @@ mod tests {
             choose([&featured, &featured], LEN),
             Err(OpenError::UnknownFeatures { bits: 4 })
         );
+        // No format has version 0, whatever bits it names.
+        featured[16] = 0;
+        let checksum = crc32fast::hash(&featured[..CHECKSUM]);
+        featured[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        let chosen = choose([&featured, &featured], LEN);
+        assert!(matches!(chosen, Err(OpenError::Damaged { .. })), "{chosen:?}");
         let whole = encoded(&sample(5));
         assert_eq!(
             choose([&whole, &whole], LEN - 512),
