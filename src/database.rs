@@ -334,7 +334,7 @@ impl Database {
     /// When driven: [`crate::ErrorKind::Poisoned`] if a commit before failed so that its outcome
     /// is open; a write failed, and the log has everything still; the file could not be cut behind
     /// its last page in use, when everything is in it; [`crate::ErrorKind::Usage`] for `wait` on a
-    /// thread that has a transaction under way: it would wait for itself, and as an `await` does.
+    /// thread that has a transaction under way: it would wait for itself, as an `await` there does.
     pub fn close(self) -> Op<'static, Close> {
         let (pager, driving) = (self.pager.clone(), self.driving.clone());
         let machine = open::close(self, pager.clone());

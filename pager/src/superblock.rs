@@ -521,6 +521,12 @@ mod tests {
         }
     }
 
+    /// Gives a slot the checksum that its contents have.
+    fn seal(slot: &mut [u8]) {
+        let checksum = slot_checksum(slot);
+        slot[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+    }
+
     #[test]
     fn files_of_others_and_of_the_future_are_refused_by_name() {
         let zeros = vec![0; SLOT_LEN];
@@ -528,24 +534,21 @@ mod tests {
         assert!(matches!(choose([&[], &[]], 0), Err(OpenError::Foreign { .. })));
         let mut future = encoded(&sample(5));
         future[16] = 2;
-        let checksum = crc32fast::hash(&future[..CHECKSUM]);
-        future[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut future);
         assert_eq!(
             choose([&encoded(&sample(6)), &future], LEN),
             Err(OpenError::FutureVersion { found: 2, supported: 1 })
         );
         let mut featured = encoded(&sample(5));
         featured[24] = 4;
-        let checksum = crc32fast::hash(&featured[..CHECKSUM]);
-        featured[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut featured);
         assert_eq!(
             choose([&featured, &featured], LEN),
             Err(OpenError::UnknownFeatures { bits: 4 })
         );
         // No format has version 0, whatever bits it names.
         featured[16] = 0;
-        let checksum = crc32fast::hash(&featured[..CHECKSUM]);
-        featured[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut featured);
         let chosen = choose([&featured, &featured], LEN);
         assert!(matches!(chosen, Err(OpenError::Damaged { .. })), "{chosen:?}");
         let whole = encoded(&sample(5));

@@ -45,9 +45,10 @@ pub fn attempt_told(run: Runner, plan: &Plan, mistake: Option<Mistake>, is_told:
     HOOK.call_once(quiet_panics);
     CAUGHT.set(Some(String::new()));
     let context = Context::new(plan, is_told);
+    let run = || injection::shorten_sessions(plan.shape.session_moments, || run(&context));
     let work = AssertUnwindSafe(|| match mistake {
-        Some(mistake) => injection::plant(mistake, || run_in_sessions(run, &context)),
-        None => run_in_sessions(run, &context),
+        Some(mistake) => injection::plant(mistake, run),
+        None => run(),
     });
     let outcome = panic::catch_unwind(work);
     let said = CAUGHT.take().unwrap_or_default();
@@ -63,11 +64,6 @@ pub fn attempt_told(run: Runner, plan: &Plan, mistake: Option<Mistake>, is_told:
     }
     let trace = *context.trace.borrow();
     Attempt { report, trace }
-}
-
-/// Runs the plan in sessions as long as it says.
-fn run_in_sessions(run: Runner, context: &Context<'_>) {
-    injection::shorten_sessions(context.plan.shape.session_moments, || run(context));
 }
 
 /// Keeps what panics say, instead of printing it, on threads that catch them.
