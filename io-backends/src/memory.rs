@@ -3,6 +3,9 @@
 //! In the *immediate* form a request is performed when it is submitted. In the *yielding* form it
 //! is performed when the driver is turned, one at a time, in an order that a seed decides: what
 //! the engine may rely on of the order of completions is nothing.
+//!
+//! There is no cache to go past. A file that is opened to go past it is said to do so, since the
+//! engine does otherwise where one write may be told of another's error.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -100,8 +103,7 @@ impl Directory for MemoryDisk {
                 files.entry(path.to_path_buf()).or_default().clone()
             }
         };
-        let writable = options.write;
-        Ok(Arc::new(Open { path: path.into(), inode, writable, lock: Mutex::new(None) }))
+        Ok(Arc::new(Open { path: path.into(), inode, options, lock: Mutex::new(None) }))
     }
 
     fn remove(&self, path: &Path) -> Raw<()> {
@@ -124,14 +126,14 @@ impl Directory for MemoryDisk {
 struct Open {
     path: Arc<Path>,
     inode: Arc<Inode>,
-    writable: bool,
+    options: OpenOptions,
     /// The lock that this handle holds.
     lock: Mutex<Option<LockKind>>,
 }
 
 impl Open {
     fn writable(&self) -> Raw<MutexGuard<'_, Vec<u8>>> {
-        if self.writable { Ok(lock(&self.inode.bytes)) } else { Err(libc::EBADF) }
+        if self.options.write { Ok(lock(&self.inode.bytes)) } else { Err(libc::EBADF) }
     }
 }
 
@@ -141,7 +143,7 @@ impl Medium for Open {
     }
 
     fn is_direct(&self) -> bool {
-        false
+        self.options.direct
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Raw<usize> {

@@ -14,6 +14,7 @@ use crate::version::RootSet;
 use crate::writer_queue::{Deposited, Followers, WriterTurn};
 use crate::{Durability, PageSize};
 
+mod in_flight;
 mod room;
 
 /// Fails one request.
@@ -60,6 +61,11 @@ struct Store {
 
 impl Store {
     fn open(disk: MemoryDisk, seed: u64, limits: LogLimits) -> Store {
+        Store::open_as(disk, seed, limits, true)
+    }
+
+    /// The same, past the operating system's cache or not.
+    fn open_as(disk: MemoryDisk, seed: u64, limits: LogLimits, direct: bool) -> Store {
         let failure = Arc::new(Failure { left: AtomicI64::new(-1), first_offset: 0.into() });
         let backend = disk.with_hook(Some(seed), failure.clone());
         let settings = Settings {
@@ -68,7 +74,7 @@ impl Store {
             read_only: false,
             create: Create::IfMissing,
             database_id: None,
-            direct: true,
+            direct,
             check: |_| Ok(()),
             log: Some(limits),
             checkpoint_only: false,
@@ -87,20 +93,23 @@ impl Store {
 
     /// A new one behind two commits, the second of which began a log.
     fn new(seed: u64, limits: LogLimits) -> Store {
-        let store = Store::open(MemoryDisk::new(), seed, limits);
+        Store::open(MemoryDisk::new(), seed, limits).with_log()
+    }
+
+    fn with_log(self) -> Store {
         for _ in 0..2 {
-            let roots = RootSet::clone(&store.pager.applied());
-            let ticket = store.pager.commit(
-                store.pager.begin_write_set(),
+            let roots = RootSet::clone(&self.pager.applied());
+            let ticket = self.pager.commit(
+                self.pager.begin_write_set(),
                 roots,
-                store.turn(),
+                self.turn(),
                 Followers::default(),
             );
-            store.finish();
+            self.finish();
             ticket.result().unwrap().unwrap();
         }
-        assert!(store.pager.log().head().is_some());
-        store
+        assert!(self.pager.log().head().is_some());
+        self
     }
 
     /// Performs one request, in an order of its own.
@@ -580,21 +589,4 @@ fn nothing_is_placed_where_a_group_is_in_flight() {
             assert!(blocks <= ring_blocks, "{blocks} blocks are in flight, of {ring_blocks}");
         }
     }
-}
-
-/// The operating system may tell the error of one group's write to another one that is in flight on
-/// the same file: then none of them is known to be durable.
-#[test]
-fn groups_that_go_through_a_cache_are_known_together() {
-    let mut failed = 0;
-    for (seed, count) in (0..8).flat_map(|seed| (0..4).map(move |count| (seed, count))) {
-        let store = Store::new(seed, ROOMY);
-        let tickets: Vec<_> = (0..2).map(|_| store.append_with(store.turn(), 100)).collect();
-        store.fail_behind(count);
-        store.finish();
-        let durable = tickets.iter().filter(|ticket| ticket.result().unwrap().is_ok()).count();
-        assert!(durable == 0 || durable == 2, "seed {seed}, behind {count}: one is durable");
-        failed += usize::from(durable == 0);
-    }
-    assert!(failed > 8, "{failed} of 32 failed");
 }

@@ -72,12 +72,15 @@ fn first_state() -> State {
 }
 
 fn open(backend: Backend) -> Database {
-    open_with(backend, LOG_LEN, CACHE_LEN)
+    open_with(backend, options(LOG_LEN, CACHE_LEN))
 }
 
-fn open_with(backend: Backend, max_len: u64, cache_len: u64) -> Database {
+fn options(max_len: u64, cache_len: u64) -> Options {
     let limits = LogLimits { first_len: LOG_LEN, max_len };
-    let options = Options::new().database_id([7; 16]).cache_bytes(cache_len).log(Some(limits));
+    Options::new().database_id([7; 16]).cache_bytes(cache_len).log(Some(limits))
+}
+
+fn open_with(backend: Backend, options: Options) -> Database {
     options.backend(backend).open("db").wait().expect("it can be opened")
 }
 
@@ -99,7 +102,9 @@ fn world_with(cache_len: u64) -> (MemoryDisk, Backend, Database, Arc<Model>) {
     };
     // A checkpoint makes the log longer in half of the runs.
     let max_len = if thread_rng().r#gen() { LOG_LEN } else { 2 * LOG_LEN };
-    let database = open_with(backend.clone(), max_len, cache_len);
+    // Past a cache, groups in flight are known one by one, and else together.
+    let direct = thread_rng().r#gen();
+    let database = open_with(backend.clone(), options(max_len, cache_len).direct(direct));
     assert_eq!(database.snapshot().version(), files.version);
     let model = Arc::new(Model::new(files.version, first_state()));
     (disk, backend, database, model)
