@@ -12,8 +12,8 @@ use yieldb_btree::ops::find_value::FindValue;
 use yieldb_btree::ops::open as tree_open;
 use yieldb_core::{Completion, IOResult, StateMachine, StateTransition, Transition};
 use yieldb_pager::Pager;
+use yieldb_pager::Settings;
 use yieldb_pager::ops::checkpoint::Ticket;
-use yieldb_pager::ops::open::Settings;
 
 use crate::database::Database;
 use crate::driving::Driving;

@@ -8,7 +8,7 @@ use yieldb_btree::node::check_node;
 use yieldb_core::Create;
 use yieldb_io_backends::{Backend, Choice};
 use yieldb_pager::log::writer::LogLimits;
-use yieldb_pager::ops::open::{CacheMemory, Settings};
+use yieldb_pager::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageSize};
 
 use crate::cache::Cache;

@@ -11,8 +11,8 @@ use yieldb_btree::ops::{begin, write};
 use yieldb_btree::{Batch, Decision, KeyRange, Snapshot, Transaction, Tree};
 use yieldb_core::{Create, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk};
-use yieldb_pager::ops::open::{CacheMemory, Settings};
 use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
+use yieldb_pager::{CacheMemory, Settings};
 use yieldb_pager::{Durability, MIN_FRAMES, PageId, PageSize, Pager, Stamp};
 
 const PAGE: usize = 4096;

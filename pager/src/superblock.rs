@@ -150,6 +150,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Is the file whole, for all that is known, and newer than this program?
+    pub fn is_of_the_future(&self) -> bool {
+        matches!(self, OpenError::FutureVersion { .. } | OpenError::UnknownFeatures { .. })
+    }
+}
+
 /// The slot that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
@@ -322,7 +329,8 @@ pub fn is_unfinished_creation([first, second]: [&[u8]; 2]) -> bool {
         && is_zero(second)
 }
 
-/// Chooses between the two slots of a file that is `file_len` bytes long.
+/// Chooses between the two slots of a file that is `file_len` bytes long. One that cannot be read
+/// is empty.
 ///
 /// # Errors
 ///
@@ -334,11 +342,7 @@ pub fn choose(slots: [&[u8]; 2], file_len: u64) -> Result<Chosen, OpenError> {
         }
         [Ok(first), Ok(second)] => newer(first, second)?,
         // A slot of the future is valid, and it is not ours to say that it is the older one.
-        [Err(error @ (OpenError::FutureVersion { .. } | OpenError::UnknownFeatures { .. })), _]
-        | [_, Err(error @ (OpenError::FutureVersion { .. } | OpenError::UnknownFeatures { .. }))] =>
-        {
-            return Err(error);
-        }
+        [Err(error), _] | [_, Err(error)] if error.is_of_the_future() => return Err(error),
         [Ok(superblock), Err(error)] => Chosen { superblock, slot: 0, spare: Some(reason(&error)) },
         [Err(error), Ok(superblock)] => Chosen { superblock, slot: 1, spare: Some(reason(&error)) },
         [Err(OpenError::Foreign { .. }), Err(error)] => return Err(error),

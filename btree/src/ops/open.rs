@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use yieldb_core::{IO, IOResult, StateMachine, StateTransition, Transition, reached};
+use yieldb_pager::Settings;
 use yieldb_pager::ops::fetch::{Fetch, fetch};
 use yieldb_pager::ops::open as pager_open;
-use yieldb_pager::ops::open::Settings;
 use yieldb_pager::{Pager, Tree, Trees};
 
 use crate::cursor::{Cursor, Direction};

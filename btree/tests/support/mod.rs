@@ -9,7 +9,7 @@ use yieldb_btree::ops::{begin, open};
 use yieldb_btree::{Error, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk};
-use yieldb_pager::ops::open::{CacheMemory, Settings};
+use yieldb_pager::{CacheMemory, Settings};
 use yieldb_pager::{PageSize, Pager};
 
 /// Numbers that look random (xorshift64).

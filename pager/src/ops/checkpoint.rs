@@ -11,6 +11,7 @@ use crate::ledger::Plan;
 use crate::log::writer::NewLog;
 use crate::ops::grow_log::GrowLog;
 use crate::ops::make_log::MakeLog;
+use crate::ops::slots::SlotReads;
 use crate::pacing::Pacing;
 use crate::superblock::{LogUse, SLOT_LEN, SLOT_OFFSETS, Superblock};
 use crate::version::RootSet;
@@ -177,9 +178,9 @@ pub(crate) enum State {
     /// refers to. The completion is that of the map, and of what the transaction has written.
     Writing(Flip, Completion),
     /// All of it is written, and becomes durable, while both slots are read.
-    Syncing(Flip, Completion, Completion),
+    Syncing(Flip, (SlotReads, Completion), Completion),
     /// It is durable; what the slots say is still to be known.
-    ReadingSlots(Flip, Completion),
+    ReadingSlots(Flip, SlotReads),
     /// A slot that names it is written.
     WritingSlot(Flip, Slot, Completion),
     /// The group of the log becomes durable that names the checkpoint.
@@ -277,10 +278,11 @@ impl StateTransition for Checkpoint {
             }
             State::Syncing(flip, slots, sync) => {
                 check(pager, &sync)?;
-                Transition::Wait(State::ReadingSlots(flip, slots.clone()), slots)
+                let (slots, both) = slots;
+                Transition::Wait(State::ReadingSlots(flip, slots), both)
             }
             State::ReadingSlots(mut flip, slots) => {
-                flip.plan.first_slot = first_slot(pager, flip.plan.first_slot, &slots);
+                flip.plan.first_slot = first_slot(pager, flip.plan.first_slot, slots);
                 write_slot(pager, flip, Slot::First)
             }
             State::WritingSlot(flip, slot, write) => {
@@ -401,7 +403,7 @@ impl Checkpoint {
         }
         let sync = Completion::sync();
         pager.file().sync_data(sync.clone());
-        let slots = read_slots(pager);
+        let slots = SlotReads::begin(&**pager.file(), pager.superblocks());
         Ok(Transition::Wait(State::Syncing(flip, slots, sync.clone()), sync))
     }
 
@@ -512,25 +514,13 @@ impl Checkpoint {
     }
 }
 
-/// Starts reading both slots of the superblock.
-fn read_slots(pager: &Pager) -> Completion {
-    let blocks = SLOT_OFFSETS.map(|_| pager.superblocks().take());
-    let blocks = blocks.into_iter().map(|block| block.expect("no slot is written meanwhile"));
-    let read = Completion::read(blocks.collect());
-    pager.file().read(SLOT_OFFSETS[0], read.clone());
-    read
-}
-
-/// The slot that is written first: `usual`, unless the other one, which is the newest, does not say
-/// what it was told. A power cut may tear what is being written, and then the other one has to be
-/// good.
-fn first_slot(pager: &Pager, usual: usize, slots: &Completion) -> usize {
-    let (durable, blocks) = (pager.superblock(), slots.take_buffers());
-    if slots.failed() || is_planted!(SlotsNotRead) {
-        return usual;
-    }
-    let newest = 1 - usual;
-    if Superblock::parse(&blocks[newest]).is_ok_and(|said| said == durable) {
+/// The slot that is written first: `usual`, unless the other one, which is the newest, cannot be
+/// read or does not say what it was told. A power cut may tear what is being written, and then the
+/// other one has to be good.
+fn first_slot(pager: &Pager, usual: usize, slots: SlotReads) -> usize {
+    let (newest, durable) = (1 - usual, pager.superblock());
+    let said = slots.take()[newest].as_deref().ok().map(Superblock::parse);
+    if said.is_some_and(|said| said == Ok(durable)) || is_planted!(SlotsNotRead) {
         return usual;
     }
     reached!(SlotDamaged);

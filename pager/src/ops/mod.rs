@@ -8,4 +8,5 @@ pub mod left_log;
 pub mod make_log;
 pub mod open;
 pub mod read_log;
+pub mod slots;
 pub(crate) mod turn;

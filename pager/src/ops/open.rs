@@ -7,69 +7,24 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, LockKind, OpenOptions,
-    StateMachine, StateTransition, Transition, is_planted, reached,
+    BufferPool, Completion, CompletionGroup, Create, Error as IoFailure, File, IO, IOResult,
+    LockKind, OpenOptions, StateMachine, StateTransition, Transition, is_planted, reached,
 };
 
-use crate::cache::{Cache, CheckPage, FramePool, Joined, PendingRead, check_limit};
+use crate::cache::{Cache, Joined, PendingRead};
 use crate::ledger::{Ledger, empty_space};
-use crate::log::writer::{LogLimits, LogWriter};
+use crate::log::writer::LogWriter;
 use crate::ops::find_log::{FindLog, FoundLog, find_log};
 use crate::ops::left_log::{RemoveLeftLog, remove_left_log};
 use crate::ops::read_log::LogReader;
+use crate::ops::slots::SlotReads;
 use crate::pager::Parts;
 use crate::space::map::MapLoader;
 use crate::superblock::{
     Chosen, OpenError, SLOT_LEN, SLOT_OFFSETS, Superblock, choose, is_unfinished_creation,
     reserved_page_count,
 };
-use crate::{Error, PageRef, PageSize, Pager, Result, Root, Stamp};
-
-/// How a file is opened.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The page length of a file that is created.
-    pub page_size: PageSize,
-    /// The memory for pages.
-    pub cache: CacheMemory,
-    /// Is the file only to be read?
-    pub read_only: bool,
-    /// What if there is no such file, or there is one?
-    pub create: Create,
-    /// The id of a database that is created; `None` for a random one.
-    pub database_id: Option<[u8; 16]>,
-    /// Go past the operating system's cache, where that can be done.
-    pub direct: bool,
-    /// What nodes must be like.
-    pub check: CheckPage,
-    /// The log that commits go into; `None` where each is to be a checkpoint.
-    pub log: Option<LogLimits>,
-    /// Is only the checkpoint wanted, whatever the log has? Then the file is only to be read.
-    pub checkpoint_only: bool,
-}
-
-/// The memory for pages.
-#[derive(Clone, Debug)]
-pub enum CacheMemory {
-    /// So many bytes, for this file alone.
-    Own(u64),
-    /// That of several files.
-    Shared(Arc<FramePool>),
-}
-
-impl CacheMemory {
-    /// Can pages of this size be kept in it?
-    fn check(&self, page_size: PageSize) -> Result<()> {
-        match self {
-            CacheMemory::Own(bytes) => check_limit(*bytes, page_size, 1),
-            CacheMemory::Shared(pool) if pool.page_size() != page_size => {
-                let (cache, file) = (pool.page_size().as_u32(), page_size.as_u32());
-                Err(Error::CachePageSize { cache, file })
-            }
-            CacheMemory::Shared(_) => Ok(()),
-        }
-    }
-}
+use crate::{Error, PageRef, PageSize, Pager, Result, Root, Settings, Stamp};
 
 /// Opens a file, or creates it.
 ///
@@ -106,6 +61,9 @@ impl CacheMemory {
 /// and the newer slot may be in a cache alone, as the groups of a log may: it is synced, so that
 /// nobody reads what a power cut could still take.
 ///
+/// A slot that cannot be read does not count. It is written like one that is damaged; and if what
+/// the other one says cannot be had, the failure of the read is told, and not damage.
+///
 /// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
 /// next creation finishes.
 pub struct Open {
@@ -114,6 +72,8 @@ pub struct Open {
     settings: Settings,
     /// Two blocks of a superblock's length.
     superblocks: Arc<BufferPool>,
+    /// Why a slot could not be read.
+    unread: Option<IoFailure>,
 }
 
 /// How far it is.
@@ -124,7 +84,7 @@ pub enum State {
     /// The file is being opened.
     Opening(Completion),
     /// Its two slots are being read.
-    ReadingSlots(OpenFile, Completion),
+    ReadingSlots(OpenFile, SlotReads),
     /// The log that the slot speaks of is being looked for, and read.
     FindingLog(Known, Box<StateMachine<FindLog>>),
     /// A new file gets its length.
@@ -189,7 +149,7 @@ pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMac
         settings.cache.check(settings.page_size)?;
     }
     let superblocks = BufferPool::new(2, SLOT_LEN)?;
-    let machine = Open { io, path: path.to_path_buf(), settings, superblocks };
+    let machine = Open { io, path: path.to_path_buf(), settings, superblocks, unread: None };
     Ok(StateMachine::new(machine, State::Open))
 }
 
@@ -200,6 +160,12 @@ impl StateTransition for Open {
     type Error = Error;
 
     fn transition(&mut self, state: State, _context: &()) -> Result<Transition<Self>> {
+        self.advance(state).map_err(|error| self.explain(error))
+    }
+}
+
+impl Open {
+    fn advance(&mut self, state: State) -> Result<Transition<Self>> {
         Ok(match state {
             State::Open => {
                 let io = Completion::open();
@@ -212,10 +178,7 @@ impl StateTransition for Open {
                 self.lock(&*file)?;
                 if file.size()? == 0 { self.create(file)? } else { self.read_slots(file) }
             }
-            State::ReadingSlots(file, io) => {
-                let read = io.result().expect("the read is finished")?;
-                self.choose(file, &io, read)?
-            }
+            State::ReadingSlots(file, slots) => self.choose(file, slots)?,
             State::FindingLog(mut chosen, mut finding) => match finding.step(&())? {
                 IOResult::IO(io) => Transition::Wait(State::FindingLog(chosen, finding), io.into()),
                 IOResult::Done(found) => {
@@ -264,9 +227,19 @@ impl StateTransition for Open {
             }
         })
     }
-}
 
-impl Open {
+    /// What is wrong or missing may be what the slot says that could not be read: then nothing is
+    /// known to be damaged.
+    fn explain(&self, error: Error) -> Error {
+        let is_explained = match &error {
+            Error::Corrupt { .. } => true,
+            Error::Open(what) => !what.is_of_the_future(),
+            _ => false,
+        };
+        let unread = self.unread.clone().filter(|_| is_explained);
+        unread.map_or(error, Error::from)
+    }
+
     fn options(&self) -> OpenOptions {
         let Settings { read_only, create, direct, .. } = self.settings;
         OpenOptions { write: !read_only, create, direct }
@@ -324,29 +297,28 @@ impl Open {
     }
 
     fn read_slots(&self, file: Arc<dyn File>) -> Transition<Self> {
-        let slots = SLOT_OFFSETS.map(|_| self.superblocks.take());
-        let slots = slots.into_iter().map(|slot| slot.expect("nobody else takes them")).collect();
-        let io = Completion::read(slots);
-        file.read(0, io.clone());
-        Transition::Wait(State::ReadingSlots(OpenFile(file), io.clone()), io)
+        let (slots, both) = SlotReads::begin(&*file, &self.superblocks);
+        Transition::Wait(State::ReadingSlots(OpenFile(file), slots), both)
     }
 
-    /// Looks at the slots.
-    fn choose(&self, file: OpenFile, io: &Completion, read: usize) -> Result<Transition<Self>> {
-        let mut slots = io.take_buffers();
-        // What lies behind the end of the file is as if it were zero.
-        for (slot, offset) in slots.iter_mut().zip(SLOT_OFFSETS) {
-            slot[read.saturating_sub(offset as usize).min(SLOT_LEN)..].fill(0);
-        }
+    /// Looks at the slots. One that cannot be read is none.
+    fn choose(&mut self, file: OpenFile, slots: SlotReads) -> Result<Transition<Self>> {
+        let slots = slots.take();
+        self.unread = slots.iter().find_map(|slot| slot.as_ref().err().cloned());
+        let said = slots.each_ref().map(|slot| slot.as_deref().unwrap_or_default());
         let file_len = file.0.size()?;
-        let is_unfinished = is_unfinished_creation([&slots[0], &slots[1]]);
+        let is_unfinished = self.unread.is_none() && is_unfinished_creation(said);
         if is_unfinished && file_len <= PageSize::MAX.bytes() as u64 {
             drop(slots);
             reached!(CreationFinished);
             return self.create(file.0);
         }
-        let Chosen { superblock, slot, spare } = choose([&slots[0], &slots[1]], file_len)?;
+        let Chosen { superblock, slot, spare } = choose(said, file_len)?;
         drop(slots);
+        if let Some(error) = &self.unread {
+            reached!(SlotNotRead);
+            tracing::warn!(file = %self.path.display(), %error, "the other slot is relied on");
+        }
         self.settings.cache.check(superblock.page_size)?;
         let chosen = Known { file, superblock, slot, is_settled: spare.is_none(), log: None };
         if chosen.superblock.log.is_none() || self.settings.checkpoint_only {
@@ -466,7 +438,7 @@ impl Open {
     /// Makes the cache, and begins to read the space map.
     fn begin_map(&self, chosen: Known) -> Result<Transition<Self>> {
         let superblock = &chosen.superblock;
-        let pool = self.pool(superblock.page_size)?;
+        let pool = self.settings.cache.pool(superblock.page_size)?;
         let cache = Cache::new(&pool, &chosen.file.0, self.settings.check)?;
         let Some(root) = superblock.space else {
             let space = empty_space(superblock);
@@ -488,14 +460,6 @@ impl Open {
     /// those that the changes of the log come to.
     fn session(&self, superblock: &Superblock) -> u32 {
         superblock.session + u32::from(self.settings.read_only)
-    }
-
-    /// The memory for pages of this size.
-    fn pool(&self, page_size: PageSize) -> Result<Arc<FramePool>> {
-        match &self.settings.cache {
-            CacheMemory::Own(bytes) => FramePool::new(page_size, *bytes),
-            CacheMemory::Shared(pool) => Ok(pool.clone()),
-        }
     }
 
     /// Reads the next page of the space map; if there is none, everything is known.

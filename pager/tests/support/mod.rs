@@ -8,11 +8,12 @@ use std::sync::Arc;
 use yieldb_core::{Completion, Create, IOCompletions, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use yieldb_pager::ops::fetch::fetch;
-use yieldb_pager::ops::open::{CacheMemory, Settings, open};
+use yieldb_pager::ops::open::open;
 use yieldb_pager::page_format::{HEADER_LEN, LEAF, set_kind, set_name};
 use yieldb_pager::space::map::MapShape;
 use yieldb_pager::write_set::Reserve;
 use yieldb_pager::writer_queue::Followers;
+use yieldb_pager::{CacheMemory, Settings};
 use yieldb_pager::{PageId, PageRef, PageSize, Pager, Result, RootSet, WriteSet};
 
 /// Numbers that look random (xorshift64).

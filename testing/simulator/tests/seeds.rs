@@ -130,8 +130,8 @@ fn small_plans_survive_everything_at_every_place() {
     });
     assert!(report.runs > 300 && report.crash_recoveries > 5_000, "{report}");
     for kind in Profile::Errors.faults() {
-        // Little is cut off so small a file.
-        let may_miss = kind == FaultKind::TruncateError;
+        // Little is cut off so small a file, and nearly all reads are of one block.
+        let may_miss = matches!(kind, FaultKind::TruncateError | FaultKind::ShortRead);
         assert!(may_miss || report.faults.contains_key(kind.name()), "{kind}: {report}");
     }
 }

@@ -13,7 +13,7 @@ use yieldb_btree::{KeyRange, Snapshot, Transaction};
 use yieldb_core::{Create, IOCompletions, IOResult, Operation, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use yieldb_pager::ops::checkpoint::Ticket;
-use yieldb_pager::ops::open::{CacheMemory, Settings};
+use yieldb_pager::{CacheMemory, Settings};
 use yieldb_pager::{MIN_FRAMES, PageId, PageRef, PageSize, Pager, Stamp};
 
 /// Why a scenario ended.

@@ -9,9 +9,10 @@ use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use super::*;
 use crate::log::ring::Demand;
 use crate::log::ring_blocks;
-use crate::ops::open::{CacheMemory, Settings, open};
+use crate::ops::open::open;
 use crate::version::RootSet;
 use crate::writer_queue::{Deposited, Followers, WriterTurn};
+use crate::{CacheMemory, Settings};
 use crate::{Durability, PageSize};
 
 mod in_flight;

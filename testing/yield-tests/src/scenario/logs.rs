@@ -7,10 +7,10 @@ use yieldb::{Durability, Options};
 use yieldb_btree::ops::{begin, open, write};
 use yieldb_btree::{Batch, Snapshot, Tree};
 use yieldb_pager::Pager;
+use yieldb_pager::Settings;
 use yieldb_pager::log::BLOCK_LEN;
 use yieldb_pager::log::header::FileHeader;
 use yieldb_pager::log::writer::LogLimits;
-use yieldb_pager::ops::open::Settings;
 
 use super::{key, retry};
 use crate::world::{Stop, World, roomy_settings};

@@ -1,0 +1,217 @@
+//! A slot of the superblock that the device cannot read: the other one does, and if it does not,
+//! what is told is that something could not be read, and not that it is damaged.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use rstest::rstest;
+use simulator::computer::{Computer, ComputerSettings};
+use simulator::disk::{Choice, Disk};
+use yieldb::{
+    Backend, Database, DriverMode, Error, ErrorKind, LogLimits, MAIN, MemoryDisk, Options,
+};
+use yieldb_core::Operation;
+use yieldb_io_backends::RawHook;
+use yieldb_pager::superblock::{SLOT_LEN, SLOT_OFFSETS, Superblock, slot_checksum};
+
+const FILE: &str = "db";
+const LOG: &str = "db-log";
+
+/// So many entries are in the first commit; each of the others has one more.
+const COUNT: u32 = 500;
+
+/// What there is of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    Nothing,
+    /// Both slots say that it has begun.
+    Begun,
+    /// It names the checkpoint that one slot has.
+    Named,
+}
+
+/// The files that a process left that was killed.
+#[derive(Clone)]
+struct Left {
+    data: Vec<u8>,
+    log: Option<Vec<u8>>,
+}
+
+impl Left {
+    fn behind(commits: u32, log: Log) -> Left {
+        let has_log = log != Log::Nothing;
+        let computer = Computer::start(Disk::new(), ComputerSettings::default());
+        let database = options(computer.backend(), has_log).open(FILE).wait().unwrap();
+        put(&database, 0..COUNT);
+        for number in 0..commits {
+            if log == Log::Named && number + 1 == commits {
+                database.checkpoint().wait().unwrap();
+            }
+            put(&database, COUNT + number..COUNT + number + 1);
+        }
+        assert_eq!(database.metrics().log.is_some(), has_log);
+        Left::of(&computer)
+    }
+
+    /// What a power cut leaves, at worst.
+    fn of(computer: &Computer) -> Left {
+        let (disk, _) = computer.crash_power(&mut Choice::Nothing);
+        computer.halt();
+        Left { data: disk.image(FILE).unwrap(), log: disk.image(LOG) }
+    }
+
+    /// Opens it where these slots cannot be read. Returns how many entries there are, and what a
+    /// power cut leaves then.
+    fn open(&self, lost: impl IntoIterator<Item = usize>, read_only: bool) -> Opened {
+        let mut disk = Disk::new();
+        disk.set_image(FILE, &self.data);
+        if let Some(log) = &self.log {
+            disk.set_image(LOG, log);
+        }
+        for slot in lost {
+            disk.mark_unreadable(FILE, SLOT_OFFSETS[slot] / SLOT_LEN as u64);
+        }
+        let computer = Computer::start(disk, ComputerSettings::default());
+        let options = options(computer.backend(), self.log.is_some()).read_only(read_only);
+        let opened = options.open(FILE).wait();
+        let count = opened.map(|database| database.snapshot().count(MAIN).unwrap());
+        Opened { count, left: Left::of(&computer) }
+    }
+
+    fn slot(&mut self, index: usize) -> &mut [u8] {
+        &mut self.data[SLOT_OFFSETS[index] as usize..][..SLOT_LEN]
+    }
+
+    /// The slot that says more.
+    fn newest(&mut self) -> usize {
+        let [first, second] =
+            [0, 1].map(|index| Superblock::parse(self.slot(index)).unwrap().checkpoint);
+        usize::from(second > first)
+    }
+}
+
+struct Opened {
+    count: yieldb::Result<u64>,
+    left: Left,
+}
+
+fn options(backend: Backend, has_log: bool) -> Options {
+    let limits = LogLimits { first_len: 1 << 20, max_len: 1 << 20 };
+    let options = Options::new().backend(backend).driver(DriverMode::Manual).cache_bytes(4 << 20);
+    options.log(has_log.then_some(limits))
+}
+
+fn put(database: &Database, keys: Range<u32>) {
+    let mut transaction = database.begin().wait().unwrap();
+    for key in keys {
+        transaction.put(MAIN, key.to_be_bytes(), "value").wait().unwrap();
+    }
+    transaction.commit().wait().unwrap();
+}
+
+fn assert_unreadable(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::System, "{error}");
+    assert_eq!(error.errno(), Some(5), "{error}");
+}
+
+#[rstest]
+fn one_slot_is_enough(
+    #[values(Log::Nothing, Log::Begun, Log::Named)] log: Log,
+    #[values(0, 1)] lost: usize,
+    #[values(3, 4)] commits: u32,
+) {
+    let mut left = Left::behind(commits, log);
+    let expected = u64::from(COUNT + commits);
+    // The checkpoint that the log names is in that slot alone.
+    let is_alone = log == Log::Named && lost == left.newest();
+    for read_only in [true, false] {
+        let opened = left.open([lost], read_only);
+        match opened.count {
+            Ok(count) => assert_eq!((count, is_alone), (expected, false)),
+            Err(error) => {
+                assert!(is_alone, "{error}");
+                assert_unreadable(&error);
+                assert!(opened.left.data == left.data, "it was written");
+                assert!(opened.left.log == left.log, "its log was written");
+            }
+        }
+    }
+    // Whoever opens the file for writing writes both slots: the other one is enough, too.
+    let next = left.open((!is_alone).then_some(lost), false).left;
+    for lost in 0..2 {
+        assert_eq!(next.open([lost], true).count.unwrap(), expected);
+    }
+}
+
+#[rstest]
+fn of_two_lost_slots_the_failure_is_told(
+    #[values(Log::Nothing, Log::Begun, Log::Named)] log: Log,
+    #[values(false, true)] read_only: bool,
+) {
+    let left = Left::behind(3, log);
+    let opened = left.open([0, 1], read_only);
+    assert_unreadable(&opened.count.unwrap_err());
+    assert!(opened.left.data == left.data, "it was written");
+}
+
+/// Nothing tells a file whose first slot is not there yet from one whose first slot cannot be read.
+#[rstest]
+fn a_file_with_a_lost_slot_is_not_created_anew(#[values(0, 1)] lost: usize) {
+    let mut left = Left::behind(0, Log::Nothing);
+    left.data.truncate(2 * SLOT_LEN);
+    left.slot(1 - lost).fill(0);
+    let opened = left.open([lost], false);
+    assert_unreadable(&opened.count.unwrap_err());
+    assert!(opened.left.data == left.data, "it was written");
+}
+
+#[test]
+fn a_slot_of_the_future_is_one_whatever_the_other_says() {
+    let mut left = Left::behind(3, Log::Nothing);
+    let slot = left.slot(0);
+    slot[16] = 9;
+    let checksum = slot_checksum(slot);
+    slot[SLOT_LEN - 4..].copy_from_slice(&checksum.to_le_bytes());
+    let error = left.open([1], false).count.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
+}
+
+/// One slot that cannot be read, and those that were written. The file has no log.
+#[derive(Default)]
+struct Medium {
+    lost: Mutex<Option<usize>>,
+    written: Mutex<Vec<usize>>,
+}
+
+impl RawHook for Medium {
+    fn raw(&self, operation: Operation, offset: u64, _len: usize, result: i32) -> i32 {
+        let Some(slot) = SLOT_OFFSETS.iter().position(|at| *at == offset) else { return result };
+        match operation {
+            Operation::Read if *self.lost.lock().unwrap() == Some(slot) => return -5,
+            Operation::Write => self.written.lock().unwrap().push(slot),
+            _ => {}
+        }
+        result
+    }
+}
+
+/// While it is written it may be torn, and then the other one has to be good.
+#[rstest]
+fn a_checkpoint_writes_the_slot_first_that_cannot_be_read(
+    #[values(3, 4)] commits: u32,
+    #[values(false, true)] is_newest: bool,
+) {
+    let medium = Arc::new(Medium::default());
+    let backend = MemoryDisk::new().with_hook(None, medium.clone());
+    let database = options(backend, false).open(FILE).wait().unwrap();
+    for number in 0..commits {
+        put(&database, number..number + 1);
+    }
+    let written = std::mem::take(&mut *medium.written.lock().unwrap());
+    // Both say the same; the one that was written last is the next to be written first.
+    let usual = *written.last().unwrap();
+    let lost = if is_newest { 1 - usual } else { usual };
+    *medium.lost.lock().unwrap() = Some(lost);
+    put(&database, COUNT..COUNT + 1);
+    assert_eq!(*medium.written.lock().unwrap(), [lost, 1 - lost]);
+}
