@@ -14,6 +14,7 @@ use std::time::Duration;
 use yieldb::{
     Choice, Completion, Database, IOCompletions, IOResult, MAIN, MemoryDisk, Options, Snapshot,
 };
+use yieldb_core::Request;
 
 /// Counts allocations, and those that grow.
 struct Counting;

@@ -10,7 +10,7 @@ use yieldb::{
     Batch, Choice, Compacted, Database, ErrorKind, IOCompletions, IOResult, KeyRange, MAIN,
     MemoryDisk, Options,
 };
-use yieldb_core::Operation;
+use yieldb_core::{Operation, Request};
 use yieldb_io_backends::RawHook;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -6,6 +6,7 @@ use std::task::{Wake, Waker};
 
 use yieldb::{Batch, Choice, Completion, Database, Durability, ErrorKind, IOCompletions};
 use yieldb::{IOResult, MAIN, MemoryDisk, Options};
+use yieldb_core::Request;
 
 const COUNT: u32 = 4_000;
 

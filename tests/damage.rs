@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use yieldb::{
     Batch, Database, Durability, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options, Snapshot,
 };
-use yieldb_core::{Completion, Create, File, LockKind, OpenOptions, Operation};
+use yieldb_core::{Completion, Create, File, LockKind, OpenOptions, Operation, Request};
 use yieldb_io_backends::{Backend, RawHook};
 
 const PAGE: usize = 4096;

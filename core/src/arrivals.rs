@@ -2,8 +2,8 @@
 
 use std::task::{Wake, Waker};
 
-use crate::Completion;
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::{Completion, Request};
 
 /// Tells when *any* of the completions that it watches is finished, as often as that happens.
 ///

@@ -85,14 +85,14 @@ pub trait Canceller: Send + Sync {
 /// What is known of one completion.
 #[derive(Default)]
 pub(crate) struct Record {
-    kind: Option<CompletionKind>,
-    payload: Payload,
+    pub(crate) kind: Option<CompletionKind>,
+    pub(crate) payload: Payload,
     len: usize,
     error: Option<Error>,
-    cancel_requested: bool,
+    pub(crate) cancel_requested: bool,
     sink: Option<(Arc<dyn Sink>, u64)>,
     callback: Option<Callback>,
-    canceller: Option<Weak<dyn Canceller>>,
+    pub(crate) canceller: Option<Weak<dyn Canceller>>,
     wakers: SmallVec<[Waker; 2]>,
     /// The groups that wait for this one.
     parents: SmallVec<[Completion; 1]>,
@@ -106,7 +106,7 @@ pub(crate) struct GroupRecord {
     pub unfinished: usize,
     /// The first error of a child.
     pub error: Option<Error>,
-    /// For [`Completion::cancel`]. Weak, so that a group and its children are no cycle.
+    /// For [`crate::Request::cancel`]. Weak, so that a group and its children are no cycle.
     pub children: SmallVec<[WeakCompletion; 4]>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) type Callback = Box<dyn FnOnce(&Result<()>) + Send>;
 
 /// What an I/O carries besides its result.
 #[derive(Default)]
-enum Payload {
+pub(crate) enum Payload {
     #[default]
     None,
     Reading(Buffers),
@@ -126,6 +126,13 @@ enum Payload {
 ///
 /// Handles are cheap to clone, and all of them see the same end. The future of a completion is
 /// ready when it is finished; it does not drive anything by itself.
+///
+/// Who has a handle can wait. To end what it stands for, early or at all, is for those who have
+/// [`crate::Request`], too:
+///
+/// ```compile_fail
+/// yieldb_core::Completion::signal().succeed(0);
+/// ```
 pub struct Completion {
     index: u32,
     generation: u32,
@@ -172,8 +179,8 @@ impl Completion {
         Self::new(CompletionKind::Directory, Payload::None, None)
     }
 
-    /// Something that the engine itself finishes, with [`Completion::succeed`] or
-    /// [`Completion::fail`].
+    /// Something that the engine itself finishes, with [`crate::Request::succeed`] or
+    /// [`crate::Request::fail`].
     pub fn signal() -> Completion {
         Self::new(CompletionKind::Signal, Payload::None, None)
     }
@@ -260,30 +267,6 @@ impl Completion {
         self.slot().record().kind.expect("every slot in use has a kind")
     }
 
-    /// Takes the buffers of a read that is over and had no sink.
-    pub fn take_buffers(&self) -> Buffers {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
-            Payload::Reading(buffers) => buffers,
-            other => {
-                record.payload = other;
-                Buffers::new()
-            }
-        }
-    }
-
-    /// The file that a successful [`crate::IO::open`] opened.
-    pub fn take_file(&self) -> Option<Arc<dyn File>> {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
-            Payload::File(file) => Some(file),
-            other => {
-                record.payload = other;
-                None
-            }
-        }
-    }
-
     /// Has `waker` woken when this is finished. `false`, and nothing registered, if it already is.
     ///
     /// Several waiters may register; the same one twice counts once.
@@ -309,30 +292,6 @@ impl Completion {
         drop(waker);
     }
 
-    /// Asks for an early end. Only a request: the operation is over when it is *finished*, and it
-    /// may succeed. A group passes the request to its children; a signal ends at once.
-    pub fn cancel(&self) {
-        if self.is_explicit_yield() || self.finished() {
-            return;
-        }
-        let mut record = self.slot().record();
-        record.cancel_requested = true;
-        let canceller = record.canceller.clone();
-        let children: SmallVec<[WeakCompletion; 4]> = record.group.children.clone();
-        let is_signal = record.kind == Some(CompletionKind::Signal);
-        drop(record);
-        for child in children {
-            if let Some(child) = child.upgrade() {
-                child.cancel();
-            }
-        }
-        if is_signal {
-            self.fail(Error::Cancelled);
-        } else if let Some(canceller) = canceller.and_then(|weak| weak.upgrade()) {
-            canceller.cancel(self);
-        }
-    }
-
     /// A handle that does not keep the completion alive.
     pub fn downgrade(&self) -> WeakCompletion {
         WeakCompletion { index: self.index, generation: self.generation }
@@ -343,53 +302,7 @@ impl Completion {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    // What a driver, or whoever else finishes it, does with it.
-
-    /// Notes who can be asked to finish it early. `false` if that was asked for already.
-    pub fn accept(&self, canceller: Weak<dyn Canceller>) -> bool {
-        let mut record = self.slot().record();
-        record.canceller = Some(canceller);
-        !record.cancel_requested
-    }
-
-    /// Takes the buffers of a write out, for as long as it is in flight.
-    pub fn take_shared_buffers(&self) -> SharedBuffers {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
-            Payload::Writing(buffers) => buffers,
-            other => {
-                record.payload = other;
-                SharedBuffers::new()
-            }
-        }
-    }
-
-    /// Ends it well, after `len` bytes. `false` if it was over already.
-    pub fn succeed(&self, len: usize) -> bool {
-        self.finish(Ok(len), Payload::None)
-    }
-
-    /// Ends a read well, after `len` bytes, and hands its buffers over.
-    pub fn succeed_read(&self, len: usize, buffers: Buffers) -> bool {
-        self.finish(Ok(len), Payload::Reading(buffers))
-    }
-
-    /// Ends a read badly, and hands its buffers back.
-    pub fn fail_read(&self, error: Error, buffers: Buffers) -> bool {
-        self.finish(Err(error), Payload::Reading(buffers))
-    }
-
-    /// Ends [`crate::IO::open`] well.
-    pub fn succeed_open(&self, file: Arc<dyn File>) -> bool {
-        self.finish(Ok(0), Payload::File(file))
-    }
-
-    /// Ends it badly. `false` if it was over already.
-    pub fn fail(&self, error: impl Into<Error>) -> bool {
-        self.finish(Err(error.into()), Payload::None)
-    }
-
-    fn finish(&self, result: Result<usize>, payload: Payload) -> bool {
+    pub(crate) fn finish(&self, result: Result<usize>, payload: Payload) -> bool {
         let slot = self.slot();
         let claim = slot.phase.compare_exchange(
             phase::PENDING,

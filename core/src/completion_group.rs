@@ -1,7 +1,7 @@
 //! One completion for many.
 
 use crate::completion::Callback;
-use crate::{Completion, CompletionKind, Error, Result, is_planted};
+use crate::{Completion, CompletionKind, Error, Request, Result, is_planted};
 
 /// Builds a completion that is finished when *every* child is: the first error of a child is its
 /// own. A group without children is finished at once. Groups nest.
@@ -10,7 +10,7 @@ use crate::{Completion, CompletionKind, Error, Result, is_planted};
 /// any more. Dropping a builder instead of building it cancels nothing: the children go on.
 ///
 /// ```
-/// use yieldb_core::{Completion, CompletionGroup};
+/// use yieldb_core::{Completion, CompletionGroup, Request};
 ///
 /// let (a, b) = (Completion::signal(), Completion::signal());
 /// let mut group = CompletionGroup::new(|result| assert!(result.is_ok()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Completion, Result};
+use crate::{Completion, Request, Result};
 
 /// A lock on a whole file, held until the last handle on the file is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

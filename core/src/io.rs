@@ -35,7 +35,7 @@ pub enum Create {
 /// function returns, and its sink and wakers then run inside the call, so no lock that they
 /// need may be held here.
 pub trait IO: Clock {
-    /// Opens a file; [`Completion::take_file`] has it once the completion succeeded.
+    /// Opens a file; [`crate::Request::take_file`] has it once the completion succeeded.
     fn open(&self, path: &Path, options: OpenOptions, completion: Completion);
 
     /// Removes a file's directory entry. Durable only after [`IO::sync_directory`].

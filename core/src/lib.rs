@@ -4,6 +4,7 @@
 //!
 //! - [`Completion`]: a handle on something that will be over one day: an I/O, a group of them, a
 //!   signal raised by the engine, or an explicit yield;
+//! - [`Request`]: what those do with one who ask for it, or who end it;
 //! - [`CompletionGroup`]: one completion for many; [`Arrivals`]: whichever of many is next;
 //! - [`IOResult`] and [`IOCompletions`]: a result, or what to wait for before asking again;
 //! - [`StateTransition`], [`Transition`], [`StateMachine`]: the idiom in which every operation of
@@ -31,6 +32,7 @@ mod io;
 mod io_result;
 mod lanes;
 mod planted;
+mod request;
 mod slots;
 mod state_machine;
 pub mod sync;
@@ -46,5 +48,6 @@ pub use file::{DurableWrites, File, LockKind, SyncMethod};
 pub use io::{Create, IO, OpenOptions};
 pub use io_result::{IOCompletions, IOResult};
 pub use lanes::{Lanes, Tally};
+pub use request::Request;
 #[doc(hidden)]
 pub use state_machine::{MAX_TRANSITIONS_PER_STEP, StateMachine, StateTransition, Transition};

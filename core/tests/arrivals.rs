@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use yieldb_core::{Arrivals, Completion};
+use yieldb_core::{Arrivals, Completion, Request};
 
 /// Counts allocations, and those that grow.
 struct Counting;

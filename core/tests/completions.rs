@@ -7,7 +7,7 @@ use std::{future::Future, pin::Pin, thread};
 
 use yieldb_core::{
     AnyCompletion, BufferPool, Buffers, Canceller, Completion, CompletionGroup, CompletionKind,
-    Error, IoError, Operation, Result, Sink,
+    Error, IoError, Operation, Request, Result, Sink,
 };
 
 /// Counts how often it is woken.

@@ -2,7 +2,7 @@
 //! not only said.
 
 use yieldb_core::{
-    Completion, IOCompletions, IOResult, Result, io_yield_one, return_and_restore_if_io,
+    Completion, IOCompletions, IOResult, Request, Result, io_yield_one, return_and_restore_if_io,
     return_if_io,
 };
 

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use yieldb_core::{
-    Completion, IOCompletions, IOResult, MAX_TRANSITIONS_PER_STEP, StateMachine, StateTransition,
-    Transition,
+    Completion, IOCompletions, IOResult, MAX_TRANSITIONS_PER_STEP, Request, StateMachine,
+    StateTransition, Transition,
 };
 
 /// Does what its states say, and notes which transitions ran.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use yieldb_core::{
-    Buffers, Completion, Error, File, IoError, LockKind, OpenOptions, Operation, SharedBuffers,
-    SyncMethod,
+    Buffers, Completion, Error, File, IoError, LockKind, OpenOptions, Operation, Request as _,
+    SharedBuffers, SyncMethod,
 };
 
 use crate::sync_method::MethodChoice;

@@ -2,7 +2,7 @@
 
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, MutexGuard, PoisonError};
-use yieldb_core::{Completion, is_planted, reached};
+use yieldb_core::{Completion, Request, is_planted, reached};
 
 use crate::ledger::{Ledger, Settling};
 use crate::log::writer::{LogWriter, Room};

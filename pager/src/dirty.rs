@@ -192,6 +192,8 @@ fn place(page: PageId) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
+    use yieldb_core::Request;
+
     use super::*;
 
     fn page(number: u64) -> PageId {

@@ -582,6 +582,8 @@ pub(crate) fn empty_space(superblock: &Superblock) -> Space {
 
 #[cfg(test)]
 mod tests {
+    use yieldb_core::Request;
+
     use super::*;
 
     #[test]

@@ -81,6 +81,8 @@ impl Pacing {
 
 #[cfg(test)]
 mod tests {
+    use yieldb_core::Request;
+
     use super::*;
 
     fn course(position: u64, group: Option<&Completion>) -> Course {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, thread_number};
-use yieldb_core::{Completion, is_planted};
+use yieldb_core::{Completion, Request, is_planted};
 
 use deposits::tell;
 pub use deposits::{Deposit, Deposited, Followers, Outcome};

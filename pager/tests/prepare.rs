@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use common::{PAGE_LEN, World};
-use yieldb_core::{Buffer, Completion, File, LockKind, Result};
+use yieldb_core::{Buffer, Completion, File, LockKind, Request, Result};
 use yieldb_io_backends::MemoryDisk;
 use yieldb_pager::PageSize;
 use yieldb_pager::cache::{Cache, FramePool};

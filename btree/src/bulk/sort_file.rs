@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use yieldb_core::{
-    Completion, CompletionGroup, Create, File, IO, IoError, OpenOptions, Operation, SharedBuffer,
-    SharedBuffers,
+    Completion, CompletionGroup, Create, File, IO, IoError, OpenOptions, Operation, Request,
+    SharedBuffer, SharedBuffers,
 };
 use yieldb_pager::Pager;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
-use yieldb_core::{Buffer, Buffers, Completion};
+use yieldb_core::{Buffer, Buffers, Completion, Request};
 use yieldb_pager::page_format::{INTERIOR, kind_of, verify};
 use yieldb_pager::{PageRef, PageRun, Pager, Stamp};
 

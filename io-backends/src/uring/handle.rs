@@ -7,7 +7,8 @@ use std::time::Duration;
 use yieldb_core::sync::Arc;
 use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::{
-    Clock, Completion, Driver, DurableWrites, File, IO, LockKind, OpenOptions, Operation, Result,
+    Clock, Completion, Driver, DurableWrites, File, IO, LockKind, OpenOptions, Operation, Request,
+    Result,
 };
 
 use super::in_flight::{InFlight, Name, Work};

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use io_uring::{opcode, squeue, types};
 use yieldb_core::{
-    Buffers, Completion, Create, Error, File, OpenOptions, Operation, SharedBuffers, SyncMethod,
+    Buffers, Completion, Create, Error, File, OpenOptions, Operation, Request, SharedBuffers,
+    SyncMethod,
 };
 
 use crate::os_file::OsFile;

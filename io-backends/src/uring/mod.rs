@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use smallvec::SmallVec;
 use yieldb_core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-use yieldb_core::{Canceller, Completion, ForkMark, MonotonicClock};
+use yieldb_core::{Canceller, Completion, ForkMark, MonotonicClock, Request};
 
 use crate::Backend;
 use crate::transfer::RawHook;

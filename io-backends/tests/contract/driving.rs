@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use rstest_reuse::apply;
 use yieldb_core::{
-    Buffer, BufferPool, Buffers, Completion, CompletionGroup, Error, File, LockKind, SharedBuffers,
-    Sink,
+    Buffer, BufferPool, Buffers, Completion, CompletionGroup, Error, File, LockKind, Request,
+    SharedBuffers, Sink,
 };
 
 use crate::{BLOCK, Bench, Kind, backends};

@@ -8,7 +8,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Buffers, Completion, Create, Error, OpenOptions, Operation, SyncMethod,
+    BufferPool, Buffers, Completion, Create, Error, OpenOptions, Operation, Request, SyncMethod,
 };
 use yieldb_io_backends::RawHook;
 

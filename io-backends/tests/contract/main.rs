@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rstest_reuse::template;
 use yieldb_core::{
-    BufferPool, Completion, Create, Error, File, OpenOptions, Operation, SharedBuffers,
+    BufferPool, Completion, Create, Error, File, OpenOptions, Operation, Request, SharedBuffers,
 };
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook, pread, uring};
 

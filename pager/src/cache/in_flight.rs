@@ -14,7 +14,8 @@ use smallvec::smallvec;
 use yieldb_core::sync::Arc;
 use yieldb_core::sync::atomic::Ordering;
 use yieldb_core::{
-    Buffers, Completion, Error as IoFailure, File, Sink, WeakCompletion, is_planted, reached,
+    Buffers, Completion, Error as IoFailure, File, Request, Sink, WeakCompletion, is_planted,
+    reached,
 };
 
 use super::clock::Need;

@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use yieldb_core::sync::atomic::{AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use yieldb_core::{Buffer, Buffers, Completion, is_planted, reached};
+use yieldb_core::{Buffer, Buffers, Completion, Request, is_planted, reached};
 
 use super::clock::Need;
 use super::epoch::Epochs;

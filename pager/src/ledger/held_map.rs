@@ -1,6 +1,6 @@
 //! The durable checkpoint's space map, as long as somebody looks at it.
 
-use yieldb_core::{Completion, CompletionGroup};
+use yieldb_core::{Completion, CompletionGroup, Request};
 
 use super::Ledger;
 use crate::cache::Cache;

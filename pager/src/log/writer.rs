@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use yieldb_core::{
-    BufferPool, Completion, DurableWrites, Error as IoFailure, StateMachine, is_planted, reached,
+    BufferPool, Completion, DurableWrites, Error as IoFailure, Request, StateMachine, is_planted,
+    reached,
 };
 
 pub use super::limits::LogLimits;

@@ -3,8 +3,8 @@
 use smallvec::smallvec;
 use yieldb_core::sync::{Arc, Mutex, OnceLock, PoisonError};
 use yieldb_core::{
-    Completion, CompletionGroup, Error as IoFailure, IOResult, StateMachine, StateTransition,
-    Transition, is_planted, reached,
+    Completion, CompletionGroup, Error as IoFailure, IOResult, Request, StateMachine,
+    StateTransition, Transition, is_planted, reached,
 };
 
 use crate::ledger::Plan;

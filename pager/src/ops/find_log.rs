@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    Buffer, BufferPool, Completion, Create, IO, OpenOptions, StateMachine, StateTransition,
-    Transition, is_planted, reached,
+    Buffer, BufferPool, Completion, Create, IO, OpenOptions, Request, StateMachine,
+    StateTransition, Transition, is_planted, reached,
 };
 
 use super::make_log::LogFile;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, OpenOptions, StateMachine,
-    StateTransition, Transition, reached,
+    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, OpenOptions, Request,
+    StateMachine, StateTransition, Transition, reached,
 };
 
 use super::make_log::LogFile;

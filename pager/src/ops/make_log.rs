@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, OpenOptions, StateMachine,
-    StateTransition, Transition, is_planted,
+    BufferPool, Completion, Create, Error as IoFailure, File, IOResult, OpenOptions, Request,
+    StateMachine, StateTransition, Transition, is_planted,
 };
 
 use crate::log::header::FileHeader;

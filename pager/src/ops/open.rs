@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::smallvec;
 use yieldb_core::{
     BufferPool, Completion, CompletionGroup, Create, Error as IoFailure, File, IO, IOResult,
-    LockKind, OpenOptions, StateMachine, StateTransition, Transition, is_planted, reached,
+    LockKind, OpenOptions, Request, StateMachine, StateTransition, Transition, is_planted, reached,
 };
 
 use crate::cache::{Cache, Joined, PendingRead};
@@ -231,11 +231,8 @@ impl Open {
     /// What is wrong or missing may be what the slot says that could not be read: then nothing is
     /// known to be damaged.
     fn explain(&self, error: Error) -> Error {
-        let is_explained = match &error {
-            Error::Corrupt { .. } => true,
-            Error::Open(what) => !what.is_of_the_future(),
-            _ => false,
-        };
+        let is_explained = matches!(&error, Error::Corrupt { .. })
+            || matches!(&error, Error::Open(what) if !what.is_of_the_future());
         let unread = self.unread.clone().filter(|_| is_explained);
         unread.map_or(error, Error::from)
     }

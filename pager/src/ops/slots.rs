@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use smallvec::smallvec;
-use yieldb_core::{Buffer, BufferPool, Completion, CompletionGroup, Error as IoFailure, File};
+use yieldb_core::{
+    Buffer, BufferPool, Completion, CompletionGroup, Error as IoFailure, File, Request,
+};
 
 use crate::superblock::{SLOT_LEN, SLOT_OFFSETS};
 

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use smallvec::SmallVec;
 use yieldb_core::sync::atomic::{AtomicBool, Ordering};
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use yieldb_core::{Completion, is_planted, reached};
+use yieldb_core::{Completion, Request, is_planted, reached};
 
 use super::{State, WriterQueue, WriterTurn};
 use crate::Result;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use yieldb_core::{Completion, Create, File, OpenOptions};
+use yieldb_core::{Completion, Create, File, OpenOptions, Request};
 use yieldb_io_backends::{Backend, MemoryDisk};
 use yieldb_pager::cache::Cache;
 use yieldb_pager::{FramePool, MIN_FRAMES, PageId, PageRef, PageSize, Stamp, page_format};

@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use loom::model::Builder;
 use loom::thread;
 use yieldb_core::injection::{Mistake, plant};
-use yieldb_core::{Completion, CompletionGroup, CompletionKind, Error};
+use yieldb_core::{Completion, CompletionGroup, CompletionKind, Error, Request};
 
 /// Runs a program in every way there is; with `changes`, in every way with at most so many changes
 /// of thread in the middle of something.

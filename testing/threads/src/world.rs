@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, Thread};
-use yieldb_core::{Completion, Create, File, OpenOptions};
+use yieldb_core::{Completion, Create, File, OpenOptions, Request};
 use yieldb_io_backends::{Backend, MemoryDisk, RawHook};
 use yieldb_pager::cache::{Cache, Joined, PendingRead};
 use yieldb_pager::{FramePool, PageId, PageRef, PageSize, PinnedPage, Stamp, page_format};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::smallvec;
 use yieldb_core::sync::Arc;
-use yieldb_core::{BufferPool, Completion, Error as IoFailure, SharedBuffers, reached};
+use yieldb_core::{BufferPool, Completion, Error as IoFailure, Request, SharedBuffers, reached};
 
 use super::resting::Resting;
 use super::{DEPTH, FEW, LogStats};

@@ -12,8 +12,7 @@ use crate::log::ring_blocks;
 use crate::ops::open::open;
 use crate::version::RootSet;
 use crate::writer_queue::{Deposited, Followers, WriterTurn};
-use crate::{CacheMemory, Settings};
-use crate::{Durability, PageSize};
+use crate::{CacheMemory, Durability, PageSize, Settings};
 
 mod in_flight;
 mod room;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use yieldb_core::buffer::ALIGNMENT;
-use yieldb_core::{Completion, File, LockKind, OpenOptions, Operation, Result};
+use yieldb_core::{Completion, File, LockKind, OpenOptions, Operation, Request, Result};
 use yieldb_io_backends::transfer::{Transfer, TransferKind};
 
 use super::request::{Work, failure, hash_buffers};

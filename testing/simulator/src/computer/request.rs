@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use yieldb_core::{
-    Buffers, Completion, Create, Error, IoError, OpenOptions, Operation, SharedBuffers,
+    Buffers, Completion, Create, Error, IoError, OpenOptions, Operation, Request as _,
+    SharedBuffers,
 };
 use yieldb_io_backends::transfer::{After, Transfer};
 

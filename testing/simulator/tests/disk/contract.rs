@@ -10,7 +10,7 @@ use simulator::disk::Disk;
 use simulator::random::Random;
 use yieldb_core::{
     BufferPool, Buffers, Completion, CompletionGroup, Create, Error, File, LockKind, OpenOptions,
-    Operation, Sink,
+    Operation, Request, Sink,
 };
 
 use crate::{BLOCK, Bench, errno_of, fills_of, options, random_order};

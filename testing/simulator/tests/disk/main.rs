@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use simulator::computer::{Computer, ComputerSettings, Latency};
 use simulator::disk::{Choice, Disk};
-use yieldb_core::{BufferPool, Completion, Create, Error, File, OpenOptions, SharedBuffers};
+use yieldb_core::{
+    BufferPool, Completion, Create, Error, File, OpenOptions, Request, SharedBuffers,
+};
 use yieldb_io_backends::Backend;
 
 const BLOCK: usize = 4096;

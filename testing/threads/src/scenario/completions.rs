@@ -7,7 +7,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Mutex;
 use shuttle::thread;
 use yieldb_core::{
-    Arrivals, Buffers, Completion, CompletionGroup, CompletionKind, Error, Result, Sink,
+    Arrivals, Buffers, Completion, CompletionGroup, CompletionKind, Error, Request, Result, Sink,
 };
 
 use crate::world::{sleep_until, thread, together};

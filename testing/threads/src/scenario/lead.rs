@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
-use yieldb_core::Completion;
+use yieldb_core::{Completion, Request};
 use yieldb_io_backends::uring::lead::{Kernel, Lead, drive};
 
 use crate::world::{thread, together};
