@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use yieldb_core::{IoError, Operation};
-use yieldb_pager::ops::open::log_path;
+use yieldb_pager::log::path::LogPath;
 use yieldb_pager::page_format::verify;
 use yieldb_pager::space::map::{Lookup, MAX_LEVEL, look_up};
 use yieldb_pager::superblock::{
@@ -166,7 +166,8 @@ impl RawFile {
 
     /// Where the log is, if there is one.
     pub fn log_path(&self) -> PathBuf {
-        log_path(fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()))
+        let data = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        LogPath::new(data).to_path_buf()
     }
 
     /// What is wrong with the slots of the superblock: for each damaged one its page, and why it

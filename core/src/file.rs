@@ -96,6 +96,9 @@ pub trait File: Send + Sync {
     /// The path that the file was opened by.
     fn path(&self) -> &Path;
 
+    /// Does `path` lead to this file? `false` also if that cannot be found out. Answers at once.
+    fn is_at(&self, path: &Path) -> bool;
+
     /// The directory that has the file's entry, where symbolic links of its path lead: the one to
     /// be synced when the file was created. Answers at once.
     fn directory(&self) -> PathBuf;

@@ -103,7 +103,8 @@ impl Directory for MemoryDisk {
                 files.entry(path.to_path_buf()).or_default().clone()
             }
         };
-        Ok(Arc::new(Open { path: path.into(), inode, options, lock: Mutex::new(None) }))
+        let (disk, path) = (self.clone(), path.into());
+        Ok(Arc::new(Open { disk, path, inode, options, lock: Mutex::new(None) }))
     }
 
     fn remove(&self, path: &Path) -> Raw<()> {
@@ -124,6 +125,7 @@ impl Directory for MemoryDisk {
 
 /// A handle on a file.
 struct Open {
+    disk: MemoryDisk,
     path: Arc<Path>,
     inode: Arc<Inode>,
     options: OpenOptions,
@@ -140,6 +142,10 @@ impl Open {
 impl Medium for Open {
     fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        self.disk.files().get(path).is_some_and(|there| Arc::ptr_eq(there, &self.inode))
     }
 
     fn is_direct(&self) -> bool {

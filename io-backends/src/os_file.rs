@@ -3,7 +3,7 @@
 use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,6 +67,11 @@ impl AsFd for OsFile {
 impl Medium for OsFile {
     fn path(&self) -> &Arc<Path> {
         &self.path
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(own), Ok(there)) = (self.file.metadata(), fs::metadata(path)) else { return false };
+        (own.dev(), own.ino()) == (there.dev(), there.ino())
     }
 
     fn is_direct(&self) -> bool {

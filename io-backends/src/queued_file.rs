@@ -65,6 +65,10 @@ impl<B: Submit> File for QueuedFile<B> {
         self.medium.path()
     }
 
+    fn is_at(&self, path: &Path) -> bool {
+        self.medium.is_at(path)
+    }
+
     fn directory(&self) -> PathBuf {
         self.medium.directory()
     }

@@ -18,6 +18,7 @@ pub(crate) type Raw<T> = std::result::Result<T, i32>;
 /// Something with bytes at offsets. Each function is one attempt.
 pub(crate) trait Medium: Send + Sync {
     fn path(&self) -> &Arc<Path>;
+    fn is_at(&self, path: &Path) -> bool;
     fn is_direct(&self) -> bool;
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Raw<usize>;
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Raw<usize>;

@@ -81,6 +81,10 @@ impl File for Slow {
         self.file.path()
     }
 
+    fn is_at(&self, path: &Path) -> bool {
+        self.file.is_at(path)
+    }
+
     fn directory(&self) -> PathBuf {
         self.file.directory()
     }

@@ -214,6 +214,10 @@ impl File for UringFile {
         self.file.path()
     }
 
+    fn is_at(&self, path: &Path) -> bool {
+        self.file.is_at(path)
+    }
+
     fn directory(&self) -> PathBuf {
         self.file.directory()
     }

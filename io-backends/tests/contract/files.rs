@@ -201,9 +201,13 @@ fn names_change_and_go(kind: Kind) {
     let (from, to) = (bench.path("from"), bench.path("to"));
     let file = bench.open("from");
     bench.write(&*file, 0, &[9]).unwrap();
+    assert!(file.is_at(&from) && !file.is_at(&to));
     let (rename, sync) = (Completion::directory(), Completion::directory());
     bench.backend.io.rename(&from, &to, rename.clone());
     bench.wait(&rename).unwrap();
+    assert!(!file.is_at(&from) && file.is_at(&to));
+    let other = bench.open("from");
+    assert!(other.is_at(&from) && !file.is_at(&from));
     bench.backend.io.sync_directory(bench.directory.path(), sync.clone());
     bench.wait(&sync).unwrap();
     let file = bench.open_with(&to, options(Create::Never)).unwrap();
@@ -211,6 +215,7 @@ fn names_change_and_go(kind: Kind) {
     let remove = Completion::directory();
     bench.backend.io.remove(&to, remove.clone());
     bench.wait(&remove).unwrap();
+    assert!(!file.is_at(&to));
     assert_eq!(errno_of(bench.open_with(&to, options(Create::Never))), Some(libc::ENOENT));
 }
 

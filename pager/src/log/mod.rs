@@ -25,6 +25,7 @@
 //!
 //! | piece | where |
 //! |---|---|
+//! | where the file is | [`path`] |
 //! | the file's first block | [`header`] |
 //! | what is left of an earlier log | [`remains`] |
 //! | a group's bytes | [`group`] |
@@ -35,6 +36,7 @@
 pub mod group;
 pub mod header;
 mod limits;
+pub mod path;
 pub mod remains;
 pub mod ring;
 pub mod scan;

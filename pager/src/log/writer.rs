@@ -12,7 +12,6 @@
 //! So a commit on its own waits for nothing but its write, and many share one.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use yieldb_core::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +23,7 @@ use yieldb_core::{
 pub use super::limits::LogLimits;
 
 use super::group::{self, Builder};
+use super::path::LogPath;
 use super::ring::{LEFT_FOR_NAMES, Ring};
 use super::{BLOCK_LEN, Place, file_offset, max_group_blocks};
 use crate::ops::checkpoint::{LogPlan, Ticket};
@@ -58,7 +58,7 @@ pub(crate) const POOL_BLOCKS: u32 = 256;
 pub(crate) struct LogWriter {
     /// `None` where commits are to be checkpoints.
     limits: Option<LogLimits>,
-    path: PathBuf,
+    path: LogPath,
     resting: Arc<Resting>,
     state: Mutex<Option<Log>>,
 }
@@ -128,7 +128,7 @@ impl LogWriter {
     /// [`yieldb_core::Error::OutOfMemory`].
     pub fn new(
         limits: Option<LogLimits>,
-        path: PathBuf,
+        path: LogPath,
         found: Option<&FoundLog>,
         superblock: &Superblock,
     ) -> Result<LogWriter> {
@@ -245,6 +245,7 @@ impl LogWriter {
     }
 
     /// Begins to remove the log's file, if it is planned that the log ends. No slot speaks of it.
+    /// One that is somewhere else by now stays.
     pub fn remove(&self, plan: LogPlan, pager: &Pager) -> Option<Completion> {
         if plan != LogPlan::End {
             return None;
@@ -252,6 +253,10 @@ impl LogWriter {
         let log = self.state().take()?;
         assert!(log.is_idle(), "a log ends when it is idle");
         reached!(LogEnded);
+        if !log.file.0.is_at(&self.path) {
+            tracing::warn!(file = %self.path.display(), "the log was renamed, and stays");
+            return None;
+        }
         Some(remove_log(&**pager.io(), &self.path, pager.file().clone()))
     }
 

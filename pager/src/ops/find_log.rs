@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -13,6 +12,7 @@ use yieldb_core::{
 
 use super::make_log::LogFile;
 use crate::log::header::{check_end, check_header};
+use crate::log::path::LogPath;
 use crate::log::ring::Ring;
 use crate::log::scan::{End, Scan, Start};
 use crate::log::{BLOCK_LEN, file_offset, max_group_blocks, ring_blocks};
@@ -40,7 +40,7 @@ pub(super) const PIECE_BLOCKS: u64 = 256;
 /// it failed. Whoever asked syncs the file. An abandoned run leaves the log as it was.
 pub struct FindLog {
     io: Arc<dyn IO>,
-    path: PathBuf,
+    path: LogPath,
     superblock: Superblock,
     is_read_only: bool,
     direct: bool,
@@ -92,7 +92,7 @@ pub struct Stretch {
 /// Begins to find the log of `superblock`, which says that there is one.
 pub(crate) fn find_log(
     io: Arc<dyn IO>,
-    path: PathBuf,
+    path: LogPath,
     superblock: Superblock,
     is_read_only: bool,
     direct: bool,
@@ -181,7 +181,7 @@ impl FindLog {
         match kind {
             Some(ErrorKind::NotFound) => {
                 let what = "there is no such file";
-                OpenError::LogMissing { path: self.path.clone(), what }.into()
+                OpenError::LogMissing { path: self.path.to_path_buf(), what }.into()
             }
             Some(_) | None => error.into(),
         }

@@ -1,7 +1,7 @@
 //! A log that no superblock speaks of: finding out whose it is, and removing it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -12,6 +12,7 @@ use yieldb_core::{
 
 use super::make_log::LogFile;
 use crate::log::BLOCK_LEN;
+use crate::log::path::LogPath;
 use crate::log::remains::{Remains, Verdict};
 use crate::{Error, Result};
 
@@ -91,7 +92,7 @@ impl StateTransition for LookAtLog {
 /// Whoever asked makes it durable that the file is gone. An abandoned run leaves the log, or not.
 pub struct RemoveLeftLog {
     io: Arc<dyn IO>,
-    path: PathBuf,
+    path: LogPath,
     data: Arc<dyn File>,
     database_id: [u8; 16],
 }
@@ -112,7 +113,7 @@ pub enum State {
 /// Begins to remove the log at `path` that the database with this file and id has left.
 pub(crate) fn remove_left_log(
     io: Arc<dyn IO>,
-    path: PathBuf,
+    path: LogPath,
     data: Arc<dyn File>,
     database_id: [u8; 16],
 ) -> StateMachine<RemoveLeftLog> {
@@ -153,11 +154,11 @@ impl StateTransition for RemoveLeftLog {
             }
             State::Looking(mut looking) => match looking.step(&()) {
                 Ok(IOResult::IO(io)) => Transition::Wait(State::Looking(looking), io.into()),
-                Ok(IOResult::Done(true)) => {
+                Ok(IOResult::Done(true)) if self.path.is_beside(&*self.data) => {
                     let io = remove_log(&*self.io, &self.path, self.data.clone());
                     Transition::Wait(State::Removing(io.clone()), io)
                 }
-                Ok(IOResult::Done(false)) => {
+                Ok(IOResult::Done(_)) => {
                     let file = self.path.display();
                     tracing::warn!(%file, "what has the log's name is not ours, and stays");
                     Transition::Done(())

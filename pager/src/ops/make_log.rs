@@ -1,7 +1,6 @@
 //! Making the file of a log.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use smallvec::smallvec;
@@ -11,6 +10,7 @@ use yieldb_core::{
 };
 
 use crate::log::header::FileHeader;
+use crate::log::path::LogPath;
 use crate::log::writer::{NewLog, POOL_BLOCKS};
 use crate::log::{BLOCK_LEN, ring_blocks};
 use crate::ops::left_log::{LookAtLog, look_at_log};
@@ -29,14 +29,15 @@ use crate::{Error, Pager, Result};
 ///                                                                '-> failed
 /// ```
 ///
-/// A file that an earlier log has left is emptied first, if nothing is on its way into it any more:
+/// Where the database was renamed there is none until it is opened again. A file that an earlier
+/// log has left is emptied first, if nothing is on its way into it any more:
 /// nothing of it can come back. One that is
 /// somebody else's is an error, and stays as it is. One that cannot be filled is emptied again, so
 /// that a full disk has that room for pages. An abandoned run leaves a file that no superblock
 /// speaks of, for the next run, or for the next open.
 #[derive(Debug)]
 pub struct MakeLog {
-    path: PathBuf,
+    path: LogPath,
     len: usize,
     id: [u8; 16],
 }
@@ -80,7 +81,7 @@ impl LogFile {
 }
 
 /// Begins to make a log of `len` bytes.
-pub(crate) fn make_log(pager: &Pager, path: PathBuf, len: usize) -> StateMachine<MakeLog> {
+pub(crate) fn make_log(pager: &Pager, path: LogPath, len: usize) -> StateMachine<MakeLog> {
     let mut id = [0; 16];
     pager.io().random(&mut id);
     StateMachine::new(MakeLog { path, len, id }, State::Open)
@@ -95,6 +96,10 @@ impl StateTransition for MakeLog {
     fn transition(&mut self, state: State, pager: &Pager) -> Result<Transition<Self>> {
         Ok(match state {
             State::Open => {
+                if !self.path.is_beside(&**pager.file()) {
+                    let what = "its database was renamed, and another one may have its name";
+                    return Err(OpenError::Foreign { what }.into());
+                }
                 let io = Completion::open();
                 let direct = pager.file().is_direct();
                 let options = OpenOptions { write: true, create: Create::IfMissing, direct };
@@ -110,14 +115,14 @@ impl StateTransition for MakeLog {
             }
             State::Looking(file, mut looking) => match looking.step(&())? {
                 IOResult::IO(io) => Transition::Wait(State::Looking(file, looking), io.into()),
-                IOResult::Done(false) => {
-                    let what = "it has the name of the log";
-                    return Err(OpenError::Foreign { what }.into());
-                }
-                IOResult::Done(true) => {
+                IOResult::Done(true) if self.path.is_beside(&**pager.file()) => {
                     let io = Completion::truncate();
                     file.0.truncate(0, io.clone());
                     Transition::Wait(State::Emptying(file, io.clone()), io)
+                }
+                IOResult::Done(_) => {
+                    let what = "it has the name of the log";
+                    return Err(OpenError::Foreign { what }.into());
                 }
             },
             State::Emptying(file, io) => {

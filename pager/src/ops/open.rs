@@ -1,6 +1,5 @@
 //! Opening a database file.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use yieldb_core::{
 
 use crate::cache::{Cache, Joined, PendingRead};
 use crate::ledger::{Ledger, empty_space};
+use crate::log::path::LogPath;
 use crate::log::writer::LogWriter;
 use crate::ops::find_log::{FindLog, FoundLog, find_log};
 use crate::ops::left_log::{RemoveLeftLog, remove_left_log};
@@ -122,6 +122,7 @@ pub struct OpenFile(Arc<dyn File>);
 #[derive(Debug)]
 pub struct Known {
     file: OpenFile,
+    log_path: LogPath,
     superblock: Superblock,
     /// The slot that counts.
     slot: usize,
@@ -277,7 +278,8 @@ impl Open {
             log: None,
         };
         let file = OpenFile(file);
-        let chosen = Known { file, superblock, slot: 1, is_settled: false, log: None };
+        let log_path = LogPath::of(&*file.0);
+        let chosen = Known { file, log_path, superblock, slot: 1, is_settled: false, log: None };
         let io = self.grow(&chosen);
         Ok(Transition::Wait(State::Growing(chosen, io.clone()), io))
     }
@@ -317,11 +319,12 @@ impl Open {
             tracing::warn!(file = %self.path.display(), %error, "the other slot is relied on");
         }
         self.settings.cache.check(superblock.page_size)?;
-        let chosen = Known { file, superblock, slot, is_settled: spare.is_none(), log: None };
+        let (log_path, is_settled) = (LogPath::of(&*file.0), spare.is_none());
+        let chosen = Known { file, log_path, superblock, slot, is_settled, log: None };
         if chosen.superblock.log.is_none() || self.settings.checkpoint_only {
             return self.settle(chosen);
         }
-        let (io, path, superblock) = (self.io.clone(), chosen.log_path(), &chosen.superblock);
+        let (io, path, superblock) = (self.io.clone(), chosen.log_path.clone(), &chosen.superblock);
         let (is_read_only, direct) = (self.settings.read_only, self.settings.direct);
         let finding = find_log(io, path, superblock.clone(), is_read_only, direct);
         Ok(Transition::Next(State::FindingLog(chosen, Box::new(finding))))
@@ -347,7 +350,7 @@ impl Open {
             && chosen.superblock.log.is_none()
             && is_planted!(LeftLogBeforeSlots)
         {
-            self.io.remove(&chosen.log_path(), Completion::directory());
+            self.io.remove(&chosen.log_path, Completion::directory());
         }
         if is_planted!(OpenNotSynced) {
             io.succeed(0);
@@ -417,7 +420,7 @@ impl Open {
         if chosen.superblock.log.is_some() {
             return self.sync_directory(chosen);
         }
-        let (io, path, data) = (self.io.clone(), chosen.log_path(), chosen.file.0.clone());
+        let (io, path, data) = (self.io.clone(), chosen.log_path.clone(), chosen.file.0.clone());
         let removing = remove_left_log(io, path, data, chosen.superblock.database_id);
         Transition::Next(State::RemovingLeftLog(chosen, removing))
     }
@@ -484,8 +487,7 @@ impl Open {
     }
 
     fn pager(&self, chosen: Known, cache: Arc<Cache>, ledger: Ledger) -> Result<Arc<Pager>> {
-        let log_path = chosen.log_path();
-        let Known { file, superblock, log, .. } = chosen;
+        let Known { file, log_path, superblock, log, .. } = chosen;
         let writer = LogWriter::new(self.settings.log, log_path, log.as_ref(), &superblock)?;
         Ok(Pager::new(Parts {
             io: self.io.clone(),
@@ -499,20 +501,6 @@ impl Open {
             recovery: log.map(LogReader::new).transpose()?,
         }))
     }
-}
-
-impl Known {
-    /// Where the log is, if there is one.
-    fn log_path(&self) -> PathBuf {
-        log_path(self.file.0.resolved_path())
-    }
-}
-
-/// Where the log of the file at `resolved` is, a path without symbolic links.
-pub fn log_path(resolved: PathBuf) -> PathBuf {
-    let mut name = OsString::from(resolved);
-    name.push("-log");
-    PathBuf::from(name)
 }
 
 /// Begins to give the file the length that its superblock says.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use faults::PAGE;
 use faults::place::{Place, assert_whole, choices, create, fill, key, options, value};
@@ -10,7 +11,7 @@ use yieldb::{Database, ErrorKind, MAIN};
 const COUNT: u32 = 4_000;
 
 /// A database with more pages than its cache has, so that reads go to the file.
-fn each(work: impl Fn(&Place, &std::path::Path, Database)) {
+fn each(work: impl Fn(&Place, &Path, Database)) {
     for choice in choices() {
         let place = Place::new(env!("CARGO_TARGET_TMPDIR"));
         let path = place.path("db");
@@ -22,6 +23,12 @@ fn each(work: impl Fn(&Place, &std::path::Path, Database)) {
         assert!(pages > 80 && frames > 80, "{pages} pages, {frames} frames");
         work(&place, &path, database);
     }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-log");
+    PathBuf::from(name)
 }
 
 #[test]
@@ -45,6 +52,44 @@ fn replaced_while_open_it_goes_on_with_the_old_file_and_leaves_the_new_one_alone
         drop(database);
         assert_eq!(fs::read(path).unwrap(), b"something else");
     });
+}
+
+/// A copy has the same database id, so its log looks like the open database's own.
+#[test]
+fn renamed_while_open_it_leaves_the_log_of_a_copy_in_its_place_alone() {
+    for (choice, has_log) in choices().into_iter().flat_map(|one| [(one, false), (one, true)]) {
+        let place = Place::new(env!("CARGO_TARGET_TMPDIR"));
+        let [path, copy, old] = ["db", "copy", "old"].map(|name| place.path(name));
+        let mut database = create(choice, &path, COUNT);
+        for number in COUNT..COUNT + 4 {
+            fill(&database, number..number + 1).unwrap();
+        }
+        // As a kill would leave them.
+        fs::copy(&path, &copy).unwrap();
+        fs::copy(log_of(&path), log_of(&copy)).unwrap();
+        if !has_log {
+            database.close().wait().unwrap();
+            database = options(choice).open(&path).wait().unwrap();
+        }
+        assert_eq!(log_of(&path).exists(), has_log);
+        fs::rename(&path, &old).unwrap();
+        if has_log {
+            fs::rename(log_of(&path), log_of(&old)).unwrap();
+        }
+        fs::rename(&copy, &path).unwrap();
+        fs::rename(log_of(&copy), log_of(&path)).unwrap();
+        let log = fs::read(log_of(&path)).unwrap();
+        for number in COUNT + 4..COUNT + 8 {
+            fill(&database, number..number + 1).unwrap();
+        }
+        // A log that is in use goes on, wherever it is; none is begun.
+        assert_eq!(database.metrics().log.is_some(), has_log);
+        database.close().wait().unwrap();
+        assert!(fs::read(log_of(&path)).unwrap() == log, "it has another log's bytes");
+        for (path, count) in [(path, COUNT + 4), (old, COUNT + 8)] {
+            assert_whole(&options(choice).open(&path).wait().unwrap(), count);
+        }
+    }
 }
 
 #[test]

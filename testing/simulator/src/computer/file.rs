@@ -164,6 +164,10 @@ impl File for OpenFile {
         &self.handle.path
     }
 
+    fn is_at(&self, path: &Path) -> bool {
+        lock(&self.shared.state).disk.find(path) == Some(self.handle.file)
+    }
+
     fn directory(&self) -> PathBuf {
         directory_of(&self.handle.path)
     }

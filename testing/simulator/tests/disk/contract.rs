@@ -102,7 +102,9 @@ fn names_change_and_go_and_open_files_stay() {
     let file = bench.open("from");
     bench.write(&*file, 0, &[9]).unwrap();
     bench.write(&*bench.open("to"), 0, &[8]).unwrap();
+    assert!(file.is_at(Path::new("from")) && !file.is_at(Path::new("to")));
     bench.rename("from", "to").unwrap();
+    assert!(!file.is_at(Path::new("from")) && file.is_at(Path::new("to")));
     let renamed = bench.open_with("to", options(Create::Never)).unwrap();
     assert_eq!(bench.read(&*renamed, 0, 1).unwrap(), [9]);
     bench.remove("to").unwrap();
@@ -110,6 +112,7 @@ fn names_change_and_go_and_open_files_stay() {
     let other = bench.open("to");
     bench.write(&*other, 0, &[7]).unwrap();
     assert_eq!(bench.read(&*file, 0, 1).unwrap(), [9], "an open file is not another one");
+    assert!(other.is_at(Path::new("to")) && !file.is_at(Path::new("to")));
 }
 
 #[test]
