@@ -26,7 +26,9 @@ use crate::{Options, Result};
 /// and tasks.
 ///
 /// The file is closed, and its lock given back, when the last handle on it is gone: the database's,
-/// its snapshots', its transactions' and its operations'. Dropping them never waits.
+/// its snapshots', its transactions' and its operations'. Dropping them does not wait, but for one
+/// thing: with the last one that has a ring of io_uring, for the requests that are in it, since the
+/// kernel has their memory.
 #[derive(Clone)]
 pub struct Database {
     pager: Arc<Pager>,

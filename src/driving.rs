@@ -14,10 +14,10 @@ use std::time::Duration;
 use yieldb_core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use yieldb_core::sync::{Arc, IS_CHECKED, Mutex, OnceLock, PoisonError, Weak, thread};
 use yieldb_core::{Completion, CompletionKind, Driver};
-use yieldb_io_backends::Backend;
+use yieldb_io_backends::{Backend, Engine as EngineOfBackend, Engines};
 use yieldb_pager::Pager;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// After so long a yield another thread has had its whole turn of the processor.
 const SLOW_YIELD: Duration = Duration::from_millis(1);
@@ -68,7 +68,7 @@ pub(crate) struct Driving {
 #[derive(Default)]
 struct Engine {
     slot: OnceLock<Attached>,
-    /// How many driver threads may be at it just now, and keep it for that long.
+    /// How many threads without a handle may be at it just now, and keep it for that long.
     visitors: AtomicUsize,
 }
 
@@ -107,6 +107,14 @@ impl Engine {
     }
 }
 
+impl EngineOfBackend for Engine {
+    fn visit(&self, driver: &dyn Driver) {
+        self.visitors.fetch_add(1, Ordering::SeqCst);
+        self.turn(driver);
+        self.visitors.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Driving {
     pub fn new(backend: Backend, mode: DriverMode, patience: Duration) -> Arc<Driving> {
         Arc::new(Driving {
@@ -135,13 +143,17 @@ impl Driving {
         let attached =
             Attached { pager: Arc::downgrade(pager), activity: pager.activity().clone() };
         let first = self.engine.slot.set(attached).is_ok();
-        debug_assert!(first, "a driver is turned for one engine");
+        debug_assert!(first, "an engine is attached once");
+        let engine: Arc<dyn EngineOfBackend> = self.engine.clone();
+        self.backend.engines.add(Arc::downgrade(&engine));
     }
 
-    /// Lets the engine's own machines go on.
+    /// Lets the engine's own machines go on, and those of others for which this thread may have
+    /// finished something.
     #[inline]
     pub fn turn_engine(&self) {
         self.engine.turn(&*self.backend.driver);
+        self.backend.engines.turn_several(&*self.backend.driver);
     }
 
     /// The same for one who drives an operation of his own, which may not have to wait for
@@ -178,8 +190,8 @@ impl Driving {
         is_time
     }
 
-    /// May a driver thread be at the engine, although there is nothing left to turn? Then it is
-    /// gone in a moment, and no other one comes.
+    /// May a thread without a handle be at the engine, although there is nothing left to turn? Then
+    /// it is gone in a moment, and no other one comes.
     pub fn has_visitors(&self) -> bool {
         self.engine.visitors.load(Ordering::SeqCst) > 0
     }
@@ -297,26 +309,26 @@ impl Driving {
     ///
     /// # Errors
     ///
-    /// In a fork, which has no threads but one.
+    /// In a fork, which has no threads but one; if the system has no thread for it.
     pub fn see_to_it(&self) -> Result<()> {
         self.submit()?;
         if self.mode == DriverMode::Automatic && !self.started.load(Ordering::Acquire) {
-            self.start_threads();
+            self.start_threads()?;
         }
         Ok(())
     }
 
-    fn start_threads(&self) {
+    fn start_threads(&self) -> Result<()> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if *threads {
-            return;
+            return Ok(());
         }
         for index in 0..self.backend.driver.useful_threads() {
-            let driver = self.backend.driver.clone();
+            let Backend { driver, engines, .. } = self.backend.clone();
             let (engine, stop) = (self.engine.clone(), self.stop.clone());
             let started = thread::Builder::new()
                 .name(format!("yieldb-driver-{index}"))
-                .spawn(move || drive(&*driver, &engine, &stop));
+                .spawn(move || drive(&*driver, &engine, &engines, &stop));
             match started {
                 Ok(_detached) => {}
                 // With one thread less there is less depth; with none nobody would drive.
@@ -324,23 +336,26 @@ impl Driving {
                     tracing::warn!(%error, "fewer driver threads than would be useful");
                     break;
                 }
-                Err(error) => panic!("no thread to drive the I/O: {error}"),
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(0);
+                    return Err(Error::NoDriver { errno });
+                }
             }
         }
         *threads = true;
         self.started.store(true, Ordering::Release);
+        Ok(())
     }
 }
 
 /// What a driver thread does until it is told to stop.
-fn drive(driver: &dyn Driver, engine: &Engine, stop: &AtomicBool) {
+fn drive(driver: &dyn Driver, engine: &Engine, others: &Engines, stop: &AtomicBool) {
     // Nobody finishes it: the driver returns when anything else has happened.
     let never = Completion::signal();
     while !stop.load(Ordering::SeqCst) {
         driver.wait(&never);
-        engine.visitors.fetch_add(1, Ordering::SeqCst);
-        engine.turn(driver);
-        engine.visitors.fetch_sub(1, Ordering::SeqCst);
+        engine.visit(driver);
+        others.turn_several(driver);
         driver.submit();
     }
     // For the thread beside this one that was not in the driver when all were told.

@@ -1,10 +1,14 @@
 //! Several databases in one cache, on one back-end.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
+use rstest::rstest;
 use yieldb::{
-    Backend, Cache, Choice, Database, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options,
+    Backend, Batch, Cache, Choice, Database, Error, ErrorKind, KeyRange, MAIN, MemoryDisk, Options,
 };
 
 const COUNT: u64 = 4_000;
@@ -19,9 +23,9 @@ fn value(number: u64, database: u64) -> [u8; 100] {
     value
 }
 
-fn write(database: &Database, id: u64) {
+fn write(database: &Database, numbers: Range<u64>, id: u64) {
     let mut transaction = database.begin().wait().unwrap();
-    for number in 0..COUNT {
+    for number in numbers {
         transaction.put(MAIN, key(number), value(number, id)).wait().unwrap();
     }
     transaction.commit().wait().unwrap();
@@ -82,8 +86,8 @@ fn two_databases_share_a_cache_and_a_back_end() {
         };
         let (first, second) = (open("first"), open("second"));
         thread::scope(|scope| {
-            scope.spawn(|| write(&first, 1));
-            scope.spawn(|| write(&second, 2));
+            scope.spawn(|| write(&first, 0..COUNT, 1));
+            scope.spawn(|| write(&second, 0..COUNT, 2));
         });
         thread::scope(|scope| {
             scope.spawn(|| read(&first, 1));
@@ -118,9 +122,9 @@ fn a_database_that_closes_gives_its_frames_back() {
         Options::new().cache(&cache).backend(disk.immediate()).open(name).wait().unwrap()
     };
     let (first, second) = (open("first"), open("second"));
-    write(&first, 1);
+    write(&first, 0..COUNT, 1);
     let of_first = cache.stats().resident;
-    write(&second, 2);
+    write(&second, 0..COUNT, 2);
     let of_both = cache.stats().resident;
     assert!(of_first > 50 && of_both > of_first + 50);
     // A transaction under way goes with its database.
@@ -141,7 +145,7 @@ fn a_snapshot_keeps_its_database_and_its_page() {
     let disk = MemoryDisk::new();
     let options = Options::new().cache(&cache).backend(disk.immediate());
     let database = options.clone().open("first").wait().unwrap();
-    write(&database, 1);
+    write(&database, 0..COUNT, 1);
     let snapshot = database.snapshot();
     drop(database);
     assert!(
@@ -185,7 +189,7 @@ fn everything_is_counted() {
     let disk = MemoryDisk::new();
     let options = Options::new().backend(disk.immediate()).cache_bytes(8 << 20);
     let database = options.open("file").wait().unwrap();
-    write(&database, 1);
+    write(&database, 0..COUNT, 1);
     let before = database.cache_stats();
     assert_eq!(before.pages_written, before.resident as u64, "nothing else has come there");
     let (snapshot, depth) = (database.snapshot(), database.snapshot().depth(MAIN).unwrap() as u64);
@@ -206,4 +210,38 @@ fn everything_is_counted() {
     assert_eq!(cold.misses, cold.reads);
     assert_eq!(cold.bytes_read, cold.reads * 4096);
     assert_eq!((cold.pages_written, cold.evictions), (0, 0));
+}
+
+async fn write_one(database: &Database, number: u64) {
+    let mut batch = Batch::new();
+    batch.put(MAIN, key(number), value(number, 0));
+    database.write(&batch).await.unwrap();
+}
+
+/// Who drives the back-end finishes the writes of all logs, and may be of another database than the
+/// one that goes on with that, whose own threads are asleep.
+#[rstest]
+fn commits_of_one_are_acknowledged_whoever_drives(
+    #[values(Choice::Auto, Choice::Pread)] choice: Choice,
+    #[values(false, true)] is_awaited: bool,
+) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let options = Options::new().backend(yieldb::open_backend(choice).unwrap());
+    let options = options.patience(Duration::ZERO);
+    let open = |name| options.clone().open(directory.path().join(name)).wait().unwrap();
+    let (idle, database) = (open("idle.db"), open("some.db"));
+    // Its threads drive from now on.
+    smol::block_on(write_one(&idle, 0));
+    let (sender, is_over) = mpsc::channel();
+    thread::spawn(move || {
+        for number in 0..500 {
+            if is_awaited {
+                smol::block_on(write_one(&database, number));
+            } else {
+                write(&database, number..number + 1, 0);
+            }
+        }
+        sender.send(()).unwrap();
+    });
+    is_over.recv_timeout(Duration::from_secs(60)).expect("one sleeps for ever");
 }

@@ -7,6 +7,7 @@
 //! | [`memory`] | vectors, at once or in a seeded order; for tests |
 
 mod auto;
+mod engines;
 pub mod memory;
 mod os_file;
 pub mod pread;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use yieldb_core::{Driver, IO};
 
 pub use auto::{Choice, open};
+pub use engines::{Engine, Engines};
 pub use memory::MemoryDisk;
 pub use transfer::RawHook;
 
@@ -32,6 +34,8 @@ pub struct Backend {
     pub io: Arc<dyn IO>,
     /// What performs them.
     pub driver: Arc<dyn Driver>,
+    /// What requests are performed for.
+    pub engines: Arc<Engines>,
     /// Which one it is: `uring`, `pread` or `memory`.
     pub name: &'static str,
     /// Why this one.

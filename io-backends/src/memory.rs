@@ -84,7 +84,8 @@ impl MemoryDisk {
             clock: MonotonicClock::default(),
         });
         let handle = Arc::new(Handle(memory));
-        Backend { io: handle.clone(), driver: handle, name: "memory", why: why.to_owned() }
+        let (engines, why) = (Arc::default(), why.to_owned());
+        Backend { io: handle.clone(), driver: handle, engines, name: "memory", why }
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<PathBuf, Arc<Inode>>> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use yieldb_core::{Create, LockKind, OpenOptions, SyncMethod};
 
 use crate::request::{Directory, Medium, Raw};
@@ -36,6 +36,11 @@ impl OsFile {
         if !metadata.is_file() {
             return Err(libc::ENOTSUP);
         }
+        // It was opened so that a pipe is not waited for. Of a regular file it would have older
+        // kernels refuse what their block device cannot begin at once.
+        let flags = rustix::fs::fcntl_getfl(&file).map_err(rustix::io::Errno::raw_os_error)?;
+        let flags = flags.difference(OFlags::NONBLOCK);
+        rustix::fs::fcntl_setfl(&file, flags).map_err(rustix::io::Errno::raw_os_error)?;
         let methods = MethodChoice::new(usual);
         let process = std::process::id();
         Ok(OsFile { file, path: Arc::from(path), direct, methods, process })
@@ -199,5 +204,21 @@ pub(crate) fn random(bytes: &mut [u8]) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("the operating system has no random numbers: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_file_is_not_left_as_one_that_answers_at_once_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let options = OpenOptions { write: true, create: Create::New, direct: false };
+        let file = open(&path, options, false).unwrap();
+        assert!(rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
+        let file = OsFile::new(file, &path, false, SyncMethod::WriteAndSync).unwrap();
+        assert!(!rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
     }
 }

@@ -77,7 +77,8 @@ fn performing(performer: Performer, why: String) -> std::io::Result<Backend> {
     });
     let waker = Waker::from(pread.alarm.clone());
     let handle = Arc::new(Handle { pread, waker });
-    Ok(Backend { io: handle.clone(), driver: handle, name: "pread", why })
+    let engines = Arc::default();
+    Ok(Backend { io: handle.clone(), driver: handle, engines, name: "pread", why })
 }
 
 struct Pread {

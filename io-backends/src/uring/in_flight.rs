@@ -146,16 +146,22 @@ pub(super) enum Next {
     Again(InFlight),
     /// It is over. To be finished where no lock is held.
     Over(Over),
+    /// To be [truncated](InFlight::truncate) where no lock is held.
+    Truncate(InFlight),
 }
 
-/// A request that is over.
+/// A request that is over, with what it had: giving that back, too, may wake somebody, or take
+/// long.
 pub(super) struct Over {
     completion: Completion,
     end: End,
+    file: Option<Arc<OsFile>>,
+    directory: Option<OwnedFd>,
 }
 
 enum End {
     Read(Buffers, std::result::Result<usize, yieldb_core::IoError>),
+    Written(SharedBuffers, std::result::Result<usize, Error>),
     Opened(Arc<OsFile>),
     Done(usize),
     Failed(Error),
@@ -316,10 +322,8 @@ impl InFlight {
         if result < 0 {
             return self.failed(-result);
         }
-        if let Work::Truncate { file, len, by_ring: false } = &self.work
-            && let Err(errno) = file.truncate(*len)
-        {
-            return self.over(Err(errno));
+        if let Work::Truncate { by_ring: false, .. } = &self.work {
+            return Next::Truncate(self);
         }
         if let Work::Move(work) = &self.work {
             let len = work.transfer.len();
@@ -330,8 +334,7 @@ impl InFlight {
             Work::Open { path, direct, .. } => {
                 // SAFETY: the descriptor was just opened for this request and is nobody else's.
                 let descriptor = unsafe { OwnedFd::from_raw_fd(result) };
-                let end = opened(descriptor, &path.path, direct);
-                Next::Over(Over { completion, end })
+                Next::Over(Over::new(completion, opened(descriptor, &path.path, direct)))
             }
             Work::OpenDirectory { path } => {
                 // SAFETY: the descriptor was just opened for this request and is nobody else's.
@@ -339,15 +342,27 @@ impl InFlight {
                 let work = Work::SyncDirectory { path, directory };
                 Next::Again(InFlight { completion, work, cancelled, retries })
             }
-            Work::Move(_)
+            work @ (Work::Move(_)
             | Work::Prepare { .. }
             | Work::Sync { .. }
             | Work::Allocate { .. }
             | Work::Truncate { .. }
             | Work::Remove { .. }
             | Work::Rename { .. }
-            | Work::SyncDirectory { .. } => Next::Over(Over { completion, end: End::Done(0) }),
+            | Work::SyncDirectory { .. }) => {
+                InFlight { completion, work, cancelled, retries }.over(Ok(0))
+            }
         }
+    }
+
+    /// Sets the length of a file on this thread, where the kernel does not do it when asked through
+    /// the ring.
+    pub fn truncate(self) -> Over {
+        let result = match &self.work {
+            Work::Truncate { file, len, .. } => file.truncate(*len).map(|()| 0),
+            _ => unreachable!("only what is to be truncated is"),
+        };
+        self.end(result)
     }
 
     /// What failed with `errno`, unless there is another way.
@@ -364,49 +379,78 @@ impl InFlight {
     }
 
     fn over(self, result: std::result::Result<usize, i32>) -> Next {
+        Next::Over(self.end(result))
+    }
+
+    fn end(self, result: std::result::Result<usize, i32>) -> Over {
         let (operation, ..) = self.describe();
         let InFlight { completion, work, cancelled, retries: _ } = self;
         let cancelled = cancelled && result == Err(libc::ECANCELED);
-        let (path, offset, len, done, buffers) = match work {
+        let (mut file, mut directory, mut memory) = (None, None, None);
+        let (path, offset, len, done): (Arc<Path>, _, _, _) = match work {
             Work::Move(work) => {
-                let Move { file, offset, durable, transfer, buffers, .. } = work;
-                if let (Some(attempt), Some(methods), Ok(_)) = (durable, file.methods(), &result) {
+                let Move { file: own, offset, durable, transfer, buffers, .. } = work;
+                if let (Some(attempt), Some(methods), Ok(_)) = (durable, own.methods(), &result) {
                     methods.end(attempt);
                 }
-                let buffers = match buffers {
-                    Memory::Read(buffers) => Some(buffers),
-                    Memory::Write(_) => None,
-                };
-                (file.path().clone(), offset, transfer.len(), transfer.done(), buffers)
+                memory = Some(buffers);
+                let path = file.insert(own).path().clone();
+                (path, offset, transfer.len(), transfer.done())
             }
-            Work::Prepare { buffers } => (PathBuf::new().into(), 0, 0, 0, Some(buffers)),
-            Work::Sync { file } => (file.path().clone(), 0, 0, 0, None),
-            Work::Allocate { file, offset, .. } => (file.path().clone(), offset, 0, 0, None),
-            Work::Truncate { file, len, .. } => (file.path().clone(), len, 0, 0, None),
+            Work::Prepare { buffers } => {
+                memory = Some(Memory::Read(buffers));
+                (PathBuf::new().into(), 0, 0, 0)
+            }
+            Work::Sync { file: own } => (file.insert(own).path().clone(), 0, 0, 0),
+            Work::Allocate { file: own, offset, .. } => {
+                (file.insert(own).path().clone(), offset, 0, 0)
+            }
+            Work::Truncate { file: own, len, .. } => (file.insert(own).path().clone(), len, 0, 0),
+            Work::SyncDirectory { path, directory: own } => {
+                directory = Some(own);
+                (path.path.into(), 0, 0, 0)
+            }
             Work::Open { path, .. }
             | Work::Remove { path }
             | Work::Rename { from: path, .. }
-            | Work::OpenDirectory { path }
-            | Work::SyncDirectory { path, .. } => (path.path.into(), 0, 0, 0, None),
+            | Work::OpenDirectory { path } => (path.path.into(), 0, 0, 0),
         };
         let result = result.map_err(|errno| failure(operation, &path, offset, len, done, errno));
-        let end = match (result, buffers) {
+        let end = match (result, memory) {
+            (Err(_), Some(Memory::Write(buffers))) if cancelled => {
+                End::Written(buffers, Err(Error::Cancelled))
+            }
             (Err(_), _) if cancelled => End::Failed(Error::Cancelled),
-            (result, Some(buffers)) => End::Read(buffers, result),
+            (result, Some(Memory::Read(buffers))) => End::Read(buffers, result),
+            (result, Some(Memory::Write(buffers))) => {
+                End::Written(buffers, result.map_err(Error::from))
+            }
             (Ok(len), None) => End::Done(len),
             (Err(error), None) => End::Failed(error.into()),
         };
-        Next::Over(Over { completion, end })
+        Over { file, directory, ..Over::new(completion, end) }
     }
 }
 
 impl Over {
+    fn new(completion: Completion, end: End) -> Over {
+        Over { completion, end, file: None, directory: None }
+    }
+
     /// Tells everybody. Sinks, callbacks and wakers run inside. `file` makes a handle of what was
     /// opened, if the ring is still there.
     pub fn finish(self, file: impl FnOnce(Arc<OsFile>) -> Option<Arc<dyn File>>) {
-        let completion = self.completion;
-        match self.end {
+        let Over { completion, end, file: own, directory } = self;
+        drop((own, directory));
+        match end {
             End::Read(buffers, result) => finish_read(&completion, buffers, result),
+            End::Written(buffers, result) => {
+                drop(buffers);
+                match result {
+                    Ok(len) => completion.succeed(len),
+                    Err(error) => completion.fail(error),
+                };
+            }
             End::Opened(opened) => match file(opened) {
                 Some(file) => {
                     completion.succeed_open(file);

@@ -68,6 +68,7 @@ pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::
         queue: Mutex::default(),
         reap: Mutex::new(()),
         in_flight: AtomicUsize::new(0),
+        is_crowded: AtomicBool::new(false),
         lead: Lead::default(),
         wake_event,
         is_kicked: AtomicBool::new(false),
@@ -78,7 +79,8 @@ pub fn with_hook(why: impl Into<String>, hook: Option<Arc<dyn RawHook>>) -> io::
     });
     ring.arm_wake_event(&mut ring.queue());
     let handle = Arc::new(Handle(ring));
-    Ok(Backend { io: handle.clone(), driver: handle, name: "uring", why: why.into() })
+    let (engines, why) = (Arc::default(), why.into());
+    Ok(Backend { io: handle.clone(), driver: handle, engines, name: "uring", why })
 }
 
 fn new_event() -> io::Result<OwnedFd> {
@@ -98,6 +100,8 @@ struct Ring {
     /// Guards the completion queue.
     reap: Mutex<()>,
     in_flight: AtomicUsize,
+    /// May so many have been in flight that the completion queue had no room for all?
+    is_crowded: AtomicBool,
     lead: Lead,
     /// Written to get the lead out of the kernel. Readable until the lead has left it.
     wake_event: OwnedFd,
@@ -151,6 +155,7 @@ impl Ring {
         let canceller: Weak<Ring> = Arc::downgrade(self);
         request.cancelled = !request.completion.accept(canceller);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.note_crowd();
         let mut queue = self.queue();
         let token = queue.free.pop().unwrap_or_else(|| {
             queue.requests.push(None);
@@ -219,6 +224,7 @@ impl Ring {
 
     fn take_results(&self, results: &[(u64, i32)]) -> usize {
         let mut over: SmallVec<[Over; REAP_BATCH]> = SmallVec::new();
+        let mut truncated = Vec::new();
         let mut again = false;
         let mut queue = self.queue();
         for (token, result) in results.iter().copied() {
@@ -250,12 +256,17 @@ impl Ring {
                     queue.free.push(token as u32);
                     over.push(end);
                 }
+                Next::Truncate(request) => {
+                    queue.free.push(token as u32);
+                    truncated.push(request);
+                }
             }
         }
         drop(queue);
         if again {
             self.submit();
         }
+        over.extend(truncated.into_iter().map(InFlight::truncate));
         let finished = over.len();
         // Not moved out of where they are: there is room for many.
         for end in over.drain(..) {
@@ -361,17 +372,28 @@ impl Ring {
     /// Has the kernel put into the queue what did not fit it before, if there is anything: it does
     /// not do that by itself. `true` if there was.
     fn fetch_overflow(&self) -> bool {
-        let room = self.uring.params().cq_entries() as usize;
-        if self.in_flight.load(Ordering::SeqCst) < room / 2 {
+        if !self.is_crowded.swap(false, Ordering::SeqCst) {
             return false;
         }
+        // There may be more behind that, or it is still to come.
+        self.note_crowd();
         let _queue = self.queue();
         // SAFETY: the submission queue is touched only with the queue's mutex held.
         let is_there = unsafe { self.uring.submission_shared() }.cq_overflow();
         if is_there {
+            self.is_crowded.store(true, Ordering::SeqCst);
             self.enter_for(0);
         }
         is_there
+    }
+
+    /// Notes whether the completion queue might have no room for what is in flight. Others than
+    /// requests have completions, too: half of the room is theirs.
+    fn note_crowd(&self) {
+        let room = self.uring.params().cq_entries() as usize;
+        if self.in_flight.load(Ordering::SeqCst) > room / 2 {
+            self.is_crowded.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Has the kernel bring completions, and waits for so many.
@@ -387,8 +409,14 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // The kernel may still be writing into buffers that the requests own.
-        self.quiesce();
+        // The kernel may still be writing into buffers that the requests own. Nobody else leads.
+        self.forget_kicks();
+        while self.home.is_here() && self.in_flight.load(Ordering::SeqCst) > 0 {
+            self.submit();
+            if self.reap() == 0 && self.in_flight.load(Ordering::SeqCst) > 0 {
+                self.wait_in_kernel();
+            }
+        }
     }
 }
 
@@ -440,6 +468,8 @@ impl Canceller for Ring {
             let cancel = opcode::AsyncCancel::new(token as u64).build().user_data(CANCEL);
             queue.backlog.push_back(cancel);
             drop(queue);
+            // It has a completion of its own.
+            self.is_crowded.store(true, Ordering::SeqCst);
             self.submit();
         }
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use rstest_reuse::apply;
 use yieldb_core::{
-    Buffer, BufferPool, Buffers, Completion, CompletionGroup, Error, File, LockKind, Request,
-    SharedBuffers, Sink,
+    Arena, Buffer, BufferPool, Buffers, Completion, CompletionGroup, Driver, Error, File, LockKind,
+    Request, SharedBuffer, SharedBuffers, Sink, buffer::Home,
 };
 
 use crate::{BLOCK, Bench, Kind, backends};
@@ -415,22 +415,68 @@ fn a_poll_takes_all_that_has_come() {
 }
 
 /// More results than the kernel has room for, and nobody who submits anything more or waits.
-#[test]
-fn results_that_the_queue_has_no_room_for_come_by_polling() {
+#[rstest]
+fn results_that_the_queue_has_no_room_for_come_by_polling(
+    #[values(513, 560, 700, 1_100, 2_000)] count: u32,
+) {
     let Some(bench) = Bench::new(Kind::Uring) else { return };
     let file = bench.open("file");
     bench.write(&*file, 0, &[1]).unwrap();
-    let pool = BufferPool::new(2_000, BLOCK).unwrap();
+    let pool = BufferPool::new(count, BLOCK).unwrap();
     let read = || Completion::read(std::iter::once(pool.take().unwrap()).collect());
-    let reads: Vec<Completion> = (0..2_000).map(|_| read()).collect();
+    let reads: Vec<Completion> = (0..count).map(|_| read()).collect();
     reads.iter().for_each(|read| file.read(0, read.clone()));
     bench.backend.driver.submit();
+    // So that the queue is full, and few are left behind it.
+    thread::sleep(Duration::from_millis(300));
     let begun = Instant::now();
     while !reads.iter().all(Completion::finished) {
         bench.backend.driver.poll();
         assert!(begun.elapsed() < Duration::from_secs(20), "some are left");
     }
     assert!(reads.iter().all(Completion::succeeded));
+}
+
+/// Memory that somebody waits for, as for a frame of a cache: he is told when it is given back.
+struct Awaited(Arena, Completion);
+
+impl Home for Awaited {
+    fn give_back(&self, _token: u64) {
+        self.1.succeed(0);
+    }
+}
+
+/// Sends out what there is, as one who steps what was woken at once.
+struct Eager(Arc<dyn Driver>, mpsc::Sender<()>);
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        self.0.submit();
+        self.1.send(()).unwrap();
+    }
+}
+
+#[apply(backends)]
+fn who_waits_for_the_memory_of_a_write_may_submit_when_he_is_woken(kind: Kind) {
+    let Some(bench) = Bench::new(kind) else { return };
+    let file = bench.open("file");
+    let (given_back, (sender, is_told)) = (Completion::signal(), mpsc::channel());
+    let waker = Waker::from(Arc::new(Eager(bench.backend.driver.clone(), sender)));
+    assert!(given_back.register(&waker));
+    let home = Arc::new(Awaited(Arena::new(BLOCK, false).unwrap(), given_back));
+    let start = home.0.start();
+    #[allow(unsafe_code)]
+    // SAFETY: the memory is as long, is its home's, and nobody else has it.
+    let buffer = unsafe { SharedBuffer::from_raw(start, BLOCK, home, 0) };
+    let write = Completion::write(SharedBuffers::from_iter([buffer]));
+    file.write(0, false, write.clone());
+    let driver = bench.backend.driver.clone();
+    thread::spawn(move || {
+        while !write.finished() {
+            driver.wait(&write);
+        }
+    });
+    is_told.recv_timeout(Duration::from_secs(60)).expect("it waits for itself");
 }
 
 fn is_readable(fd: std::os::fd::RawFd, timeout: Duration) -> bool {

@@ -136,6 +136,7 @@ impl Computer {
         Backend {
             io: self.shared.clone(),
             driver: Arc::new(Turner(self.clone())),
+            engines: Arc::default(),
             name: "simulated",
             why,
         }
