@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use support::{Rng, Store};
-use yieldb_btree::node::LeafView;
+use yieldb_btree::node::{KeyRef, LeafEntry, LeafView, Stored, build_leaf};
 use yieldb_btree::ops::{begin, write};
 use yieldb_btree::{Batch, Decision, KeyRange, Snapshot, Transaction, Tree};
 use yieldb_core::{Create, IOResult, StateMachine, StateTransition};
@@ -283,5 +283,55 @@ fn a_page_of_another_kind_in_a_node_s_place_is_an_error() {
         let error = store.drive(store.snapshot().get(Tree::MAIN, key(7))).unwrap_err();
         assert!(error.to_string().contains("it is not a node of a tree"), "{error}");
         use_it(spoiled);
+    }
+}
+
+/// Makes a page a leaf with these keys.
+fn rewrite_leaf(page: &mut [u8], keys: &[Vec<u8>]) {
+    let (number, stamp) = (page_format::number_of(page), page_format::stamp_of(page));
+    let entry = |key| LeafEntry { key: KeyRef::from_slice(key), value: Stored::Here(&[1; 90]) };
+    build_leaf(page, &keys.iter().map(|key| entry(key)).collect::<Vec<_>>());
+    page_format::seal(page, PageId::from_u64(number).unwrap(), stamp);
+}
+
+#[test]
+fn a_leaf_with_keys_of_others_leaves_the_others_readable() {
+    let name = |number: u64| format!("{number:05}").into_bytes();
+    let store = Store::new(PAGE as u32, 256, None);
+    let mut transaction = store.begin();
+    for number in 0..1_000 {
+        store.drive(transaction.put(Tree::MAIN, name(number), [1; 90])).unwrap();
+    }
+    store.drive(transaction.commit()).unwrap();
+    let mut image = store.disk.image("db").unwrap();
+    let first_of = |page: &[u8]| -> Option<u64> {
+        let is_leaf = page_format::kind_of(page) == LEAF;
+        let key = is_leaf.then(|| LeafView::new(page).key(0).to_vec())?;
+        String::from_utf8(key).ok()?.parse().ok()
+    };
+    let pages = image.chunks_mut(PAGE).skip(2);
+    let mut leaves: Vec<_> = pages.filter_map(|page| Some((first_of(page)?, page))).collect();
+    leaves.sort();
+    let (left_first, right_first, end) = (leaves[9].0, leaves[10].0, leaves[11].0);
+    // The left one's keys are too low; it has room, and the right one for some of them, too.
+    let keys: Vec<_> = (left_first..right_first - 3).map(|number| name(number - 100)).collect();
+    rewrite_leaf(leaves[9].1, &keys);
+    let keys: Vec<_> = (right_first..end).step_by(3).map(name).collect();
+    rewrite_leaf(leaves[10].1, &keys);
+
+    let store = Store::of_image(image, PAGE as u32);
+    let mut transaction = store.begin();
+    store.drive(transaction.put(Tree::MAIN, name(right_first), [2; 90])).unwrap();
+    let mut put = |number| {
+        let key = [name(left_first), vec![number]].concat();
+        store.drive(transaction.put(Tree::MAIN, key, [2; 90])).map(drop)
+    };
+    let error = (0..40).find_map(|number| put(number).err()).expect("damage");
+    assert!(error.to_string().contains("out of order"), "{error}");
+    store.drive(transaction.commit()).unwrap();
+    let snapshot = store.snapshot();
+    for number in (0..left_first).chain(end..1_000) {
+        let value = store.drive(snapshot.get(Tree::MAIN, name(number))).unwrap();
+        assert_eq!(value.as_deref(), Some(&[1; 90][..]), "{number}");
     }
 }

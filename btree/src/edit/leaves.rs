@@ -229,21 +229,26 @@ impl<'p> Planner<'p> {
         let (of_left, of_right) = entries.split_at(*cut);
         let separator = shortest_separator(&of_left[cut - 1].key, &of_right[0].key);
         let (parent, _) = *path.last().expect("a neighbour has a parent");
+        let children = SmallVec::from_iter([left.name, right.name]);
+        let separators = SmallVec::from_iter([separator]);
+        let mut replacement = Replacement { first, count: 2, children, separators };
+        replacement.check_between(parent.name, &InteriorView::new(parent.bytes))?;
+        let separator = &replacement.separators[0];
         if self.is_private(left)
             && self.is_private(right)
-            && edit::fits_new_separator(parent.bytes, first, &separator)
+            && edit::fits_new_separator(parent.bytes, first, separator)
         {
             self.rebuild(left, |bytes| build_leaf(bytes, of_left));
             self.rebuild(right, |bytes| build_leaf(bytes, of_right));
-            let edit = ChildEdit::SetSeparator(first, separator);
+            let edit = ChildEdit::SetSeparator(first, replacement.separators.remove(0));
             self.plan.in_place = Some((parent.name, InPlace::Children(edit)));
             return Ok(Walk::Found(()));
         }
         self.kill(left);
         self.kill(right);
-        let children = SmallVec::from_iter([self.build_leaf(of_left), self.build_leaf(of_right)]);
-        let separators = SmallVec::from_iter([separator]);
-        self.plan_parents(path, Replacement { first, count: 2, children, separators }, Bias::Even)
+        replacement.children =
+            SmallVec::from_iter([self.build_leaf(of_left), self.build_leaf(of_right)]);
+        self.plan_parents(path, replacement, Bias::Even)
     }
 
     /// A leaf that is nearly empty with these entries, together with its neighbour.
