@@ -1,5 +1,6 @@
 //! The three ways to drive an operation, over every back-end.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -354,6 +355,42 @@ fn many_lookups_come_to_their_end_over_every_back_end() {
                     found += 1;
                 }
                 assert_eq!(found, count, "{name}");
+            }
+        }
+    }
+}
+
+/// Whatever is found, keys are taken as lookups are given out: the iterator may be without an end.
+#[test]
+fn no_more_keys_are_taken_than_there_is_room_for() {
+    for (name, place) in places() {
+        let database = place.options().open(place.path()).wait().unwrap();
+        let mut transaction = database.begin().wait().unwrap();
+        for number in 0..300 {
+            // A third has small values, one none, and one large ones.
+            match number / 100 {
+                0 => transaction.put(MAIN, key(number), [7; 90]).wait().map(drop).unwrap(),
+                1 => {}
+                _ => transaction.put(MAIN, key(number), [8; 5_000]).wait().map(drop).unwrap(),
+            }
+        }
+        transaction.commit().wait().unwrap();
+        let snapshot = database.snapshot();
+        for depth in [1, 4, 64] {
+            for found in [0..100, 100..200, 200..300, 0..300] {
+                let (taken, given) = (Cell::new(0), Cell::new(0));
+                let keys = found.cycle().map(|number| {
+                    taken.set(taken.get() + 1);
+                    let held = taken.get() - given.get();
+                    assert!(held <= depth + 16, "{name}: {held} with {depth} in flight");
+                    key(number)
+                });
+                let mut lookups = snapshot.multi_get(MAIN, keys, depth);
+                for _ in 0..150 {
+                    let lookup = lookups.next().wait().unwrap().expect("there are more keys");
+                    lookup.value.unwrap();
+                    given.set(given.get() + 1);
+                }
             }
         }
     }

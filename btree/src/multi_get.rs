@@ -42,7 +42,8 @@ pub struct MultiGet<'a, I: Iterator> {
     reading: Vec<Reading<I::Item>>,
     /// Keys that go on: their pages have come, or there was no frame for them.
     short: Vec<(u64, I::Item)>,
-    /// Keys whose values are large: they are read one after the other.
+    /// Keys whose values are large: they are read one after the other. While there are
+    /// [`TOGETHER`] of them, no more keys are taken.
     large: VecDeque<(u64, I::Item, LargeValue)>,
     /// The read of the first of them, once it was begun.
     loading: Option<Box<Load>>,
@@ -136,6 +137,10 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
     /// Goes on with what has come, and takes more keys: in the place of those that have come at
     /// once, so that as many reads as possible are in flight while others are given out.
     pub(crate) fn gather(&mut self, pager: &Pager) -> Result<Gathered> {
+        // What has come stays in flight until there is room for what it may lead to.
+        if self.large.len() >= TOGETHER {
+            return Ok(Gathered::Large);
+        }
         // A small cache must keep frames for others, and for the pages above the leaves.
         let depth = self.depth.min(pager.cache().frame_count() / 4).max(1);
         // They keep what has come until it has been seen.
@@ -145,6 +150,7 @@ impl<'a, I: Iterator<Item: AsRef<[u8]>>> MultiGet<'a, I> {
         while (self.ready.is_empty() || std::mem::take(&mut has_come))
             && lack.is_none()
             && self.reading.len() < depth
+            && self.large.len() < TOGETHER
         {
             let group = self.next_group((depth - self.reading.len()).min(TOGETHER));
             if group.is_empty() {
