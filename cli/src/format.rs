@@ -8,6 +8,9 @@ use crate::args::Format;
 use crate::error::{CliError, CliResult};
 use crate::escape::{Text, decode_hex, write_json};
 
+/// What some programs write in front of UTF-8. In a key it is a character as any other.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A key and a value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
@@ -133,6 +136,10 @@ impl<R: BufRead> Entries<R> {
         } else if self.line.len() as u64 == self.max_len {
             return Err(self.wrong(&format!("longer than {} bytes", self.max_len)));
         }
+        let is_marked = self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK);
+        if is_marked && self.format == Format::Csv {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(true)
     }
 
@@ -163,10 +170,11 @@ impl<R: BufRead> Entries<R> {
     }
 
     fn parse_csv(&self) -> Result<KeyValue, String> {
+        // A reader passes over an empty line, and over a byte-order mark if that comes first.
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            .from_reader(self.record.as_slice());
+            .from_reader(b"\n".chain(self.record.as_slice()));
         let mut record = csv::ByteRecord::new();
         reader.read_byte_record(&mut record).map_err(|error| error.to_string())?;
         if record.len() != 2 {

@@ -80,6 +80,34 @@ fn csv_with_stray_quotes_is_read_as_a_whole() {
     assert_eq!(scanned, "5\" pipe\t1\n6\" pipe\t3\na \"b\"\\n\tc\nx\t2\n");
 }
 
+/// A byte-order mark is none but at the very beginning.
+#[test]
+fn csv_may_begin_with_a_byte_order_mark_and_keys_may_too() {
+    let mark = "\u{feff}";
+    let first = [format!("{mark}a,1\n"), format!("{mark}\"a\",1\r\n")];
+    let second = [format!("{mark}a,2\n"), format!("\"{mark}a\",2")];
+    for (first, second) in first.iter().flat_map(|first| second.each_ref().map(|it| (first, it))) {
+        let place = Place::new();
+        place.ok_with("load some.db --format csv", format!("{first}{second}").as_bytes());
+        assert_eq!(place.ok("dump some.db --hex"), "61\t31\nefbbbf61\t32\n", "{first}{second}");
+        let dumped = place.ok("dump some.db --format csv");
+        place.ok_with("load copy.db --format csv", dumped.as_bytes());
+        assert_eq!(place.ok("dump copy.db"), place.ok("dump some.db"));
+    }
+    // Of several marks the first one counts, and keys of several lines are as others.
+    let place = Place::new();
+    let input = format!("{mark}\"a\nb\",1\n\"{mark}a\nb\",2\n");
+    place.ok_with("load lines.db --format csv", input.as_bytes());
+    assert_eq!(place.ok("dump lines.db --hex"), "610a62\t31\nefbbbf610a62\t32\n");
+    place.ok_with("load twice.db --format csv", format!("{mark}{mark}a,1\n").as_bytes());
+    assert_eq!(place.ok("dump twice.db --hex"), "efbbbf61\t31\n");
+    let ended = place.run_with("load wrong.db --format csv", format!("{mark}a,1\nb\n").as_bytes());
+    assert!(ended.err.contains("line 2: 1 fields"), "{ended:?}");
+    // In the other formats it is what it is everywhere else.
+    place.ok_with("load tsv.db", format!("{mark}a\t1\n").as_bytes());
+    assert_eq!(place.ok("dump tsv.db --hex"), "efbbbf61\t31\n");
+}
+
 #[test]
 fn of_several_with_the_same_key_the_last_one_stays() {
     let place = Place::new();
