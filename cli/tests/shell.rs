@@ -129,6 +129,35 @@ fn a_transaction_goes_back_to_its_savepoints() {
 }
 
 #[test]
+fn what_fails_in_a_transaction_leaves_nothing_in_it() {
+    let ok = || json!({"ok": true});
+    let refused = format!("put {} v", "k".repeat(2_000));
+    let main = json!({"name": "main", "entries": 1});
+    dialogue(
+        &Place::new(),
+        &[
+            ("begin", ok()),
+            ("tree other", ok()),
+            // The tree is gone, and the next entry would make it again.
+            ("rollback", ok()),
+            ("begin", ok()),
+            (&refused, json!({"ok": false, "code": 2})),
+            ("trees", json!({"ok": true, "trees": [{"name": "main", "entries": 0}]})),
+            ("tree main", ok()),
+            ("savepoint a", ok()),
+            ("put k 1", ok()),
+            (&refused, json!({"ok": false, "code": 2})),
+            ("get k", json!({"ok": true, "value": "1"})),
+            ("rollback-to a", ok()),
+            ("put k 2", ok()),
+            ("commit", json!({"ok": true, "version": 1})),
+            ("get k", json!({"ok": true, "value": "2"})),
+            ("trees", json!({"ok": true, "trees": [main]})),
+        ],
+    );
+}
+
+#[test]
 fn an_answer_is_flushed_before_the_next_command_is_read() {
     let place = Place::new();
     let mut shell = Shell::new(&place, "");

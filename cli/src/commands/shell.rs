@@ -316,13 +316,19 @@ impl Shell {
 
     // Entries.
 
-    /// Makes a change, in the transaction under way or in one of its own.
+    /// Makes a change, in the transaction under way or in one of its own: the whole of it, or none.
     fn change<T>(
         &mut self,
         change: impl FnOnce(&mut WriteTransaction) -> CliResult<T>,
     ) -> CliResult<T> {
         if let Some(transaction) = &mut self.transaction {
-            return change(transaction);
+            let before = transaction.savepoint();
+            let result = change(transaction);
+            if result.is_err() {
+                transaction.roll_back_to(before)?;
+            }
+            transaction.release(before)?;
+            return result;
         }
         let mut transaction = self.database.begin().wait()?;
         let result = change(&mut transaction)?;
