@@ -174,6 +174,7 @@ impl Options {
     /// the log has behind that: for tools that look at a file that may be damaged, and where a log
     /// is lost. **What is read is older than the last commit** if there is a log: see
     /// [`RawFile::has_log`](crate::inspect::RawFile::has_log). The log is neither read nor changed.
+    /// If a slot of the superblock is damaged, that may be the checkpoint before the last.
     pub fn checkpoint_only(mut self, checkpoint_only: bool) -> Options {
         self.checkpoint_only = checkpoint_only;
         self

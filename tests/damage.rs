@@ -235,6 +235,21 @@ fn what_lies_behind_the_last_page_is_cut_off_when_the_file_is_opened_to_write() 
     assert_eq!(disk.image("db").unwrap().len(), image.len());
 }
 
+/// A file whose superblock says that it is longer, and which is: nothing of its end is used.
+#[test]
+fn a_file_whose_map_ends_before_it_is_damaged() {
+    let mut image = image();
+    let pages = (image.len() / PAGE) as u64 + 100;
+    for slot in image[..2 * PAGE].chunks_mut(PAGE) {
+        slot[144..152].copy_from_slice(&pages.to_le_bytes());
+        let checksum = yieldb_pager::superblock::slot_checksum(slot);
+        slot[PAGE - 4..].copy_from_slice(&checksum.to_le_bytes());
+    }
+    image.resize(pages as usize * PAGE, 0);
+    let error = refusal(image);
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+}
+
 /// Counts syncs, and lets them end like this.
 #[derive(Default)]
 struct Syncs {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use support::{Rng, Store};
 use yieldb_btree::node::{KeyRef, LeafEntry, LeafView, Stored, build_leaf};
+use yieldb_btree::ops::compact::compact;
 use yieldb_btree::ops::{begin, write};
 use yieldb_btree::{Batch, Decision, KeyRange, Snapshot, Transaction, Tree};
 use yieldb_core::{Create, IOResult, StateMachine, StateTransition};
 use yieldb_io_backends::{Backend, MemoryDisk};
 use yieldb_pager::page_format::{self, LEAF, SPACE_BITS, VALUE};
-use yieldb_pager::{CacheMemory, Settings};
-use yieldb_pager::{Durability, MIN_FRAMES, PageId, PageSize, Pager, Stamp};
+use yieldb_pager::{CacheMemory, Durability, MIN_FRAMES, PageId, PageSize, Pager, Settings, Stamp};
 
 const PAGE: usize = 4096;
 
@@ -113,8 +113,10 @@ fn use_it(image: Vec<u8>) {
     };
     let user = User { backend, pager };
     user.read();
+    user.compact();
     user.change();
     user.write_batch();
+    user.compact();
 }
 
 /// Somebody who uses a file as if nothing were wrong with it.
@@ -130,6 +132,10 @@ impl User {
         machine: StateMachine<M>,
     ) -> Option<M::Output> {
         support::drive(&self.backend, Some(&self.pager), &*self.pager, machine).ok()
+    }
+
+    fn compact(&self) {
+        let _compacted = self.drive(compact(self.pager.clone()));
     }
 
     fn begin(&self) -> Option<Transaction> {

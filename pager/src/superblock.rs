@@ -293,6 +293,8 @@ impl Superblock {
         let has_pages = self.catalogue.page.is_some();
         let contradicts =
             has_pages != (self.catalogue.count > 0) || has_pages && self.space.is_none();
+        let reserved = reserved_page_count(self.page_size);
+        let contradicts = contradicts || self.space.is_none() && self.page_count > reserved;
         if contradicts || self.next_tree == 0 {
             return damaged("its superblock contradicts itself");
         }
@@ -305,7 +307,7 @@ impl Superblock {
         if is_last || is_future || self.moment.session() > self.session {
             return damaged("its superblock has a number that no file lives to see");
         }
-        let counts = reserved_page_count(self.page_size)..=PageId::COUNT;
+        let counts = reserved..=PageId::COUNT;
         if !counts.contains(&self.page_count) {
             return damaged("its superblock says that it has an impossible length");
         }

@@ -23,7 +23,8 @@ struct Findings {
     replay: Option<String>,
     /// Why it is not known what the file and its log come to, although it may be well.
     unchecked: Option<&'static str>,
-    /// Damaged slots of the superblock: one that is good is enough, and loses nothing.
+    /// Damaged slots of the superblock: one that is good is enough, unless the log names a
+    /// checkpoint that it does not have.
     slots: Vec<(u64, String)>,
     /// What has the log's name, and is not in use.
     left: Option<LeftLog>,

@@ -146,7 +146,7 @@ impl Ticket {
 /// failed sync of the log that is made longer; a failed cut is told, and the version is durable.
 ///
 /// The checkpoint before is named by both slots, or by one and the log. A disk may have lost a
-/// write of one of them, or let it rot: so they are read while the pages become durable, and the
+/// write of one of two, or let it rot: so they are read while the pages become durable, and the
 /// bad one is written first. With a log one slot is written, and then a group that names the
 /// checkpoint: if that slot is damaged later, the log says that there was something newer than the
 /// other one. Without a log both are written.
@@ -514,13 +514,17 @@ impl Checkpoint {
     }
 }
 
-/// The slot that is written first: `usual`, unless the other one, which is the newest, cannot be
-/// read or does not say what it was told. A power cut may tear what is being written, and then the
-/// other one has to be good.
+/// The slot that is written first: `usual`, unless it says what is durable, and the other one, which
+/// is the newest, cannot be read or says something else. A power cut may tear what is being written,
+/// and then the other one has to be good. Where `usual` is older, it is of no use without the newest
+/// one, of which a read may have failed once only.
 fn first_slot(pager: &Pager, usual: usize, slots: SlotReads) -> usize {
-    let (newest, durable) = (1 - usual, pager.superblock());
-    let said = slots.take()[newest].as_deref().ok().map(Superblock::parse);
-    if said.is_some_and(|said| said == Ok(durable)) || is_planted!(SlotsNotRead) {
+    let (newest, durable, slots) = (1 - usual, pager.superblock(), slots.take());
+    let says_it = |slot: usize| {
+        let said = slots[slot].as_deref().ok().map(Superblock::parse);
+        said.is_some_and(|said| said.as_ref() == Ok(&durable))
+    };
+    if says_it(newest) || !says_it(usual) || is_planted!(SlotsNotRead) {
         return usual;
     }
     reached!(SlotDamaged);

@@ -229,6 +229,15 @@ impl MapLoader {
         if own.chain(reserved).any(|page| !space.is_used(page)) {
             return Err("the space map says that its own pages are free");
         }
+        let last = PageId::from_u64(self.page_count - 1);
+        if !last.is_some_and(|last| space.is_used(last)) {
+            return Err("the space map ends before the file");
+        }
+        let mut own: Vec<u64> = self.pages.iter().map(|page| page.page().as_u64()).collect();
+        own.sort_unstable();
+        if own.windows(2).any(|two| two[0] == two[1]) {
+            return Err("the space map has a page twice");
+        }
         debug_assert_eq!(bits_per_page(self.page_size) % 64, 0);
         Ok((space, self.pages))
     }
@@ -287,6 +296,7 @@ mod tests {
             }
             let last = words.len() - 1;
             words[last] &= u64::MAX >> ((64 - page_count % 64) % 64);
+            words[last] |= 1 << ((page_count - 1) % 64);
             let space = Space::from_words(words.clone(), page_count);
             let (pages, names) = encoded(&space, page_size);
             let (loaded, own) = load(&pages, &names, page_size, page_count).unwrap();
@@ -321,6 +331,13 @@ mod tests {
         let root = names.last().unwrap().as_u64().to_le_bytes();
         cycle[2][HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&root);
         assert!(load(&cycle, &names, page_size, 64_000).is_err(), "a root below itself");
+        let mut twice = pages.clone();
+        twice[2].copy_within(HEADER_LEN..HEADER_LEN + 8, HEADER_LEN + 8);
+        assert!(load(&twice, &names, page_size, 64_000).is_err(), "a page twice");
+        let mut short = Space::from_words(vec![u64::MAX; 1000], 64_000);
+        short.free(PageId::from_u64(63_999).unwrap());
+        let (short, _) = encoded(&short, page_size);
+        assert!(load(&short, &names, page_size, 64_000).is_err(), "its last page is free");
         let mut own_free = pages;
         own_free[0][HEADER_LEN] &= !2;
         assert!(load(&own_free, &names, page_size, 64_000).is_err(), "its own page is free");

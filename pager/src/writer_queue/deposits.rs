@@ -117,6 +117,11 @@ impl WriterQueue {
 }
 
 impl State {
+    /// Where a deposit is, if nobody has taken it.
+    fn place_of(&self, deposit: &Arc<Deposit>) -> Option<usize> {
+        self.deposits.iter().position(|other| Arc::ptr_eq(other, deposit))
+    }
+
     /// Gives everybody who left a deposit something new to wait for. What they waited for is to be
     /// told.
     pub(super) fn offer(&mut self) -> Signals {
@@ -143,9 +148,11 @@ impl Deposited {
         let mut state = self.queue.state();
         // Whoever makes it ready afterwards tells this one.
         let signal = self.deposit.signal().clone();
-        let place = state.deposits.iter().position(|other| Arc::ptr_eq(other, &self.deposit));
+        // It is looked for only then: many may look, and are told that another one has it.
+        let is_free = state.holder.is_none() && is_ready(state.deposits.len());
+        let place = is_free.then(|| state.place_of(&self.deposit)).flatten();
         match place {
-            Some(place) if state.holder.is_none() && is_ready(state.deposits.len()) => {
+            Some(place) => {
                 state.deposits.remove(place);
                 state.holder = Some(u64::MAX);
                 drop(state);
@@ -153,7 +160,7 @@ impl Deposited {
                 turn.used_here();
                 Outcome::Turn(turn)
             }
-            Some(_) | None => {
+            None => {
                 drop(state);
                 Outcome::Waiting(self, signal)
             }
@@ -164,7 +171,9 @@ impl Deposited {
 impl Drop for Deposited {
     fn drop(&mut self) {
         let mut state = self.queue.state();
-        let place = state.deposits.iter().position(|other| Arc::ptr_eq(other, &self.deposit));
+        // One that was made is not there any more.
+        let is_made = self.deposit.result.get().is_some();
+        let place = (!is_made).then(|| state.place_of(&self.deposit)).flatten();
         match place {
             Some(place) => drop(state.deposits.remove(place)),
             None => self.deposit.is_abandoned.store(true, Ordering::Relaxed),

@@ -176,7 +176,8 @@ fn a_slot_of_the_future_is_one_whatever_the_other_says() {
     assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
 }
 
-/// One slot that cannot be read, and those that were written. The file has no log.
+/// One slot that cannot be read, and those that were written. A log's blocks at these places are
+/// its header, which is written once, and that of its first group.
 #[derive(Default)]
 struct Medium {
     lost: Mutex<Option<usize>>,
@@ -214,4 +215,29 @@ fn a_checkpoint_writes_the_slot_first_that_cannot_be_read(
     *medium.lost.lock().unwrap() = Some(lost);
     put(&database, COUNT..COUNT + 1);
     assert_eq!(*medium.written.lock().unwrap(), [lost, 1 - lost]);
+}
+
+/// With a log it is the only one that counts, once the log names what it says; perhaps it could not
+/// be read this once.
+#[test]
+fn a_checkpoint_keeps_the_slot_that_the_log_names_though_it_cannot_be_read() {
+    let medium = Arc::new(Medium::default());
+    let backend = MemoryDisk::new().with_hook(None, medium.clone());
+    let database = options(backend, true).open(FILE).wait().unwrap();
+    let take_written = || std::mem::take(&mut *medium.written.lock().unwrap());
+    for number in 0..5 {
+        put(&database, number..number + 1);
+    }
+    for number in 5..9 {
+        take_written();
+        database.checkpoint().wait().unwrap();
+        let named = take_written();
+        assert_eq!(named.len(), 1, "{named:?}");
+        *medium.lost.lock().unwrap() = Some(named[0]);
+        put(&database, number..number + 1);
+        database.checkpoint().wait().unwrap();
+        assert_eq!(take_written(), [1 - named[0]]);
+        *medium.lost.lock().unwrap() = None;
+        put(&database, number..number + 1);
+    }
 }
