@@ -214,8 +214,9 @@ impl Database {
         Ok(())
     }
 
-    /// A descriptor that polls as readable when [`Database::turn`] has something to do; `None`
-    /// where the platform or the back-end has no such thing.
+    /// A descriptor that polls as readable when [`Database::turn`] has something to do, but for
+    /// relaxed commits whose second is over; `None` where the platform or the back-end has no such
+    /// thing.
     pub fn event_fd(&self) -> Option<RawFd> {
         self.driving.backend().driver.event_fd()
     }

@@ -116,7 +116,6 @@ fn use_it(image: Vec<u8>) {
     user.compact();
     user.change();
     user.write_batch();
-    user.compact();
 }
 
 /// Somebody who uses a file as if nothing were wrong with it.

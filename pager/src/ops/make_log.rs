@@ -76,7 +76,7 @@ impl LogFile {
     ///
     /// [`Error::Locked`] as long as there is such a request.
     pub(super) fn lock(&self, is_read_only: bool) -> Result<()> {
-        lock(&*self.0, is_read_only, "what was on its way into its log is not over yet")
+        lock(&*self.0, is_read_only, "what is on its way into its log is over in a moment")
     }
 }
 

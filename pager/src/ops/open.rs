@@ -174,7 +174,7 @@ impl Open {
                 Transition::Wait(State::Opening(io.clone()), io)
             }
             State::Opening(io) => {
-                io.result().expect("the open is finished")?;
+                self.look_at_open(&io)?;
                 let file = io.take_file().expect("an open that succeeded has a file");
                 self.lock(&*file)?;
                 if file.size()? == 0 { self.create(file)? } else { self.read_slots(file) }
@@ -240,7 +240,25 @@ impl Open {
 
     fn options(&self) -> OpenOptions {
         let Settings { read_only, create, direct, .. } = self.settings;
+        // What cannot be a database is not to be left as an empty file.
+        let create = if self.check_new().is_err() { Create::Never } else { create };
         OpenOptions { write: !read_only, create, direct }
+    }
+
+    /// Can a new file be a database?
+    fn check_new(&self) -> Result<()> {
+        let Settings { cache, page_size, create, .. } = &self.settings;
+        if *create == Create::Never { Ok(()) } else { cache.check(*page_size) }
+    }
+
+    /// Is the file open? If it is not there, and cannot be new either, the latter is the reason.
+    fn look_at_open(&self, io: &Completion) -> Result<()> {
+        let Some(error) = io.get_error() else { return Ok(()) };
+        let kind = error.errno().map(|errno| std::io::Error::from_raw_os_error(errno).kind());
+        if kind == Some(ErrorKind::NotFound) {
+            self.check_new()?;
+        }
+        Err(error.into())
     }
 
     /// Locks the file: for one that writes, or for many that read.
