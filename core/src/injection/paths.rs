@@ -44,8 +44,6 @@ named! {
         FileCutWhileOpen = "file-cut-while-open",
         /// A checkpoint has fewer pages than the one before.
         FileShrank = "file-shrank",
-        /// A slot could not be read at opening, and the other one was relied on.
-        SlotNotRead = "slot-not-read",
         /// A log was found at opening.
         LogFound = "log-found",
         /// Groups that might only have been in a cache were written again.

@@ -514,10 +514,10 @@ impl Checkpoint {
     }
 }
 
-/// The slot that is written first: `usual`, unless it says what is durable, and the other one, which
-/// is the newest, cannot be read or says something else. A power cut may tear what is being written,
-/// and then the other one has to be good. Where `usual` is older, it is of no use without the newest
-/// one, of which a read may have failed once only.
+/// The slot that is written first: `usual`, unless it says what is durable, and the other one,
+/// which is the newest, cannot be read or says something else. A power cut may tear what is being
+/// written, and then the other one has to be good. Where `usual` is older, it is of no use without
+/// the newest one, of which a read may have failed once only.
 fn first_slot(pager: &Pager, usual: usize, slots: SlotReads) -> usize {
     let (newest, durable, slots) = (1 - usual, pager.superblock(), slots.take());
     let says_it = |slot: usize| {

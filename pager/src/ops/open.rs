@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use yieldb_core::{
-    BufferPool, Completion, CompletionGroup, Create, Error as IoFailure, File, IO, IOResult,
-    LockKind, OpenOptions, Request, StateMachine, StateTransition, Transition, is_planted, reached,
+    BufferPool, Completion, CompletionGroup, Create, File, IO, IOResult, LockKind, OpenOptions,
+    Request, StateMachine, StateTransition, Transition, is_planted, reached,
 };
 
 use crate::cache::{Cache, Joined, PendingRead};
@@ -61,9 +61,6 @@ use crate::{Error, PageRef, PageSize, Pager, Result, Root, Settings, Stamp};
 /// and the newer slot may be in a cache alone, as the groups of a log may: it is synced, so that
 /// nobody reads what a power cut could still take.
 ///
-/// A slot that cannot be read does not count. It is written like one that is damaged; and if what
-/// the other one says cannot be had, the failure of the read is told, and not damage.
-///
 /// An abandoned run leaves a file that can be opened, or, where it was being created, one that the
 /// next creation finishes.
 pub struct Open {
@@ -72,8 +69,6 @@ pub struct Open {
     settings: Settings,
     /// Two blocks of a superblock's length.
     superblocks: Arc<BufferPool>,
-    /// Why a slot could not be read.
-    unread: Option<IoFailure>,
 }
 
 /// How far it is.
@@ -150,7 +145,7 @@ pub fn open(io: Arc<dyn IO>, path: &Path, settings: Settings) -> Result<StateMac
         settings.cache.check(settings.page_size)?;
     }
     let superblocks = BufferPool::new(2, SLOT_LEN)?;
-    let machine = Open { io, path: path.to_path_buf(), settings, superblocks, unread: None };
+    let machine = Open { io, path: path.to_path_buf(), settings, superblocks };
     Ok(StateMachine::new(machine, State::Open))
 }
 
@@ -161,12 +156,6 @@ impl StateTransition for Open {
     type Error = Error;
 
     fn transition(&mut self, state: State, _context: &()) -> Result<Transition<Self>> {
-        self.advance(state).map_err(|error| self.explain(error))
-    }
-}
-
-impl Open {
-    fn advance(&mut self, state: State) -> Result<Transition<Self>> {
         Ok(match state {
             State::Open => {
                 let io = Completion::open();
@@ -228,16 +217,9 @@ impl Open {
             }
         })
     }
+}
 
-    /// What is wrong or missing may be what the slot says that could not be read: then nothing is
-    /// known to be damaged.
-    fn explain(&self, error: Error) -> Error {
-        let is_explained = matches!(&error, Error::Corrupt { .. })
-            || matches!(&error, Error::Open(what) if !what.is_of_the_future());
-        let unread = self.unread.clone().filter(|_| is_explained);
-        unread.map_or(error, Error::from)
-    }
-
+impl Open {
     fn options(&self) -> OpenOptions {
         let Settings { read_only, create, direct, .. } = self.settings;
         // What cannot be a database is not to be left as an empty file.
@@ -318,24 +300,31 @@ impl Open {
         Transition::Wait(State::ReadingSlots(OpenFile(file), slots), both)
     }
 
-    /// Looks at the slots. One that cannot be read is none.
-    fn choose(&mut self, file: OpenFile, slots: SlotReads) -> Result<Transition<Self>> {
+    /// Looks at the slots. One that cannot be read may be the one that counts, whose version
+    /// somebody has seen, and be read the next time: only who wants some checkpoint, whatever was
+    /// behind it, goes on without.
+    fn choose(&self, file: OpenFile, slots: SlotReads) -> Result<Transition<Self>> {
         let slots = slots.take();
-        self.unread = slots.iter().find_map(|slot| slot.as_ref().err().cloned());
+        let failed = slots.iter().find_map(|slot| slot.as_ref().err());
+        if let Some(error) = failed.filter(|_| !self.settings.checkpoint_only) {
+            return Err(error.clone().into());
+        }
         let said = slots.each_ref().map(|slot| slot.as_deref().unwrap_or_default());
         let file_len = file.0.size()?;
-        let is_unfinished = self.unread.is_none() && is_unfinished_creation(said);
+        let is_unfinished = failed.is_none() && is_unfinished_creation(said);
         if is_unfinished && file_len <= PageSize::MAX.bytes() as u64 {
             drop(slots);
             reached!(CreationFinished);
             return self.create(file.0);
         }
-        let Chosen { superblock, slot, spare } = choose(said, file_len)?;
-        drop(slots);
-        if let Some(error) = &self.unread {
-            reached!(SlotNotRead);
-            tracing::warn!(file = %self.path.display(), %error, "the other slot is relied on");
+        let chosen = choose(said, file_len);
+        if let (Err(what), Some(error)) = (&chosen, failed)
+            && !what.is_of_the_future()
+        {
+            return Err(error.clone().into());
         }
+        let Chosen { superblock, slot, spare } = chosen?;
+        drop(slots);
         self.settings.cache.check(superblock.page_size)?;
         let (log_path, is_settled) = (LogPath::of(&*file.0), spare.is_none());
         let chosen = Known { file, log_path, superblock, slot, is_settled, log: None };

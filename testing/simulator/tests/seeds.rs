@@ -54,6 +54,7 @@ fn nothing_is_lost_and_the_same_seed_is_the_same_run(#[case] profile: Profile, #
 #[rstest]
 #[case::two_loads_took_the_same_name_away(Profile::Crashes, 1_795_637_677_011_693)]
 #[case::a_compaction_came_back_to_the_same_leaf(Profile::Crashes, 1_795_773_408_009_264)]
+#[case::a_slot_that_could_not_be_read_hid_what_was_seen(Profile::Errors, 1_795_812_296_005_420)]
 #[case::a_checkpoint_was_made_behind_a_failed_sync(Profile::Errors, 1_795_765_081_001_356)]
 fn what_has_failed_once_does_not_fail_again(#[case] profile: Profile, #[case] seed: u64) {
     let report = attempt(run, &Plan::draw(seed, profile), None).report;

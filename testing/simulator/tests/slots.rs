@@ -1,5 +1,5 @@
-//! A slot of the superblock that the device cannot read: the other one does, and if it does not,
-//! what is told is that something could not be read, and not that it is damaged.
+//! A slot of the superblock that the device cannot read. It may be the one that counts, and be read
+//! the next time: so nothing is opened, or written, but what is read of the other one.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -28,6 +28,14 @@ enum Log {
     Begun,
     /// It names the checkpoint that one slot has.
     Named,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Writing,
+    Reading,
+    Checkpoint,
 }
 
 /// The files that a process left that was killed.
@@ -62,17 +70,22 @@ impl Left {
 
     /// Opens it where these slots cannot be read. Returns how many entries there are, and what a
     /// power cut leaves then.
-    fn open(&self, lost: impl IntoIterator<Item = usize>, read_only: bool) -> Opened {
+    fn open(&self, lost: &[usize], how: How) -> Opened {
         let mut disk = Disk::new();
         disk.set_image(FILE, &self.data);
         if let Some(log) = &self.log {
             disk.set_image(LOG, log);
         }
         for slot in lost {
-            disk.mark_unreadable(FILE, SLOT_OFFSETS[slot] / SLOT_LEN as u64);
+            disk.mark_unreadable(FILE, SLOT_OFFSETS[*slot] / SLOT_LEN as u64);
         }
         let computer = Computer::start(disk, ComputerSettings::default());
-        let options = options(computer.backend(), self.log.is_some()).read_only(read_only);
+        let options = options(computer.backend(), self.log.is_some());
+        let options = match how {
+            How::Writing => options,
+            How::Reading => options.read_only(true),
+            How::Checkpoint => options.checkpoint_only(true),
+        };
         let opened = options.open(FILE).wait();
         let count = opened.map(|database| database.snapshot().count(MAIN).unwrap());
         Opened { count, left: Left::of(&computer) }
@@ -115,43 +128,38 @@ fn assert_unreadable(error: &Error) {
 }
 
 #[rstest]
-fn one_slot_is_enough(
+fn what_cannot_be_read_is_told_and_nothing_is_written(
     #[values(Log::Nothing, Log::Begun, Log::Named)] log: Log,
-    #[values(0, 1)] lost: usize,
-    #[values(3, 4)] commits: u32,
+    #[values(&[0], &[1], &[0, 1])] lost: &'static [usize],
+    #[values(How::Reading, How::Writing)] how: How,
 ) {
-    let mut left = Left::behind(commits, log);
-    let expected = u64::from(COUNT + commits);
-    // The checkpoint that the log names is in that slot alone.
-    let is_alone = log == Log::Named && lost == left.newest();
-    for read_only in [true, false] {
-        let opened = left.open([lost], read_only);
-        match opened.count {
-            Ok(count) => assert_eq!((count, is_alone), (expected, false)),
-            Err(error) => {
-                assert!(is_alone, "{error}");
-                assert_unreadable(&error);
-                assert!(opened.left.data == left.data, "it was written");
-                assert!(opened.left.log == left.log, "its log was written");
-            }
-        }
-    }
-    // Whoever opens the file for writing writes both slots: the other one is enough, too.
-    let next = left.open((!is_alone).then_some(lost), false).left;
-    for lost in 0..2 {
-        assert_eq!(next.open([lost], true).count.unwrap(), expected);
-    }
+    let left = Left::behind(3, log);
+    let opened = left.open(lost, how);
+    assert_unreadable(&opened.count.unwrap_err());
+    assert!(opened.left.data == left.data, "it was written");
+    assert!(opened.left.log == left.log, "its log was written");
+    // It is read the next time.
+    assert_eq!(left.open(&[], how).count.unwrap(), u64::from(COUNT) + 3);
 }
 
 #[rstest]
-fn of_two_lost_slots_the_failure_is_told(
+fn a_checkpoint_is_read_from_one_slot(
     #[values(Log::Nothing, Log::Begun, Log::Named)] log: Log,
-    #[values(false, true)] read_only: bool,
+    #[values(3, 4)] commits: u32,
 ) {
-    let left = Left::behind(3, log);
-    let opened = left.open([0, 1], read_only);
-    assert_unreadable(&opened.count.unwrap_err());
-    assert!(opened.left.data == left.data, "it was written");
+    let mut left = Left::behind(commits, log);
+    let newest = left.newest();
+    let counts = [0, 1].map(|lost| left.open(&[lost], How::Checkpoint).count.unwrap());
+    let (begun, last) = (u64::from(COUNT) + 1, u64::from(COUNT + commits));
+    let expected = match log {
+        Log::Nothing => [last; 2],
+        Log::Begun => [begun; 2],
+        // Behind the checkpoint is one commit, and the other slot has the one before.
+        Log::Named if newest == 0 => [begun, last - 1],
+        Log::Named => [last - 1, begun],
+    };
+    assert_eq!(counts, expected);
+    assert_unreadable(&left.open(&[0, 1], How::Checkpoint).count.unwrap_err());
 }
 
 /// Nothing tells a file whose first slot is not there yet from one whose first slot cannot be read.
@@ -160,9 +168,11 @@ fn a_file_with_a_lost_slot_is_not_created_anew(#[values(0, 1)] lost: usize) {
     let mut left = Left::behind(0, Log::Nothing);
     left.data.truncate(2 * SLOT_LEN);
     left.slot(1 - lost).fill(0);
-    let opened = left.open([lost], false);
-    assert_unreadable(&opened.count.unwrap_err());
-    assert!(opened.left.data == left.data, "it was written");
+    for how in [How::Reading, How::Writing, How::Checkpoint] {
+        let opened = left.open(&[lost], how);
+        assert_unreadable(&opened.count.unwrap_err());
+        assert!(opened.left.data == left.data, "it was written");
+    }
 }
 
 #[test]
@@ -172,7 +182,7 @@ fn a_slot_of_the_future_is_one_whatever_the_other_says() {
     slot[16] = 9;
     let checksum = slot_checksum(slot);
     slot[SLOT_LEN - 4..].copy_from_slice(&checksum.to_le_bytes());
-    let error = left.open([1], false).count.unwrap_err();
+    let error = left.open(&[1], How::Checkpoint).count.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Foreign, "{error}");
 }
 
