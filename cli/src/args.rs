@@ -188,7 +188,7 @@ pub enum Command {
         #[arg(long, value_name = "HEX")]
         database_id: Option<String>,
     },
-    /// Print everything, in order
+    /// Print one tree, in order; a line on standard error tells how many others there are
     Dump {
         /// The database
         file: PathBuf,

@@ -31,6 +31,29 @@ fn every_command_works_on_the_tree_that_is_chosen() {
 }
 
 #[test]
+fn a_dump_tells_of_the_trees_that_it_does_not_have() {
+    let place = Place::new();
+    let told = |line: &str| {
+        let ended = place.run(line);
+        assert_eq!((ended.code, ended.out.as_str()), (0, "k\tv\n"), "{line}: {ended:?}");
+        ended.err
+    };
+    let expected = |others: &str| {
+        let advice = "`yieldb trees` lists all, and --tree NAME chooses one";
+        format!("yieldb: some.db: {others} not dumped; {advice}\n")
+    };
+    place.ok("put some.db k v --tree one --create");
+    // The main tree is there always, and empty.
+    assert_eq!(told("dump some.db --tree one"), "");
+    place.ok("put some.db k v");
+    assert_eq!(told("dump some.db --tree one"), expected("1 other tree is"));
+    place.ok_with("load some.db --tree two", b"");
+    assert_eq!(told("dump some.db"), expected("2 other trees are"));
+    assert_eq!(told("dump some.db --quiet"), "");
+    assert_eq!(told("scan some.db"), "");
+}
+
+#[test]
 fn a_missing_tree_is_1_and_only_what_stores_creates_one() {
     let place = Place::new();
     place.ok("create some.db");

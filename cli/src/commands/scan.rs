@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, json};
-use yieldb::{Cursor, Entry, KeyRange};
+use yieldb::{Cursor, Entry, KeyRange, MAIN, Snapshot, Tree};
 
 use super::{open_to_read, output, print_json, print_line, range_of, trees};
 use crate::args::{Format, Global, RangeArgs};
-use crate::error::CliResult;
+use crate::error::{CliResult, tell};
 use crate::escape::write_json;
 use crate::format::{insert_bytes, write_entry};
 
@@ -78,7 +78,7 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
     if global.json { print_json(&json!({"count": count})) } else { print_line(count) }
 }
 
-/// Prints everything in a tree.
+/// Prints everything in a tree. If there are others, that is told.
 pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
     let database = open_to_read(global, file)?;
     let snapshot = database.snapshot();
@@ -89,5 +89,22 @@ pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
     while let Some(entry) = cursor.next().wait()? {
         write_entry(&mut out, format, global.text(), entry.key(), entry.value())?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if !global.quiet {
+        tell_of_others(file, &snapshot, tree);
+    }
+    Ok(())
+}
+
+/// Says how many trees are not dumped. `main` is there always: where it is empty, nothing is lost.
+fn tell_of_others(file: &Path, snapshot: &Snapshot, dumped: Tree) {
+    let counts = |(tree, count)| tree != dumped && (tree != MAIN || count > 0);
+    let trees = snapshot.trees().map(|(tree, _, count)| (tree, count));
+    let others = match trees.filter(|tree| counts(*tree)).count() {
+        0 => return,
+        1 => "1 other tree is".to_owned(),
+        count => format!("{count} other trees are"),
+    };
+    let advice = "`yieldb trees` lists all, and --tree NAME chooses one";
+    tell(&format!("{}: {others} not dumped; {advice}", file.display()));
 }
