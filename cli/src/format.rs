@@ -44,6 +44,16 @@ pub fn write_entry(
     }
 }
 
+/// Is an entry that is written so read as the same one?
+pub fn comes_back(format: Format, text: Text, key: &[u8], value: &[u8]) -> bool {
+    match (format, text) {
+        (Format::Tsv, Text::Raw) => {
+            !key.iter().any(|byte| matches!(byte, b'\t' | b'\n')) && !value.contains(&b'\n')
+        }
+        (Format::Tsv, Text::Escaped | Text::Hex) | (Format::Csv | Format::Ndjson, _) => true,
+    }
+}
+
 /// A field of CSV, in quotes always: so an empty one at the end of a line is seen.
 fn write_field(out: &mut impl Write, field: &[u8]) -> io::Result<()> {
     out.write_all(b"\"")?;

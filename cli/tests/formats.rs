@@ -49,6 +49,24 @@ fn raw_bytes_are_written_as_they_are() {
 }
 
 #[test]
+fn raw_lines_that_would_be_read_as_something_else_are_not_dumped() {
+    for (key, value) in [("b\\tb", "v"), ("b\\nb", "v"), ("b", "v\\nv")] {
+        let place = Place::new();
+        place.ok_with("load some.db", format!("a\t\\tv\n{key}\t{value}\nc\tv\n").as_bytes());
+        let ended = place.run("dump some.db --raw");
+        assert_eq!((ended.code, ended.out.as_str()), (2, "a\t\tv\n"), "{ended:?}");
+        assert!(ended.err.starts_with("yieldb: some.db: key b"), "{ended:?}");
+        assert!(ended.err.ends_with("; use --format csv or --hex\n"), "{ended:?}");
+        for way in ["--raw --format csv", "--raw --format ndjson", "--hex"] {
+            let dumped = place.ok(&format!("dump some.db {way}"));
+            place.ok_with(&format!("load copy.db {way}"), dumped.as_bytes());
+            assert_eq!(place.ok("dump copy.db"), place.ok("dump some.db"), "{way}");
+            std::fs::remove_file(place.path("copy.db")).unwrap();
+        }
+    }
+}
+
+#[test]
 fn json_has_hexadecimal_where_it_is_asked_for_or_needed() {
     let place = Place::new();
     place.ok("put some.db key \\xff --create");

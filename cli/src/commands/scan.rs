@@ -8,9 +8,9 @@ use yieldb::{Cursor, Entry, KeyRange, MAIN, Snapshot, Tree};
 
 use super::{open_to_read, output, print_json, print_line, range_of, trees};
 use crate::args::{Format, Global, RangeArgs};
-use crate::error::{CliResult, tell};
-use crate::escape::write_json;
-use crate::format::{insert_bytes, write_entry};
+use crate::error::{CliError, CliResult, tell};
+use crate::escape::{Text, write_json};
+use crate::format::{comes_back, insert_bytes, write_entry};
 
 /// How to scan.
 pub struct What {
@@ -86,14 +86,29 @@ pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
     let mut cursor = snapshot.cursor(tree, KeyRange::all());
     let mut out = output();
     let format = if global.json { Format::Ndjson } else { format };
+    let text = global.text();
     while let Some(entry) = cursor.next().wait()? {
-        write_entry(&mut out, format, global.text(), entry.key(), entry.value())?;
+        if !comes_back(format, text, entry.key(), entry.value()) {
+            out.flush()?;
+            return Err(ambiguous(entry.key()));
+        }
+        write_entry(&mut out, format, text, entry.key(), entry.value())?;
     }
     out.flush()?;
     if !global.quiet {
         tell_of_others(file, &snapshot, tree);
     }
     Ok(())
+}
+
+/// A raw entry that tab-separated lines cannot have.
+fn ambiguous(key: &[u8]) -> CliError {
+    let message = format!(
+        "key {}: a tab in a raw key, or a newline in a raw key or value, would be read as the end \
+         of it; use --format csv or --hex",
+        Text::Escaped.show(key)
+    );
+    CliError { lacks_file: true, ..CliError::usage(message) }
 }
 
 /// Says how many trees are not dumped. `main` is there always: where it is empty, nothing is lost.
