@@ -126,6 +126,11 @@ impl<R: BufRead> Entries<R> {
         CliError::usage(format!("line {}: {what}", self.number))
     }
 
+    /// The number of the line that was read last, from 1.
+    pub fn line_number(&self) -> u64 {
+        self.number
+    }
+
     /// How many bytes of the input the entries so far took.
     pub fn read_len(&self) -> u64 {
         self.read_len

@@ -158,6 +158,27 @@ fn a_bad_line_is_named_and_loads_nothing() {
 }
 
 #[test]
+fn a_load_that_fails_behind_commits_says_what_is_stored() {
+    let ways = ["--batch 3", "--batch 3 --durability relaxed"];
+    for (options, wrong) in ways.iter().flat_map(|way| [(way, "no tab"), (way, "c\t\\q")]) {
+        let place = Place::new();
+        let input = format!("a\t1\nb\t2\nb\t3\nc\t4\n{wrong}\nd\t5\n");
+        let ended = place.run_with(&format!("load some.db {options}"), input.as_bytes());
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.err.starts_with("yieldb: standard input: line 5: "), "{ended:?}");
+        assert!(ended.err.ends_with("; 3 entries are stored, up to line 3\n"), "{ended:?}");
+        assert_eq!(place.ok("dump some.db"), "a\t1\nb\t3\n");
+    }
+    // Lines are counted, and not records; and what the file refuses is a failure as others.
+    let place = Place::new();
+    let long = "k".repeat(2_000);
+    let input = format!("\"a\nb\",1\nc,\"2\n\"\n{long},3\n");
+    let ended = place.run_with("load some.db --format csv --batch 2", input.as_bytes());
+    assert!(ended.err.ends_with("; 2 entries are stored, up to line 4\n"), "{ended:?}");
+    assert_eq!((ended.code, place.ok("count some.db").as_str()), (2, "2\n"), "{ended:?}");
+}
+
+#[test]
 fn a_huge_line_is_refused_and_takes_no_memory() {
     let place = Place::new();
     let ended = place.run_with("load some.db --max-line 0", b"a\tb\n");

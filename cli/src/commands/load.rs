@@ -12,7 +12,7 @@ use serde_json::json;
 use yieldb::{Create, Database, Durability, ErrorKind, Tree, WriteTransaction};
 
 use super::{change, options, print_json, print_line, trees};
-use crate::args::{Format, Global};
+use crate::args::{self, Format, Global};
 use crate::error::{CliError, CliResult, tell};
 use crate::escape::decode_hex;
 use crate::format::Entries;
@@ -43,7 +43,8 @@ pub struct What<'a> {
 
 /// Stores entries from a file or standard input. Of several with the same key the last one stays.
 ///
-/// Ctrl-C ends it behind the last commit, and leaves one file.
+/// Ctrl-C ends it behind the last commit, and leaves one file. Whatever ends it behind a commit,
+/// what is stored is said.
 pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
     let interrupt = Interrupt::catch().map_err(|error| CliError::input(&error))?;
     let (input, input_len) = open_input(what.input, &interrupt)?;
@@ -62,16 +63,29 @@ pub fn run(global: &Global, file: &Path, what: &What<'_>) -> CliResult<()> {
         started,
         count: 0,
         len: 0,
-        stored: 0,
+        stored: Some((0, 0)),
     };
-    let loaded =
-        change(global, options, file, |database| fill(global, database, what.batch, &mut input));
+    let loaded = change(global, options, file, |database| {
+        let filled = fill(global, database, what.batch, &mut input);
+        // What is acknowledged from memory may be lost yet.
+        let is_relaxed = global.durability == args::Durability::Relaxed;
+        if filled.is_err() && is_relaxed && database.sync().wait().is_err() {
+            input.stored = None;
+        }
+        filled
+    });
     input.progress.finish_and_clear();
     if loaded.is_err() && input.interrupt.came() {
-        tell(&format!("{}: interrupted, {} entries are stored", file.display(), input.stored));
+        tell(&format!("{}: interrupted, {}", file.display(), input.said_of_stored()));
         input.interrupt.end().map_err(|error| CliError::input(&error))?;
     }
-    loaded?;
+    loaded.map_err(|error| match input.stored {
+        Some((0, _)) => error,
+        Some(_) | None => {
+            let message = format!("{}; {}", error.message, input.said_of_stored());
+            CliError { message, ..error }
+        }
+    })?;
     report(global, input.count, input.len, started.elapsed().as_secs_f64())
 }
 
@@ -92,6 +106,7 @@ fn fill(
     };
     input.say("making them durable");
     transaction.commit_with(global.durability.into()).wait()?;
+    input.stored = Some((input.count, input.entries.line_number()));
     input.say("closing");
     Ok(())
 }
@@ -131,7 +146,7 @@ fn in_batches(
         in_batch += 1;
         if in_batch == batch {
             transaction.commit_with(durability).wait()?;
-            input.stored = input.count;
+            input.stored = Some((input.count, input.entries.line_number()));
             transaction = database.begin().wait()?;
             in_batch = 0;
         }
@@ -150,8 +165,8 @@ struct Input<'a> {
     count: u64,
     /// How many bytes their keys and values had.
     len: u64,
-    /// How many of them are committed, while others are still read.
-    stored: u64,
+    /// How many of them are committed, and up to which line; `None` if that is not known.
+    stored: Option<(u64, u64)>,
 }
 
 impl Input<'_> {
@@ -177,6 +192,13 @@ impl Input<'_> {
         match error.kind() {
             ErrorKind::Usage => named(self.entries.wrong(&error.to_string()), self.path),
             _ => error.into(),
+        }
+    }
+
+    fn said_of_stored(&self) -> String {
+        match self.stored {
+            Some((count, line)) => format!("{count} entries are stored, up to line {line}"),
+            None => "it is not known how many entries are stored".to_owned(),
         }
     }
 
