@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
+use csv_core::ReadRecordResult;
 use serde_json::{Map, Value};
 
 use crate::args::Format;
@@ -88,6 +89,7 @@ pub struct Entries<R: BufRead> {
     max_len: u64,
     /// A record of CSV: several lines where a quoted field has newlines in it.
     record: Vec<u8>,
+    csv: CsvReader,
 }
 
 impl<R: BufRead> Entries<R> {
@@ -102,6 +104,7 @@ impl<R: BufRead> Entries<R> {
             read_len: 0,
             max_len,
             record: Vec::new(),
+            csv: CsvReader::new(),
         }
     }
 
@@ -184,23 +187,54 @@ impl<R: BufRead> Entries<R> {
         Ok(())
     }
 
-    fn parse_csv(&self) -> Result<KeyValue, String> {
-        // A reader passes over an empty line, and over a byte-order mark if that comes first.
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(b"\n".chain(self.record.as_slice()));
-        let mut record = csv::ByteRecord::new();
-        reader.read_byte_record(&mut record).map_err(|error| error.to_string())?;
-        if record.len() != 2 {
-            return Err(format!("{} fields, not key and value", record.len()));
+    fn parse_csv(&mut self) -> Result<KeyValue, String> {
+        let (key, value) = self.csv.take_apart(&self.record)?;
+        Ok((self.text.decode(key)?, self.text.decode(value)?))
+    }
+}
+
+/// Takes records of CSV apart, with tables that are made once.
+struct CsvReader {
+    reader: csv_core::Reader,
+    /// The fields of the record, one behind the other.
+    fields: Vec<u8>,
+    /// Where they end, the first two. The places behind are for those that are only counted.
+    ends: [usize; 16],
+}
+
+impl CsvReader {
+    fn new() -> CsvReader {
+        CsvReader { reader: csv_core::Reader::new(), fields: Vec::new(), ends: [0; 16] }
+    }
+
+    /// The key and the value of a record.
+    fn take_apart(&mut self, record: &[u8]) -> Result<(&[u8], &[u8]), String> {
+        // No longer than what they are read from; where there is no room at all, nothing is read.
+        if self.fields.len() <= record.len() {
+            self.fields.resize(record.len() + 1, 0);
         }
-        let entry = (self.text.decode(&record[0])?, self.text.decode(&record[1])?);
-        match reader.read_byte_record(&mut record) {
-            Ok(false) => Ok(entry),
-            Ok(true) => Err("a carriage return that is not in quotes".to_owned()),
-            Err(error) => Err(error.to_string()),
+        self.reader.reset();
+        // An empty line is passed over, and so would be a byte-order mark if that came first.
+        self.reader.read_record(b"\n", &mut self.fields, &mut self.ends);
+        let (mut rest, mut len, mut count) = (record, 0, 0);
+        loop {
+            // Where nothing is left, this tells the reader that the record is over.
+            let ends = &mut self.ends[count.min(2)..];
+            let (result, read, written, ended) =
+                self.reader.read_record(rest, &mut self.fields[len..], ends);
+            (rest, len, count) = (&rest[read..], len + written, count + ended);
+            if matches!(result, ReadRecordResult::Record | ReadRecordResult::End) {
+                break;
+            }
         }
+        if count != 2 {
+            return Err(format!("{count} fields, not key and value"));
+        }
+        if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            return Err("a carriage return that is not in quotes".to_owned());
+        }
+        let [key, value, ..] = self.ends;
+        Ok((&self.fields[..key], &self.fields[key..value]))
     }
 }
 
@@ -300,6 +334,41 @@ mod tests {
         let long = [b"k,\"v\n", &long[..]].concat();
         let mut entries = Entries::new(long.as_slice(), Format::Csv, Text::Escaped, 1_000);
         assert!(entries.next().unwrap_err().message.starts_with("line 2: longer than"));
+    }
+
+    /// What a reader of its own says of a record: nothing of the ones before is left in that.
+    fn parsed_alone(record: &[u8]) -> Option<KeyValue> {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(b"\n".chain(record));
+        let mut fields = csv::ByteRecord::new();
+        let is_one = reader.read_byte_record(&mut fields).unwrap() && fields.len() == 2;
+        let entry = is_one.then(|| (fields[0].to_vec(), fields[1].to_vec()));
+        entry.filter(|_| !reader.read_byte_record(&mut fields).unwrap())
+    }
+
+    #[test]
+    fn records_of_csv_are_taken_apart_each_by_itself() {
+        let pieces: [&[u8]; 9] =
+            [b"\"", b"\"\"", b",", b",\"", b"\",", b"a", b"\r", b"\n", BYTE_ORDER_MARK];
+        let (mut random, mut reader, mut entries): (u64, _, _) = (7, CsvReader::new(), 0);
+        for _ in 0..100_000 {
+            let mut next = || {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (random >> 33) as usize
+            };
+            let record: Vec<&[u8]> = (0..next() % 9).map(|_| pieces[next() % 9]).collect();
+            let record = record.concat();
+            let entry = reader.take_apart(&record).ok();
+            let entry = entry.map(|(key, value)| (key.to_vec(), value.to_vec()));
+            entries += u64::from(entry.is_some());
+            assert_eq!(entry, parsed_alone(&record), "{}", record.escape_ascii());
+        }
+        assert!(entries > 1_000, "{entries} entries");
+        let many = vec![b','; 1_000];
+        assert!(reader.take_apart(&many).unwrap_err().starts_with("1001 fields"));
+        assert_eq!(reader.take_apart(b"k,v"), Ok((&b"k"[..], &b"v"[..])));
     }
 
     /// An input that cannot be read.
