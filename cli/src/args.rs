@@ -132,6 +132,9 @@ pub enum Command {
         /// The key
         #[arg(allow_hyphen_values = true)]
         key: OsString,
+        /// How the file is read
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Remove keys, and print how many were there; exit code 1 if none was
     Delete {
@@ -157,6 +160,9 @@ pub enum Command {
         /// Keys only
         #[arg(long)]
         keys: bool,
+        /// How the file is read
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Print the number of entries
     Count {
@@ -165,6 +171,9 @@ pub enum Command {
         /// Which of them
         #[command(flatten)]
         range: RangeArgs,
+        /// How the file is read
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Store entries from a file or standard input
     Load {
@@ -195,11 +204,17 @@ pub enum Command {
         /// How the output is written
         #[arg(long, value_enum, default_value_t = Format::Tsv)]
         format: Format,
+        /// How the file is read
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Print the trees, and how many entries each has
     Trees {
         /// The database
         file: PathBuf,
+        /// How the file is read
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Drop a tree with all its entries, and print how many; exit code 1 if there is no such tree
     DropTree {
@@ -316,7 +331,7 @@ impl Command {
             | Command::Count { file, .. }
             | Command::Load { file, .. }
             | Command::Dump { file, .. }
-            | Command::Trees { file }
+            | Command::Trees { file, .. }
             | Command::DropTree { file, .. }
             | Command::RenameTree { file, .. }
             | Command::Info { file }
@@ -342,6 +357,15 @@ pub struct RangeArgs {
     /// Keys that begin with this
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub prefix: Option<OsString>,
+}
+
+/// How a database is read.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReadArgs {
+    /// Read the file as its last checkpoint left it, without its log, which may be lost or damaged:
+    /// what is read is older than the last commits
+    #[arg(long)]
+    pub checkpoint_only: bool,
 }
 
 impl Global {

@@ -95,7 +95,8 @@ impl From<yieldb::Error> for CliError {
         let (code, advice) = match error.kind() {
             ErrorKind::Usage => (USAGE, ""),
             ErrorKind::Damaged => (DAMAGED, "; `yieldb check` lists all damage"),
-            ErrorKind::LogMissing => (DAMAGED, "; put it back beside the file"),
+            // What helps depends on what is in its place.
+            ErrorKind::LogMissing => (DAMAGED, ""),
             ErrorKind::Locked => (LOCKED, "; wait for the other process, or stop it"),
             ErrorKind::Foreign => (FOREIGN, ""),
             ErrorKind::NeedsRecovery => (

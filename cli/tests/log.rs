@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -207,6 +208,7 @@ fn a_log_that_is_missing_is_3_and_named() {
         says("some.db-log is missing: there is no such file");
         says("the newest commits cannot be had");
         says("put it back");
+        says("--checkpoint-only");
         assert!(files(&place) == before, "{line}");
     }
     // What the file itself has is checked all the same.
@@ -218,7 +220,10 @@ fn a_log_that_is_missing_is_3_and_named() {
     let other = Place::new();
     make(&other, 5);
     std::fs::copy(other.path("some.db-log"), place.path("some.db-log")).unwrap();
-    assert!(place.fails("count some.db", 3).contains("the log of another database"));
+    let error = place.fails("count some.db", 3);
+    assert!(error.contains("the log of another database"), "{error}");
+    let is_right = error.contains("; what is in its place is another file, or damaged");
+    assert!(is_right && !error.contains("put it back"), "{error}");
     std::fs::write(place.path("some.db-log"), &log[..100]).unwrap();
     assert!(place.fails("log some.db", 3).contains("it is too short"));
     std::fs::remove_file(place.path("some.db-log")).unwrap();
@@ -269,7 +274,12 @@ fn damage_in_the_middle_of_a_log_is_found_and_nothing_is_changed() {
     assert_eq!((log.code, log.err.lines().count()), (3, 1), "{log:?}");
     assert!(log.err.contains("the log's group at position 2 is damaged"), "{log:?}");
     for line in ["count some.db", "put some.db a b", "info some.db"] {
-        assert!(place.fails(line, 3).contains("position 2 is damaged"));
+        let error = place.fails(line, 3);
+        assert!(error.contains("position 2 is damaged"), "{error}");
+        assert!(
+            error.ends_with("--checkpoint-only read what the file has without it\n"),
+            "{error}"
+        );
     }
     let check = place.run("check some.db --json");
     assert_eq!(check.code, 3);
@@ -277,6 +287,36 @@ fn damage_in_the_middle_of_a_log_is_found_and_nothing_is_changed() {
     assert_eq!((&damages[0]["position"], &damages[1]), (&json!(2), &Value::Null));
     assert!(place.run("check some.db").out.contains("log position 2: "));
     assert!(files(&place) == before);
+}
+
+#[test]
+fn what_the_file_has_is_read_without_a_log_that_is_lost_or_damaged() {
+    let damages: [fn(&Path); 3] = [
+        |log| std::fs::remove_file(log).unwrap(),
+        |log| flip(log, 0),
+        |log| flip(log, 3 * 4096 + 70),
+    ];
+    for damage in damages {
+        let place = Place::new();
+        place.ok("put some.db old value --create");
+        make(&place, 10);
+        damage(&place.path("some.db-log"));
+        let before = files(&place);
+        for line in ["get some.db old", "scan some.db", "dump some.db", "trees some.db"] {
+            assert!(place.fails(line, 3).contains("--checkpoint-only"), "{line}");
+        }
+        let read = |line: &str| place.ok(&format!("{line} --checkpoint-only"));
+        assert_eq!(read("get some.db old"), "value\n");
+        let dumped = read("dump some.db");
+        let count = dumped.lines().count();
+        // The first commits of a session are checkpoints.
+        assert!(dumped.contains("old\tvalue\n") && count < 11, "{dumped}");
+        assert_eq!(read("scan some.db"), dumped);
+        assert_eq!(read("count some.db"), format!("{count}\n"));
+        assert_eq!(read("trees some.db"), format!("main\t{count}\n"));
+        assert!(files(&place) == before);
+    }
+    assert_eq!(Place::new().run("put some.db k v --create --checkpoint-only").code, 2);
 }
 
 /// A file whose log has any damage is read or refused: never a panic, never a hang.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use yieldb::inspect::{LeftLog, LogSummary, RawFile};
 use yieldb::{Damage, Database, ErrorKind, Report};
 
-use super::{left_log, open, open_as_it_is, options, output, patiently, print_json};
+use super::{advised, left_log, open, open_as_it_is, options, output, patiently, print_json};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, DAMAGED};
 use crate::progress::{Unit, bar};
@@ -37,7 +37,7 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let (log, replay) = match log {
         Ok(log) => (log, None),
         Err(error) => match CliError::from(error) {
-            error if error.code == DAMAGED => (None, Some(error.message)),
+            error if error.code == DAMAGED => (None, Some(advised(error, file).message)),
             error => return Err(error),
         },
     };

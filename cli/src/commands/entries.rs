@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Map, json};
 use yieldb::Create;
 
-use super::{bytes_of, change, open_to_read, options, output, print_json, print_line, trees};
-use crate::args::Global;
+use super::{bytes_of, change, open_as_asked, options, output, print_json, print_line, trees};
+use crate::args::{Global, ReadArgs};
 use crate::error::{CliError, CliResult, NOT_FOUND};
 use crate::format::insert_bytes;
 
@@ -35,9 +35,9 @@ pub fn put(
 }
 
 /// Prints the value of a key.
-pub fn get(global: &Global, file: &Path, key: &OsStr) -> CliResult<()> {
+pub fn get(global: &Global, file: &Path, key: &OsStr, read: ReadArgs) -> CliResult<()> {
     let key = bytes_of(global, key)?;
-    let database = open_to_read(global, file)?;
+    let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let tree = trees::to_read(global, &snapshot)?;
     let value = snapshot.get(tree, &key).wait()?;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use yieldb::inspect::{LeftLog, LogSummary, Place, RawFile, RawLog};
 use yieldb::{ErrorKind, Info};
 
-use super::{left_log, open, open_as_it_is, options, patiently, print_json, print_line};
+use super::{
+    WITHOUT_LOG, left_log, open, open_as_it_is, options, patiently, print_json, print_line,
+};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, DAMAGED};
 use crate::escape::Text;
@@ -38,7 +40,8 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     match damage {
         None => Ok(()),
         Some(damage) => {
-            let message = format!("{}: its log is damaged: {}", file.display(), damage.what);
+            let what = &damage.what;
+            let message = format!("{}: its log is damaged: {what}; {WITHOUT_LOG}", file.display());
             Err(CliError::new(DAMAGED, message))
         }
     }

@@ -26,7 +26,7 @@ use yieldb::inspect::{LeftLog, RawFile};
 use yieldb::ops::Open;
 use yieldb::{Choice, Create, Database, ErrorKind, KeyRange, Op, Options};
 
-use crate::args::{Cli, Command, Global, Io, RangeArgs};
+use crate::args::{Cli, Command, Global, Io, RangeArgs, ReadArgs};
 use crate::error::{CliError, CliResult, LOCKED, tell};
 use crate::escape::write_json;
 use crate::progress::watched;
@@ -40,7 +40,7 @@ pub fn run(cli: &Cli) -> CliResult<()> {
     // Before anything is created.
     trees::chosen(global)?;
     execute(global, &cli.command).map_err(|error| match cli.command.file() {
-        Some(file) => error.on(file),
+        Some(file) => advised(error, file).on(file),
         None => error,
     })
 }
@@ -51,13 +51,13 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Put { file, key, value, create } => {
             entries::put(global, file, key, value, *create)
         }
-        Command::Get { file, key } => entries::get(global, file, key),
+        Command::Get { file, key, read } => entries::get(global, file, key, *read),
         Command::Delete { file, keys } => entries::delete(global, file, keys),
-        Command::Scan { file, range, reverse, limit, keys } => {
+        Command::Scan { file, range, reverse, limit, keys, read } => {
             let what = scan::What { reverse: *reverse, limit: *limit, keys_only: *keys };
-            scan::scan(global, file, range, what)
+            scan::scan(global, file, range, what, *read)
         }
-        Command::Count { file, range } => scan::count(global, file, range),
+        Command::Count { file, range, read } => scan::count(global, file, range, *read),
         Command::Load { file, input, format, batch, max_line, page_size, database_id } => {
             let what = load::What {
                 input: input.as_deref(),
@@ -69,8 +69,8 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
             };
             load::run(global, file, &what)
         }
-        Command::Dump { file, format } => scan::dump(global, file, *format),
-        Command::Trees { file } => trees::list(global, file),
+        Command::Dump { file, format, read } => scan::dump(global, file, *format, *read),
+        Command::Trees { file, read } => trees::list(global, file, *read),
         Command::DropTree { file, name } => trees::drop_tree(global, file, name),
         Command::RenameTree { file, old, new } => trees::rename(global, file, old, new),
         Command::Info { file } => info::run(global, file),
@@ -148,6 +148,15 @@ fn open_to_read(global: &Global, file: &Path) -> CliResult<Database> {
     }
 }
 
+/// Opens an existing database to read it, as the arguments say: [`open_to_read`], or as its last
+/// checkpoint left it.
+fn open_as_asked(global: &Global, file: &Path, read: ReadArgs) -> CliResult<Database> {
+    match read.checkpoint_only {
+        true => open(global, options(global).checkpoint_only(true), file),
+        false => open_to_read(global, file),
+    }
+}
+
 /// Opens an existing database to read it, and changes nothing: what only the log has is in memory.
 fn open_as_it_is(global: &Global, file: &Path) -> CliResult<Database> {
     open(global, options(global).read_only(true), file)
@@ -213,6 +222,41 @@ fn left_log(left: LeftLog) -> String {
     match left.is_ours {
         true => format!("a log of {bytes} bytes is left that is not in use; {rest}"),
         false => format!("a file of {bytes} bytes that is not ours is in the place of a log"),
+    }
+}
+
+/// What can be done where a log is lost or damaged.
+const WITHOUT_LOG: &str = "`get`, `scan`, `count`, `dump` and `trees` with --checkpoint-only read \
+                           what the file has without it";
+
+/// Says what helps, where the log is what is wrong.
+fn advised(mut error: CliError, file: &Path) -> CliError {
+    let is_damaged = error.kind == Some(ErrorKind::Damaged);
+    if !is_damaged && error.kind != Some(ErrorKind::LogMissing) {
+        return error;
+    }
+    // If it can be had again, the file can be read, and has a log.
+    let Ok(raw) = RawFile::open(file, None) else { return error };
+    if is_damaged {
+        if raw.has_log() && has_damaged_log(&raw) {
+            error.message.push_str("; ");
+            error.message.push_str(WITHOUT_LOG);
+        }
+        return error;
+    }
+    let advice = match raw.log_path().symlink_metadata() {
+        Ok(_) => "what is in its place is another file, or damaged: put a copy of the log there",
+        Err(_) => "put it back beside the file",
+    };
+    error.message = format!("{}; {advice}; {WITHOUT_LOG}", error.message);
+    error
+}
+
+fn has_damaged_log(raw: &RawFile) -> bool {
+    match raw.log() {
+        Ok(None) => false,
+        Ok(Some(log)) => log.summary().is_ok_and(|summary| !summary.damages.is_empty()),
+        Err(error) => error.kind() == ErrorKind::Damaged,
     }
 }
 

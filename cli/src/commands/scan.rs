@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Map, json};
 use yieldb::{Cursor, Entry, KeyRange, MAIN, Snapshot, Tree};
 
-use super::{open_to_read, output, print_json, print_line, range_of, trees};
-use crate::args::{Format, Global, RangeArgs};
+use super::{open_as_asked, output, print_json, print_line, range_of, trees};
+use crate::args::{Format, Global, RangeArgs, ReadArgs};
 use crate::error::{CliError, CliResult, tell};
 use crate::escape::{Text, write_json};
 use crate::format::{comes_back, insert_bytes, write_entry};
@@ -23,9 +23,15 @@ pub struct What {
 }
 
 /// Prints entries in order.
-pub fn scan(global: &Global, file: &Path, range: &RangeArgs, what: What) -> CliResult<()> {
+pub fn scan(
+    global: &Global,
+    file: &Path,
+    range: &RangeArgs,
+    what: What,
+    read: ReadArgs,
+) -> CliResult<()> {
     let range = range_of(global, range)?;
-    let database = open_to_read(global, file)?;
+    let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let tree = trees::to_read(global, &snapshot)?;
     let mut cursor = snapshot.cursor(tree, range);
@@ -65,9 +71,9 @@ fn write_key(out: &mut impl Write, global: &Global, key: &[u8]) -> CliResult<()>
 }
 
 /// Prints the number of entries.
-pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
+pub fn count(global: &Global, file: &Path, range: &RangeArgs, read: ReadArgs) -> CliResult<()> {
     let range = range_of(global, range)?;
-    let database = open_to_read(global, file)?;
+    let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let tree = trees::to_read(global, &snapshot)?;
     let count = if range == KeyRange::all() {
@@ -79,8 +85,8 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs) -> CliResult<()> {
 }
 
 /// Prints everything in a tree. If there are others, that is told.
-pub fn dump(global: &Global, file: &Path, format: Format) -> CliResult<()> {
-    let database = open_to_read(global, file)?;
+pub fn dump(global: &Global, file: &Path, format: Format, read: ReadArgs) -> CliResult<()> {
+    let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let tree = trees::to_read(global, &snapshot)?;
     let mut cursor = snapshot.cursor(tree, KeyRange::all());

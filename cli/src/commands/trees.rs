@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use yieldb::{Create, Snapshot, Tree, WriteTransaction};
 
-use super::{bytes_of, change, open_to_read, options, output, print_json, print_line};
-use crate::args::Global;
+use super::{bytes_of, change, open_as_asked, options, output, print_json, print_line};
+use crate::args::{Global, ReadArgs};
 use crate::error::{CliError, CliResult, NOT_FOUND};
 use crate::escape::Text;
 use crate::format::insert_bytes;
@@ -60,8 +60,8 @@ pub fn show<'t>(
 }
 
 /// Prints the trees and how many entries each has, in the order of their names.
-pub fn list(global: &Global, file: &Path) -> CliResult<()> {
-    let database = open_to_read(global, file)?;
+pub fn list(global: &Global, file: &Path, read: ReadArgs) -> CliResult<()> {
+    let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let (objects, lines) = show(global.text(), snapshot.trees());
     if global.json {
