@@ -69,7 +69,7 @@ fn a_command_that_changes_or_reads_leaves_one_file() {
         ("rename-tree some.db main other", 2),
         ("load some.db", 0),
         ("load some.db --format ndjson", 2),
-        ("shell some.db", 0),
+        ("shell some.db", 2),
         ("get some.db key%1", 0),
         ("get some.db nothing", 1),
         ("count some.db", 0),
@@ -381,6 +381,9 @@ fn shell_and_copy(place: &Place, lines: &str, to: &str) {
         assert_eq!(shell.ask(line), "ok\n", "{line}");
     }
     copy(place, to);
+    if lines.contains("begin") {
+        shell.tell("rollback");
+    }
     shell.end();
 }
 

@@ -209,3 +209,37 @@ fn relaxed_commits_are_lost_by_a_kill_and_kept_by_a_sync_and_by_the_end() {
     assert_eq!(place.ok("count some.db"), "12\n");
     assert!(!place.path("some.db-log").exists());
 }
+
+#[test]
+fn a_script_ends_as_its_first_command_that_failed() {
+    let place = Place::new();
+    let script = |options: &str, lines: &str| {
+        let ended = place.run_with(&format!("shell some.db {options}"), lines.as_bytes());
+        (ended.code, ended.out, ended.err)
+    };
+    let (code, out, err) = script("", "put a 1\ndrop-tree x\nfrobnicate\nput b 2\n");
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(out.ends_with("help\nok\n") && out.contains("error: "), "{out}");
+    assert_eq!(place.ok("count some.db"), "2\n");
+    assert_eq!(script("", "get \"open\nexit\n").0, 2);
+    // What is not there is an answer, and no failure.
+    assert_eq!(script("", "get x\ndelete x\n").0, 0);
+    assert_eq!(script("--json", "frobnicate\nbegin\n").0, 0);
+}
+
+#[test]
+fn a_script_that_ends_inside_a_transaction_says_that_it_is_rolled_back() {
+    let place = Place::new();
+    for (lines, expected) in [
+        ("begin\nput a 1\n", 2),
+        ("begin\nput a 1\nexit\n", 2),
+        ("drop-tree x\nbegin\nput a 1\n", 1),
+    ] {
+        let ended = place.run_with("shell some.db", lines.as_bytes());
+        assert_eq!(ended.code, expected, "{lines}: {ended:?}");
+        assert_eq!(ended.err, "yieldb: rolled back: the input ended inside a transaction\n");
+        assert_eq!(place.ok("count some.db"), "0\n");
+    }
+    let ended = place.run_with("shell some.db", b"begin\nput a 1\ncommit\n");
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+}

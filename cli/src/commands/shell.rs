@@ -15,7 +15,7 @@ use yieldb::{
 use self::words::split;
 use super::{close, open, options, trees};
 use crate::args::Global;
-use crate::error::{CliError, CliResult, SYSTEM};
+use crate::error::{CliError, CliResult, SYSTEM, USAGE, tell};
 use crate::escape::{Text, write_json};
 use crate::format::insert_bytes;
 
@@ -29,7 +29,7 @@ begin    commit    rollback    savepoint NAME    rollback-to NAME
 sync    checkpoint    stats    check    version    exit
 Quotes \"...\" hold white space together; escapes are \\xNN \\t \\n \\\\ and, in quotes, \\\".";
 
-/// Answers commands until the input ends.
+/// Answers commands until the input ends. A script ends as its first command that failed.
 pub fn run(global: &Global, file: &Path) -> CliResult<()> {
     let create = if global.read_only { Create::Never } else { Create::IfMissing };
     let database = open(global, options(global).create(create), file)?;
@@ -41,11 +41,14 @@ pub fn run(global: &Global, file: &Path) -> CliResult<()> {
         text: global.text(),
         json: global.json,
         durability: global.durability.into(),
+        failure: None,
     };
     let result = shell.answer_all(&trees::chosen(global)?);
+    let outcome = if result.is_ok() { shell.outcome() } else { Ok(()) };
     let Shell { database, transaction, .. } = shell;
     drop(transaction);
-    close(database, result)
+    close(database, result)?;
+    outcome
 }
 
 struct Shell {
@@ -59,6 +62,8 @@ struct Shell {
     text: Text,
     json: bool,
     durability: Durability,
+    /// The exit code of the first command that failed.
+    failure: Option<u8>,
 }
 
 /// What a command is answered with: what JSON says besides `ok`, and what people see.
@@ -157,7 +162,23 @@ impl Shell {
         Ok(true)
     }
 
-    fn print(&self, answer: CliResult<Answer>) -> CliResult<()> {
+    /// How a script went. People, and programs that read JSON, were told with each answer.
+    fn outcome(&self) -> CliResult<()> {
+        if self.json || io::stdin().is_terminal() {
+            return Ok(());
+        }
+        let mut failure = self.failure;
+        if self.transaction.is_some() {
+            tell("rolled back: the input ended inside a transaction");
+            failure = failure.or(Some(USAGE));
+        }
+        failure.map_or(Ok(()), |code| Err(CliError::silent(code)))
+    }
+
+    fn print(&mut self, answer: CliResult<Answer>) -> CliResult<()> {
+        if let Err(error) = &answer {
+            self.failure = self.failure.or(Some(error.code));
+        }
         let mut out = io::stdout().lock();
         match answer {
             Ok(answer) if self.json => {
