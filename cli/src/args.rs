@@ -179,9 +179,9 @@ pub enum Command {
     Load {
         /// The database; created if missing
         file: PathBuf,
-        /// The input [default: standard input]
+        /// The input; - is standard input, as nothing is
         input: Option<PathBuf>,
-        /// How the input is written
+        /// How the input is written, which --json does not say: that is about the output
         #[arg(long, value_enum, default_value_t = Format::Tsv)]
         format: Format,
         /// Entries a commit [default: all in one where the tree is empty, else 10000]
@@ -201,9 +201,9 @@ pub enum Command {
     Dump {
         /// The database
         file: PathBuf,
-        /// How the output is written
-        #[arg(long, value_enum, default_value_t = Format::Tsv)]
-        format: Format,
+        /// How the output is written [default: tsv, and ndjson with --json]
+        #[arg(long, value_enum)]
+        format: Option<Format>,
         /// How the file is read
         #[command(flatten)]
         read: ReadArgs,
@@ -275,7 +275,8 @@ pub enum Command {
         #[arg(long)]
         records: bool,
     },
-    /// A prompt, or one command a line from standard input
+    /// A prompt, or one command a line from standard input; such a script ends with the exit code of
+    /// the first command that failed, unless --json answers each
     Shell {
         /// The database; created if missing
         file: PathBuf,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use yieldb::ErrorKind;
 
-use crate::escape::Text;
+use crate::escape::defuse;
 
 /// Why a command failed, and what the shell is told.
 #[derive(Debug)]
@@ -68,9 +68,9 @@ impl CliError {
 
 /// Tells people something. Who does not listen misses it.
 pub fn tell(message: &str) {
-    let line = Text::Escaped.encode(format!("yieldb: {message}").as_bytes());
+    let line = format!("yieldb: {}\n", defuse(message));
     let mut out = io::stderr().lock();
-    let _told = out.write_all(&[&line[..], b"\n"].concat()).is_ok();
+    let _told = out.write_all(line.as_bytes()).is_ok();
 }
 
 /// What is wrong with the arguments, in one line.

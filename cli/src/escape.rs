@@ -58,6 +58,20 @@ fn is_hidden(character: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Escapes what could move a cursor in a message. Backslashes stay: it may have escapes already.
+pub fn defuse(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len());
+    for character in message.chars() {
+        if is_hidden(character) {
+            let mut bytes = [0; 4];
+            shown += &Text::Escaped.show(character.encode_utf8(&mut bytes).as_bytes());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 fn write_escaped(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     for chunk in bytes.utf8_chunks() {
         let mut plain = 0;

@@ -163,7 +163,10 @@ impl<R: BufRead> Entries<R> {
 
     fn parse_tsv(&self) -> Result<KeyValue, String> {
         let tab = self.line.iter().position(|byte| *byte == b'\t');
-        let tab = tab.ok_or("no tab between key and value")?;
+        let tab = tab.ok_or_else(|| match self.line.first() {
+            Some(b'{') => "no tab between key and value; --format ndjson reads JSON",
+            Some(_) | None => "no tab between key and value",
+        })?;
         let (key, value) = (&self.line[..tab], &self.line[tab + 1..]);
         Ok((self.text.decode(key)?, self.text.decode(value)?))
     }

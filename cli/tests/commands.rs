@@ -119,7 +119,8 @@ fn wrong_usage_is_2_and_changes_nothing() {
     let evil = place.fails("count some.db --\u{202e}x\u{1b}[2J", 2);
     assert!(evil.contains("--\\xe2\\x80\\xaex"), "{evil:?}");
     assert!(!evil.contains(['\u{202e}', '\u{1b}']), "{evil:?}");
-    place.fails("get some.db bad\\escape", 2);
+    let error = place.fails("put some.db a\\q\u{1b}[2J x", 2);
+    assert_eq!(error, "yieldb: a\\q\\x1b[2J: \\q is no escape; \\\\ is a backslash\n");
     place.fails("get some.db abc --hex", 2);
     place.fails("create new.db --page-size 5000", 2);
     place.fails("count some.db --cache 4K", 2);

@@ -53,9 +53,9 @@ fn raw_lines_that_would_be_read_as_something_else_are_not_dumped() {
     for (key, value) in [("b\\tb", "v"), ("b\\nb", "v"), ("b", "v\\nv")] {
         let place = Place::new();
         place.ok_with("load some.db", format!("a\t\\tv\n{key}\t{value}\nc\tv\n").as_bytes());
-        let ended = place.run("dump some.db --raw");
+        let (ended, shown) = (place.run("dump some.db --raw"), key);
         assert_eq!((ended.code, ended.out.as_str()), (2, "a\t\tv\n"), "{ended:?}");
-        assert!(ended.err.starts_with("yieldb: some.db: key b"), "{ended:?}");
+        assert!(ended.err.starts_with(&format!("yieldb: some.db: key {shown}: ")), "{ended:?}");
         assert!(ended.err.ends_with("; use --format csv or --hex\n"), "{ended:?}");
         for way in ["--raw --format csv", "--raw --format ndjson", "--hex"] {
             let dumped = place.ok(&format!("dump some.db {way}"));
@@ -63,6 +63,25 @@ fn raw_lines_that_would_be_read_as_something_else_are_not_dumped() {
             assert_eq!(place.ok("dump copy.db"), place.ok("dump some.db"), "{way}");
             std::fs::remove_file(place.path("copy.db")).unwrap();
         }
+    }
+}
+
+#[test]
+fn json_is_no_other_format_and_a_hyphen_is_standard_input() {
+    let place = Place::new();
+    place.ok_with("load some.db -", b"k\tv\n");
+    place.ok_with("load some.db - --tree other --format csv", b"k,v\n");
+    assert!(!place.path("-").exists());
+    for options in ["--json", "--format ndjson", "--json --format ndjson"] {
+        assert_eq!(
+            place.ok(&format!("dump some.db {options}")),
+            "{\"key\":\"k\",\"value\":\"v\"}\n"
+        );
+    }
+    for format in ["csv", "tsv"] {
+        let ended = place.run(&format!("dump some.db --json --format {format}"));
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.err.contains("--json: the format is ndjson"), "{ended:?}");
     }
 }
 
@@ -137,12 +156,13 @@ fn of_several_with_the_same_key_the_last_one_stays() {
 fn a_bad_line_is_named_and_loads_nothing() {
     let place = Place::new();
     let too_long = [b"a\tb\n".as_slice(), &[b'k'; 2_000], b"\tv\n"].concat();
-    let cases: [(&str, &[u8], &str); 9] = [
+    let cases: [(&str, &[u8], &str); 10] = [
         ("", &too_long, "line 2: a key of 2000 bytes"),
         ("--batch 7", &too_long, "line 2: a key of 2000 bytes"),
         ("--format csv", b"a,1\rb,2\n", "line 1: a carriage return"),
         ("", b"a\tb\nno tab\n", "line 2: no tab"),
-        ("", b"a\tb\nc\t\\q\n", "line 2: \\\\q is no escape"),
+        ("--json", b"{\"key\":\"a\"}\n", "line 1: no tab between key and value; --format ndjson"),
+        ("", b"a\tb\nc\t\\q\n", "line 2: \\q is no escape; \\\\ is a backslash"),
         ("--hex", b"61\t6\n", "line 1: an odd number"),
         ("--format csv", b"a,b,c\n", "line 1: 3 fields"),
         ("--format ndjson", b"{\"key\":\"a\"}\n", "line 1: neither \"value\" nor"),

@@ -222,6 +222,8 @@ fn a_script_ends_as_its_first_command_that_failed() {
     assert!(out.ends_with("help\nok\n") && out.contains("error: "), "{out}");
     assert_eq!(place.ok("count some.db"), "2\n");
     assert_eq!(script("", "get \"open\nexit\n").0, 2);
+    let (code, out, _) = script("", "get a\\q\n");
+    assert_eq!((code, out.as_str()), (2, "error: \\q is no escape; \\\\ is a backslash\n"));
     // What is not there is an answer, and no failure.
     assert_eq!(script("", "get x\ndelete x\n").0, 0);
     assert_eq!(script("--json", "frobnicate\nbegin\n").0, 0);

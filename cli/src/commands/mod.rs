@@ -60,7 +60,7 @@ fn execute(global: &Global, command: &Command) -> CliResult<()> {
         Command::Count { file, range, read } => scan::count(global, file, range, *read),
         Command::Load { file, input, format, batch, max_line, page_size, database_id } => {
             let what = load::What {
-                input: input.as_deref(),
+                input: input.as_deref().filter(|input| *input != Path::new("-")),
                 format: *format,
                 batch: *batch,
                 max_line: *max_line,

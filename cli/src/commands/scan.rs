@@ -85,13 +85,19 @@ pub fn count(global: &Global, file: &Path, range: &RangeArgs, read: ReadArgs) ->
 }
 
 /// Prints everything in a tree. If there are others, that is told.
-pub fn dump(global: &Global, file: &Path, format: Format, read: ReadArgs) -> CliResult<()> {
+pub fn dump(global: &Global, file: &Path, format: Option<Format>, read: ReadArgs) -> CliResult<()> {
+    let format = match (global.json, format) {
+        (true, Some(Format::Tsv | Format::Csv)) => {
+            return Err(CliError::usage("--json: the format is ndjson then"));
+        }
+        (true, None | Some(Format::Ndjson)) => Format::Ndjson,
+        (false, format) => format.unwrap_or_default(),
+    };
     let database = open_as_asked(global, file, read)?;
     let snapshot = database.snapshot();
     let tree = trees::to_read(global, &snapshot)?;
     let mut cursor = snapshot.cursor(tree, KeyRange::all());
     let mut out = output();
-    let format = if global.json { Format::Ndjson } else { format };
     let text = global.text();
     while let Some(entry) = cursor.next().wait()? {
         if !comes_back(format, text, entry.key(), entry.value()) {

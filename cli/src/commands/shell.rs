@@ -16,7 +16,7 @@ use self::words::split;
 use super::{close, open, options, trees};
 use crate::args::Global;
 use crate::error::{CliError, CliResult, SYSTEM, USAGE, tell};
-use crate::escape::{Text, write_json};
+use crate::escape::{Text, defuse, write_json};
 use crate::format::insert_bytes;
 
 /// The longest line, in bytes.
@@ -196,7 +196,7 @@ impl Shell {
                 out.write_all(&answer.shown)?;
             }
             Err(error) => {
-                writeln!(out, "error: {}", Text::Escaped.show(error.message.as_bytes()))?;
+                writeln!(out, "error: {}", defuse(&error.message))?;
             }
         }
         Ok(out.flush()?)
