@@ -91,10 +91,10 @@ impl From<Durability> for yieldb::Durability {
 /// How entries are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// key, tab, value
+    /// key, tab, value, with backslash escapes
     #[default]
     Tsv,
-    /// key,value with quotes where needed
+    /// key,value in quotes, with backslash escapes as well
     Csv,
     /// one JSON object a line
     Ndjson,
@@ -176,10 +176,13 @@ pub enum Command {
         read: ReadArgs,
     },
     /// Store entries from a file or standard input
+    ///
+    /// In tsv and in csv a backslash begins an escape: \xNN, \t, \n or \\. Files of other programs,
+    /// which do not escape, want --raw.
     Load {
         /// The database; created if missing
         file: PathBuf,
-        /// The input; - is standard input, as nothing is
+        /// The input [default: standard input, which - is as well]
         input: Option<PathBuf>,
         /// How the input is written, which --json does not say: that is about the output
         #[arg(long, value_enum, default_value_t = Format::Tsv)]
@@ -198,6 +201,9 @@ pub enum Command {
         database_id: Option<String>,
     },
     /// Print one tree, in order; a line on standard error tells how many others there are
+    ///
+    /// In tsv and in csv a backslash begins an escape: \xNN, \t, \n or \\. Other programs do
+    /// not know that: what is for them wants --raw, and as a rule csv.
     Dump {
         /// The database
         file: PathBuf,
@@ -275,8 +281,10 @@ pub enum Command {
         #[arg(long)]
         records: bool,
     },
-    /// A prompt, or one command a line from standard input; such a script ends with the exit code of
-    /// the first command that failed, unless --json answers each
+    /// A prompt, or one command a line from standard input
+    ///
+    /// Such a script ends with the exit code of the first command that failed; with --json, which
+    /// has a code in each answer, with 0.
     Shell {
         /// The database; created if missing
         file: PathBuf,

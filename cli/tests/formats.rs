@@ -107,6 +107,23 @@ fn csv_of_others_is_read() {
     assert_eq!(place.ok("scan some.db"), "a\t1\nb,c\tsay \"hi\"\nd\ttwo\\nlines\n");
 }
 
+#[test]
+fn backslashes_of_other_programs_are_read_raw_as_the_help_says() {
+    let place = Place::new();
+    let input = b"C:\\new,\"C:\\q\"\n";
+    assert!(place.run_with("load some.db --format csv", input).err.contains("no escape"));
+    place.ok_with("load some.db --format csv --raw", input);
+    assert_eq!(place.ok("dump some.db"), "C:\\\\new\tC:\\\\q\n");
+    assert_eq!(place.ok("dump some.db --format csv"), "\"C:\\\\new\",\"C:\\\\q\"\n");
+    assert_eq!(place.ok("dump some.db --format csv --raw"), "\"C:\\new\",\"C:\\q\"\n");
+    for command in ["load", "dump"] {
+        let help = place.ok(&format!("help {command}"));
+        let says = ["In tsv and in csv a backslash", "programs", "--raw"];
+        assert!(says.iter().all(|what| help.contains(what)), "{help}");
+        assert!(help.contains("in quotes, with backslash escapes as well"), "{help}");
+    }
+}
+
 /// A quote is one only at the beginning of a field, and nothing that was not read is passed over.
 #[test]
 fn csv_with_stray_quotes_is_read_as_a_whole() {
