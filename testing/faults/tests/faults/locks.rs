@@ -62,7 +62,7 @@ fn assert_locked(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
     // A killed process may have something on its way into the log when the file is free.
     let text = error.to_string();
-    let holders = ["it is open", "what was on its way into its log"];
+    let holders = ["it is open", "what is on its way into its log"];
     let is_named = holders.iter().any(|holder| text.contains(holder));
     assert!(is_named && text.contains("the database is in use: "), "{text}");
 }
