@@ -47,24 +47,16 @@ pub trait Request {
 
 impl Request for Completion {
     fn take_buffers(&self) -> Buffers {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
+        match self.take_payload(|payload| matches!(payload, Payload::Reading(_))) {
             Payload::Reading(buffers) => buffers,
-            other => {
-                record.payload = other;
-                Buffers::new()
-            }
+            _ => Buffers::new(),
         }
     }
 
     fn take_file(&self) -> Option<Arc<dyn File>> {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
+        match self.take_payload(|payload| matches!(payload, Payload::File(_))) {
             Payload::File(file) => Some(file),
-            other => {
-                record.payload = other;
-                None
-            }
+            _ => None,
         }
     }
 
@@ -97,13 +89,9 @@ impl Request for Completion {
     }
 
     fn take_shared_buffers(&self) -> SharedBuffers {
-        let mut record = self.slot().record();
-        match std::mem::take(&mut record.payload) {
+        match self.take_payload(|payload| matches!(payload, Payload::Writing(_))) {
             Payload::Writing(buffers) => buffers,
-            other => {
-                record.payload = other;
-                SharedBuffers::new()
-            }
+            _ => SharedBuffers::new(),
         }
     }
 
@@ -125,5 +113,16 @@ impl Request for Completion {
 
     fn fail(&self, error: impl Into<Error>) -> bool {
         self.finish(Err(error.into()), Payload::None)
+    }
+}
+
+impl Completion {
+    /// Takes what it carries, if it is of the kind that is wanted; otherwise that stays.
+    fn take_payload(&self, is_wanted: impl FnOnce(&Payload) -> bool) -> Payload {
+        let mut record = self.slot().record();
+        match is_wanted(&record.payload) {
+            true => std::mem::take(&mut record.payload),
+            false => Payload::None,
+        }
     }
 }

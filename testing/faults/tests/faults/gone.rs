@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use faults::PAGE;
 use faults::place::{Place, assert_whole, choices, create, fill, key, options, value};
 use yieldb::{Database, ErrorKind, MAIN};
+use yieldb_pager::log::path::LogPath;
 
 const COUNT: u32 = 4_000;
 
@@ -26,9 +27,7 @@ fn each(work: impl Fn(&Place, &Path, Database)) {
 }
 
 fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    PathBuf::from(name)
+    LogPath::new(path.to_path_buf()).to_path_buf()
 }
 
 #[test]
